@@ -1,0 +1,311 @@
+//! Files: what the log needs of a file system, and nothing more.
+//!
+//! ```text
+//!                 write_at ───────► cache ───── sync_data ─────► medium
+//!    create, rename, unlink ──────► directory (cache) ─ sync_dir ─► directory (medium)
+//!                 read_at, map ◄─── cache ◄── (after drop_cache) ── medium
+//! ```
+//! Every implementation keeps these two views apart: what a process sees at once, and what a power cut leaves.
+
+use std::fmt::Debug;
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// How a file is opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OpenMode {
+    /// An existing file, for reading.
+    Read,
+    /// An existing file, for reading and writing.
+    ReadWrite,
+    /// A file that must not exist yet, for reading and writing. Its directory entry needs a `sync_dir` of its own.
+    CreateNew,
+    /// A file for reading and writing, created or emptied.
+    CreateOrTruncate,
+}
+
+/// What a directory entry is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// Anything else (links, sockets); the log leaves it alone.
+    Other,
+}
+
+/// An entry of a directory. Names that are not UTF-8 are left out of listings: none of ours is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DirEntry {
+    /// The name within its directory.
+    pub name: String,
+    /// What it is.
+    pub kind: EntryKind,
+}
+
+/// Tells one life of a mounted file system from another: equal identities mean that the page cache was never lost.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MountIdentity {
+    /// The kernel's boot id; empty if it cannot be read.
+    pub boot_id: String,
+    /// The unique id of the mount (`statx`, Linux 6.8 and later); `None` where the kernel has none.
+    pub mount_id_unique: Option<u64>,
+}
+
+/// The room on a file system, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SpaceLeft {
+    /// Size of the file system.
+    pub total: u64,
+    /// What this process may still use.
+    pub available: u64,
+}
+
+/// Releases its lock when dropped, and when the process ends however it ends.
+pub trait DirLock: Send + Sync + Debug {}
+
+/// The bytes of a file, mapped for reading.
+pub trait Map: Send + Sync + Debug {
+    /// The mapped bytes. Touching a page that is not resident blocks the thread: [`Map::populate`] first.
+    fn bytes(&self) -> &[u8];
+
+    /// Reads `range` of the map into memory, blocking (`MADV_POPULATE_READ`).
+    ///
+    /// # Errors
+    /// Where a touch would have been a SIGBUS: the file is shorter than the map, or the medium fails.
+    fn populate(&self, range: Range<usize>) -> io::Result<()>;
+}
+
+/// An open file. All positions are absolute; nothing moves a cursor.
+pub trait File: Send + Sync + Debug {
+    /// Reads at most `buffer.len()` bytes at `position`; fewer at the end of the file, and now and then elsewhere.
+    ///
+    /// # Errors
+    /// The operating system's; `Interrupted` never reaches the caller.
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
+
+    /// Writes some of `buffers` at `position` with one call and tells how many bytes.
+    ///
+    /// # Errors
+    /// The operating system's; `Interrupted` never reaches the caller.
+    fn write_vectored_at(&self, buffers: &[IoSlice<'_>], position: u64) -> io::Result<usize>;
+
+    /// The size in bytes.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn size(&self) -> io::Result<u64>;
+
+    /// Brings data and length to the medium (`fdatasync`).
+    ///
+    /// # Errors
+    /// A failure means that the bytes may be lost *and that the next call may claim success*: never retry.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Cuts or extends the file (with zeros).
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn set_len(&self, bytes: u64) -> io::Result<()>;
+
+    /// Reserves room for `range` without changing the length (`FALLOC_FL_KEEP_SIZE`).
+    ///
+    /// # Errors
+    /// The operating system's; `StorageFull` when there is no room, `Unsupported` where the file system has no such call.
+    fn allocate_keep_size(&self, range: Range<u64>) -> io::Result<()>;
+
+    /// Drops the clean cached pages of the file (`POSIX_FADV_DONTNEED`), so that the next read asks the medium.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn drop_cache(&self) -> io::Result<()>;
+
+    /// Maps the first `bytes` of the file for reading. The file must never become shorter than that.
+    ///
+    /// # Errors
+    /// The operating system's; `InvalidInput` if the file is shorter than `bytes` or `bytes` is zero.
+    fn map(&self, bytes: u64) -> io::Result<Arc<dyn Map>>;
+}
+
+impl dyn File {
+    /// Writes all of `buffers` at `position`, in order, looping over short writes.
+    ///
+    /// # Errors
+    /// The first error; how much was written before it is unknown. A write that makes no progress is `WriteZero`.
+    pub fn write_all_vectored_at(&self, buffers: &[IoSlice<'_>], position: u64) -> io::Result<()> {
+        let total: usize = buffers.iter().map(|b| b.len()).sum();
+        let written = self.write_vectored_at(buffers, position)?;
+        if written >= total {
+            return Ok(());
+        }
+        let mut skip = written;
+        let mut at = position + written as u64;
+        for buffer in buffers {
+            let rest = buffer.get(skip.min(buffer.len())..).unwrap_or_default();
+            skip = skip.saturating_sub(buffer.len());
+            self.write_all_at(rest, at)?;
+            at += rest.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Writes all of `buffer` at `position`, looping over short writes.
+    ///
+    /// # Errors
+    /// As [`Self::write_all_vectored_at`].
+    pub fn write_all_at(&self, buffer: &[u8], position: u64) -> io::Result<()> {
+        let mut rest = buffer;
+        let mut at = position;
+        while !rest.is_empty() {
+            let written = self.write_vectored_at(&[IoSlice::new(rest)], at)?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            rest = rest.get(written..).unwrap_or_default();
+            at += written as u64;
+        }
+        Ok(())
+    }
+
+    /// Fills `buffer` from `position`, looping over short reads.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the file ends first, else the operating system's.
+    pub fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let read = self.read_at(rest, position + filled as u64)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            filled += read;
+        }
+        Ok(())
+    }
+}
+
+/// A file system.
+pub trait Fs: Send + Sync + Debug {
+    /// Opens or creates a file.
+    ///
+    /// # Errors
+    /// The operating system's: `NotFound`, `AlreadyExists`, ...
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
+
+    /// Creates a directory and its missing parents. The new entries need a `sync_dir` of their parents.
+    ///
+    /// # Errors
+    /// The operating system's; a directory that exists is none.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Renames a file or directory over whatever has that name.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Unlinks a file.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn unlink(&self, path: &Path) -> io::Result<()>;
+
+    /// Lists a directory, sorted by name.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
+
+    /// Brings the entries of a directory to the medium (`fsync` of the directory).
+    ///
+    /// # Errors
+    /// As [`File::sync_data`]: never retry.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Brings everything on the file system that holds `path` to the medium (`syncfs`).
+    ///
+    /// # Errors
+    /// As [`File::sync_data`]: never retry.
+    fn sync_fs(&self, path: &Path) -> io::Result<()>;
+
+    /// Locks the directory for this process by an advisory lock on the file `lock` in it.
+    ///
+    /// # Errors
+    /// `WouldBlock` if another process holds it.
+    fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn DirLock>>;
+
+    /// Which life of which mount `path` lies on.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn mount_identity(&self, path: &Path) -> io::Result<MountIdentity>;
+
+    /// The room left on the file system of `path`.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn space_left(&self, path: &Path) -> io::Result<SpaceLeft>;
+}
+
+/// What callers want of an [`Fs`].
+pub trait FsExt: Fs {
+    /// The whole content of a small file.
+    ///
+    /// # Errors
+    /// `NotFound`, or `InvalidData` if the file holds more than `bytes_max`.
+    fn read_small(&self, path: &Path, bytes_max: usize) -> io::Result<Bytes> {
+        let file = self.open(path, OpenMode::Read)?;
+        let len = usize::try_from(file.size()?).unwrap_or(usize::MAX);
+        if len > bytes_max {
+            let text = format!("{} holds {len} bytes, {bytes_max} are expected at most", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        let mut content = vec![0; len];
+        file.read_exact_at(&mut content, 0)?;
+        Ok(content.into())
+    }
+
+    /// Replaces a file so that a power cut leaves the old content or the new, never a mixture:
+    /// temporary file, sync, rename, sync of the directory.
+    ///
+    /// # Errors
+    /// The operating system's. After a failed sync the caller treats the directory as failed.
+    fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".tmp");
+        let temporary = Path::new(&temporary);
+        let file = self.open(temporary, OpenMode::CreateOrTruncate)?;
+        file.write_all_at(content, 0)?;
+        file.sync_data()?;
+        drop(file);
+        self.rename(temporary, path)?;
+        self.sync_dir(path.parent().unwrap_or(Path::new(".")))
+    }
+
+    /// Whether something has that name.
+    ///
+    /// # Errors
+    /// Whatever opening answers besides `NotFound`.
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        let parent = path.parent().unwrap_or(Path::new("."));
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        match self.read_dir(parent) {
+            Ok(entries) => Ok(entries.iter().any(|entry| entry.name == name)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+impl<F: Fs + ?Sized> FsExt for F {}

@@ -1,0 +1,21 @@
+//! The names of the product: offsets, ids, validated names, limits and the error codes that every door speaks.
+//!
+//! Nothing in here does I/O, reads a clock or allocates more than a name.
+
+mod error_code;
+mod ids;
+pub mod limits;
+mod names;
+mod offset;
+mod sync_mode;
+mod time;
+
+pub use error_code::{ErrorCode, Outcome};
+pub use ids::{
+    ClusterId, DirectoryId, LeaderEpoch, NodeId, PartitionIndex, ProducerEpoch, ProducerId, TopicId,
+    TopicPartition,
+};
+pub use names::{GroupId, NameError, TopicName};
+pub use offset::{Offset, OffsetRange};
+pub use sync_mode::{SyncMode, SyncModeError};
+pub use time::TimestampMs;

@@ -1,0 +1,74 @@
+//! The limits of the product, related to each other at compile time.
+//!
+//! A limit that depends on another says so in an assertion, so that raising one cannot silently break the other.
+
+/// The longest topic name, in bytes (Kafka's limit).
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+/// The longest group id, in bytes.
+pub const GROUP_ID_BYTES_MAX: usize = 249;
+/// The longest client id, in bytes; longer ones are cut.
+pub const CLIENT_ID_BYTES_MAX: usize = 255;
+/// The most partitions a topic may have.
+pub const PARTITIONS_PER_TOPIC_MAX: u32 = 10_000;
+/// The partitions of `__consumer_offsets`; which of them holds a group follows from this number, so it never changes.
+pub const CONSUMER_OFFSETS_PARTITIONS: u32 = 16;
+/// The longest metadata text of a committed offset, in bytes (Kafka's `offset.metadata.max.bytes`).
+pub const OFFSET_METADATA_BYTES_MAX: usize = 4096;
+
+/// The largest record batch that a topic may be configured to take (`max.message.bytes`).
+pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// `max.message.bytes` of a topic that does not set it (Kafka's default).
+pub const BATCH_BYTES_DEFAULT: usize = 1_048_588;
+/// The largest batch after decompression.
+pub const BATCH_DECOMPRESSED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The largest request that a door reads, once the memory budget has granted its bytes.
+pub const REQUEST_BYTES_MAX: usize = 100 * 1024 * 1024;
+/// The most partitions that one produce or fetch may name.
+pub const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
+/// The most bytes that one fetch answers, whatever the client asks for.
+pub const FETCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The longest that a fetch waits for records, in milliseconds.
+pub const FETCH_WAIT_MS_MAX: u64 = 60_000;
+/// The most headers of one record.
+pub const RECORD_HEADERS_MAX: usize = 10_000;
+
+/// The size at which a segment is rolled by default (`segment.bytes`).
+pub const SEGMENT_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
+/// The smallest `segment.bytes`; small ones are for tests and exams.
+pub const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
+/// The largest `segment.bytes`: a position in a segment is a signed 32-bit number in Kafka's index.
+pub const SEGMENT_BYTES_MAX: u64 = 0x7fff_ffff;
+/// Log bytes between two index entries by default (`index.interval.bytes`).
+pub const INDEX_INTERVAL_BYTES_DEFAULT: u64 = 4096;
+
+/// Bytes that may be written and not yet synced in one partition, before appends wait.
+///
+/// Recovery relies on it: damage farther than this before the last valid batch cannot be a torn tail.
+pub const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Requests that may wait in one partition's append queue.
+pub const APPEND_QUEUE_MAX: usize = 1024;
+/// Batches of one producer in one partition whose retries are recognised (Kafka's window).
+pub const PRODUCER_WINDOW: usize = 5;
+/// Idempotent producers remembered per partition, the idle ones forgotten first.
+pub const PRODUCERS_PER_PARTITION_MAX: usize = 100_000;
+/// How long an idle producer is remembered by default (`producer.id.expiration.ms`): one day.
+pub const PRODUCER_ID_EXPIRATION_MS: i64 = 86_400_000;
+/// Producer ids that are handed out from one metadata record.
+pub const PRODUCER_ID_BLOCK: u32 = 1000;
+/// The memory budget of a broker by default, in bytes.
+pub const MEMORY_BUDGET_BYTES_DEFAULT: u64 = 512 * 1024 * 1024;
+
+// A batch must fit into the unsynced window twice, or one append could wait for itself.
+const _: () = assert!(2 * BATCH_BYTES_MAX as u64 <= UNSYNCED_BYTES_MAX);
+// A request must be able to carry the largest batch.
+const _: () = assert!(BATCH_BYTES_MAX < REQUEST_BYTES_MAX);
+// The default batch must be a legal one.
+const _: () = assert!(BATCH_BYTES_DEFAULT <= BATCH_BYTES_MAX);
+// An answer must be able to carry the first batch whatever the byte budget says.
+const _: () = assert!(BATCH_BYTES_MAX <= FETCH_BYTES_MAX);
+// Whatever fits into a segment has a position that Kafka's index can name.
+const _: () = assert!(SEGMENT_BYTES_DEFAULT <= SEGMENT_BYTES_MAX);
+// A batch decompressed stays within what one request may hold in memory.
+const _: () = assert!(BATCH_BYTES_MAX < BATCH_DECOMPRESSED_BYTES_MAX);
+// The largest request must be grantable from the default budget.
+const _: () = assert!((REQUEST_BYTES_MAX as u64) < MEMORY_BUDGET_BYTES_DEFAULT);
