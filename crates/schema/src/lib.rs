@@ -1,1 +1,7 @@
-//! Placeholder.
+//! The bytes of the records that the product writes for itself.
+
+#![deny(clippy::indexing_slicing)]
+
+mod frame;
+
+pub use frame::{FRAME_HEADER_BYTES, Frame, FrameError, decode_frame, encode_frame};
