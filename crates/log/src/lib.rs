@@ -1,1 +1,26 @@
-//! Placeholder.
+//! The storage engine: one directory is one partition log, one data directory holds many.
+//!
+//! ```text
+//!   log start        local start                         high watermark    synced end     end offset
+//!       │                 │                                     │              │              │
+//!       ▼                 ▼                                     ▼              ▼              ▼
+//!       ├── (tiered, later) ──┬── sealed segments ──┬── active segment ────────┼── written ───┤
+//!       │      readable by consumers                │                          │ not yet safe │
+//! ```
+//! `log start <= local start <= high watermark <= synced end <= end offset`, at every moment. On a single node the
+//! high watermark *is* the synced end. Synchronous and free of any runtime: waiting is a [`Ticket`] or a
+//! [`HighWatermarkWait`], both plain futures that block nobody's thread but the one that syncs.
+
+mod append;
+mod config;
+mod dir;
+mod error;
+mod log;
+mod read;
+
+pub use append::{Appended, Ticket};
+pub use config::{LogConfig, TimestampType};
+pub use dir::{Fatal, LogDir, LogDirOptions, OpenedDir, StartReport};
+pub use error::{AppendError, DirError, ReadError};
+pub use log::{HighWatermarkWait, Log, LogOffsets, PartitionMeta};
+pub use read::{ReadAnswer, ReadPlan, ReadRequest, TimeHit};

@@ -1,1 +1,4 @@
 //! Placeholder.
+/// temp
+#[derive(Debug)]
+pub struct Batch {}

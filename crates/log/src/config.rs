@@ -1,0 +1,43 @@
+//! What a topic's configuration means to its logs.
+
+use millrace_types::{SyncMode, limits};
+
+/// Who sets the timestamps of records (`message.timestamp.type`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TimestampType {
+    /// The producer does (`CreateTime`).
+    #[default]
+    Create,
+    /// The append does (`LogAppendTime`).
+    LogAppend,
+}
+
+/// The configuration of one log. May be changed while the log is open; what it touches next follows the new one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogConfig {
+    /// Size in bytes at which the active segment is rolled (`segment.bytes`).
+    pub segment_bytes: u64,
+    /// Age in milliseconds since its first append at which the active segment is rolled (`segment.ms`).
+    pub segment_ms: u64,
+    /// Log bytes between two index entries (`index.interval.bytes`).
+    pub index_interval_bytes: u64,
+    /// The largest batch in bytes that is appended (`max.message.bytes`).
+    pub batch_bytes_max: usize,
+    /// Who sets the timestamps.
+    pub timestamp_type: TimestampType,
+    /// When an append counts as safe.
+    pub sync_mode: SyncMode,
+}
+
+impl Default for LogConfig {
+    fn default() -> LogConfig {
+        LogConfig {
+            segment_bytes: limits::SEGMENT_BYTES_DEFAULT,
+            segment_ms: 7 * 86_400_000,
+            index_interval_bytes: limits::INDEX_INTERVAL_BYTES_DEFAULT,
+            batch_bytes_max: limits::BATCH_BYTES_DEFAULT,
+            timestamp_type: TimestampType::Create,
+            sync_mode: SyncMode::Always,
+        }
+    }
+}
