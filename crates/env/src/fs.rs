@@ -15,6 +15,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+/// The file that [`Fs::lock_dir`] locks within a directory. It stays there when the lock is gone.
+pub(crate) const LOCK_FILE: &str = "lock";
+
 /// How a file is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OpenMode {
@@ -139,19 +142,25 @@ impl dyn File {
     /// The first error; how much was written before it is unknown. A write that makes no progress is `WriteZero`.
     pub fn write_all_vectored_at(&self, buffers: &[IoSlice<'_>], position: u64) -> io::Result<()> {
         let total: usize = buffers.iter().map(|b| b.len()).sum();
-        let written = self.write_vectored_at(buffers, position)?;
+        let mut written = self.write_vectored_at(buffers, position)?;
         if written >= total {
             return Ok(());
         }
-        let mut skip = written;
-        let mut at = position + written as u64;
-        for buffer in buffers {
-            let rest = buffer.get(skip.min(buffer.len())..).unwrap_or_default();
-            skip = skip.saturating_sub(buffer.len());
-            self.write_all_at(rest, at)?;
-            at += rest.len() as u64;
+        // A short write: a full disk, a signal, or more buffers than the kernel takes at once (1024).
+        let mut rest = buffers.to_vec();
+        let mut rest = rest.as_mut_slice();
+        let mut at = position;
+        loop {
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            IoSlice::advance_slices(&mut rest, written);
+            at += written as u64;
+            if rest.is_empty() {
+                return Ok(());
+            }
+            written = self.write_vectored_at(rest, at)?;
         }
-        Ok(())
     }
 
     /// Writes all of `buffer` at `position`, looping over short writes.
@@ -258,6 +267,11 @@ pub trait Fs: Send + Sync + Debug {
     fn space_left(&self, path: &Path) -> io::Result<SpaceLeft>;
 }
 
+/// The directory that holds the entry of `path`; `.` for a bare name.
+fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// What callers want of an [`Fs`].
 pub trait FsExt: Fs {
     /// The whole content of a small file.
@@ -290,7 +304,7 @@ pub trait FsExt: Fs {
         file.sync_data()?;
         drop(file);
         self.rename(temporary, path)?;
-        self.sync_dir(path.parent().unwrap_or(Path::new(".")))
+        self.sync_dir(parent_of(path))
     }
 
     /// Whether something has that name.
@@ -298,7 +312,7 @@ pub trait FsExt: Fs {
     /// # Errors
     /// Whatever opening answers besides `NotFound`.
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        let parent = path.parent().unwrap_or(Path::new("."));
+        let parent = parent_of(path);
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         match self.read_dir(parent) {
             Ok(entries) => Ok(entries.iter().any(|entry| entry.name == name)),

@@ -1,1 +1,48 @@
-//! The real machine.
+//! The real machine: Linux by way of `std`, `rustix`, `memmap2` and tokio.
+//!
+//! One file per seam. The only `unsafe` of the workspace is in `map.rs`.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this module is the one place that may touch the machine; everyone else is passed an Env"
+)]
+
+mod clock;
+mod file;
+mod fs;
+mod map;
+mod net;
+mod rng;
+mod tasks;
+
+use std::sync::Arc;
+
+pub use clock::RealClock;
+pub use fs::RealFs;
+pub use net::RealNet;
+pub use rng::RealRng;
+pub use tasks::RealTasks;
+use tokio::runtime::Handle;
+
+use crate::Env;
+
+/// The real machine. Tasks are spawned on whatever tokio runtime the caller of `spawn` runs on.
+#[must_use]
+pub fn env() -> Env {
+    env_with(RealTasks::ambient())
+}
+
+/// The real machine, with tasks spawned on `runtime` even from threads that run outside it.
+#[must_use]
+pub fn env_on(runtime: Handle) -> Env {
+    env_with(RealTasks::on(runtime))
+}
+
+fn env_with(tasks: RealTasks) -> Env {
+    Env {
+        clock: Arc::new(RealClock::new()),
+        rng: Arc::new(RealRng),
+        fs: Arc::new(RealFs),
+        net: Arc::new(RealNet),
+        tasks: Arc::new(tasks),
+    }
+}

@@ -70,5 +70,8 @@ const _: () = assert!(BATCH_BYTES_MAX <= FETCH_BYTES_MAX);
 const _: () = assert!(SEGMENT_BYTES_DEFAULT <= SEGMENT_BYTES_MAX);
 // A batch decompressed stays within what one request may hold in memory.
 const _: () = assert!(BATCH_BYTES_MAX < BATCH_DECOMPRESSED_BYTES_MAX);
+/// Pieces of blocking work (cold reads, syncs) that run at once on the I/O pool of a runtime; more wait their turn.
+pub const IO_POOL_MAX: usize = 64;
+
 // The largest request must be grantable from the default budget.
 const _: () = assert!((REQUEST_BYTES_MAX as u64) < MEMORY_BUDGET_BYTES_DEFAULT);

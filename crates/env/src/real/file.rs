@@ -1,0 +1,71 @@
+//! An open file.
+
+use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use rustix::fs::{Advice, FallocateFlags};
+use rustix::io::retry_on_intr;
+
+use super::map;
+use crate::{File, Map};
+
+#[derive(Debug)]
+pub(super) struct RealFile {
+    inner: Arc<std::fs::File>,
+}
+
+impl RealFile {
+    pub(super) fn new(inner: std::fs::File) -> RealFile {
+        RealFile { inner: Arc::new(inner) }
+    }
+}
+
+impl File for RealFile {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        loop {
+            match self.inner.read_at(buffer, position) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    fn write_vectored_at(&self, buffers: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
+        // rustix hands at most 1024 buffers (IOV_MAX) to the kernel: more than that is a short write.
+        Ok(retry_on_intr(|| rustix::io::pwritev(&*self.inner, buffers, position))?)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.inner.metadata()?.len())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        // Not std's sync_data, which tries again after EINTR: the kernel reports a write-back error once, and an
+        // interrupted call may be the one that swallowed it. So an interrupted sync is a failed sync.
+        Ok(rustix::fs::fdatasync(&*self.inner)?)
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.inner.set_len(bytes)
+    }
+
+    fn allocate_keep_size(&self, range: Range<u64>) -> io::Result<()> {
+        let Some(len) = range.end.checked_sub(range.start).filter(|len| *len > 0) else {
+            return Ok(());
+        };
+        let flags = FallocateFlags::KEEP_SIZE;
+        Ok(retry_on_intr(|| rustix::fs::fallocate(&*self.inner, flags, range.start, len))?)
+    }
+
+    fn drop_cache(&self) -> io::Result<()> {
+        const TO_THE_END: Option<NonZeroU64> = None;
+        Ok(rustix::fs::fadvise(&*self.inner, 0, TO_THE_END, Advice::DontNeed)?)
+    }
+
+    fn map(&self, bytes: u64) -> io::Result<Arc<dyn Map>> {
+        map::map(&self.inner, bytes)
+    }
+}

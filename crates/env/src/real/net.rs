@@ -1,0 +1,117 @@
+//! TCP.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::{BoxFuture, Listener, Net, NetStream};
+
+/// Connections that the kernel completes for us while we are not accepting.
+const LISTEN_BACKLOG: u32 = 1024;
+
+/// TCP by way of tokio.
+#[derive(Clone, Copy, Debug)]
+pub struct RealNet;
+
+#[derive(Debug)]
+struct RealListener {
+    inner: Arc<TcpListener>,
+}
+
+impl Net for RealNet {
+    fn listen(&self, addr: SocketAddr) -> BoxFuture<io::Result<Box<dyn Listener>>> {
+        Box::pin(async move {
+            let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            // A restarted broker takes its port back while connections of the last one are in TIME_WAIT.
+            socket.set_reuseaddr(true)?;
+            if addr.is_ipv6() {
+                // Otherwise [::]:9092 would also take 0.0.0.0:9092, depending on a sysctl.
+                rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
+            }
+            socket.bind(addr)?;
+            let inner = Arc::new(socket.listen(LISTEN_BACKLOG)?);
+            Ok(Box::new(RealListener { inner }) as Box<dyn Listener>)
+        })
+    }
+
+    fn dial(&self, addr: SocketAddr) -> BoxFuture<io::Result<Box<dyn NetStream>>> {
+        Box::pin(async move {
+            let stream = connect(addr).await?;
+            Ok(Box::new(stream) as Box<dyn NetStream>)
+        })
+    }
+}
+
+async fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(addr).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
+    let (stream, _) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+impl Listener for RealListener {
+    fn accept(&self) -> BoxFuture<io::Result<Box<dyn NetStream>>> {
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move {
+            let stream = accept(&inner).await?;
+            Ok(Box::new(stream) as Box<dyn NetStream>)
+        })
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+}
+
+impl NetStream for TcpStream {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        TcpStream::local_addr(self)
+    }
+
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        TcpStream::peer_addr(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// False on machines without IPv6, where there is nothing to test.
+    async fn has_ipv6() -> bool {
+        RealNet.listen("[::1]:0".parse().unwrap()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn an_ipv6_listener_leaves_the_ipv4_port_alone() {
+        if !has_ipv6().await {
+            return;
+        }
+        let six = RealNet.listen("[::]:0".parse().unwrap()).await.unwrap();
+        let port = six.local_addr().unwrap().port();
+        RealNet.listen(SocketAddr::from(([0, 0, 0, 0], port))).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn two_listeners_on_one_port_are_refused() {
+        let first = RealNet.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let again = RealNet.listen(first.local_addr().unwrap()).await;
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[tokio::test]
+    async fn nagle_is_off_at_both_ends() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dialed = connect(listener.local_addr().unwrap()).await.unwrap();
+        let accepted = accept(&listener).await.unwrap();
+        assert_eq!(accepted.peer_addr().unwrap(), dialed.local_addr().unwrap());
+        assert!(dialed.nodelay().unwrap() && accepted.nodelay().unwrap());
+    }
+}
