@@ -1,1 +1,27 @@
-//! Placeholder.
+//! The application, in the product's own words: what every door calls.
+//!
+//! One file per operation, each with its plain request and response. They are not wire types: a door converts.
+//! Every call takes a [`Context`]; what is asked is checked by one authorizer and one quota at one place.
+
+mod api_error;
+mod broker;
+mod budget;
+mod context;
+mod ops;
+
+pub use api_error::ApiError;
+pub use broker::{Broker, BrokerConfig};
+pub use budget::{MemoryBudget, Permit};
+pub use context::{ConnectionId, Context, ListenerName, Principal};
+pub use ops::cluster::{BrokerDescription, ClusterDescription};
+pub use ops::create_topic::CreateTopicRequest;
+pub use ops::describe_topic::{ConfigEntry, PartitionDescription, TopicDescription, TopicSummary};
+pub use ops::fetch::{FetchRequest, FetchResponse, Fetched, Isolation, PartitionFetch};
+pub use ops::group_offsets::{CommitOffsetsRequest, CommittedOffset, FetchOffsetsRequest, OffsetCommit};
+pub use ops::init_producer::ProducerIdentity;
+pub use ops::list_offsets::{OffsetAnswer, OffsetPoint, OffsetQuery};
+pub use ops::produce::{
+    Durability, NewHeader, NewRecord, PartitionProduce, PendingProduce, ProduceData, ProduceRequest,
+    ProduceResponse, Produced, SequenceStart,
+};
+pub use ops::topic_ref::TopicRef;

@@ -1,1 +1,18 @@
-//! Placeholder.
+//! The native API: types generated from `proto/millrace/v1`, and their conversions from and to the product's names.
+
+/// The generated messages, client and server of package `millrace.v1`.
+#[allow(
+    missing_debug_implementations,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::cast_possible_truncation,
+    clippy::too_many_lines,
+    reason = "generated code follows its generator's habits"
+)]
+pub mod v1 {
+    tonic::include_proto!("millrace.v1");
+}
+
+/// The descriptors of the API, for server reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

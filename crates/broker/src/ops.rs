@@ -1,0 +1,12 @@
+//! The operations, one file each.
+
+pub(crate) mod cluster;
+pub(crate) mod create_topic;
+pub(crate) mod delete_topic;
+pub(crate) mod describe_topic;
+pub(crate) mod fetch;
+pub(crate) mod group_offsets;
+pub(crate) mod init_producer;
+pub(crate) mod list_offsets;
+pub(crate) mod produce;
+pub(crate) mod topic_ref;

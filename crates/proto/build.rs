@@ -1,0 +1,15 @@
+//! Compiles the native API without `protoc`: protox parses, tonic and prost generate.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto");
+    println!("cargo:rerun-if-changed={root}/millrace/v1");
+    let descriptors = protox::compile(["millrace/v1/millrace.proto"], [root])?;
+    let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), prost_bytes(&descriptors))?;
+    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    Ok(())
+}
+
+fn prost_bytes(descriptors: &impl prost::Message) -> Vec<u8> {
+    descriptors.encode_to_vec()
+}
