@@ -14,8 +14,12 @@
 mod append;
 mod config;
 mod dir;
+pub mod epochs;
 mod error;
+pub mod format;
 mod log;
+pub mod names;
+pub mod producers;
 mod read;
 
 pub use append::{Appended, Ticket};

@@ -1,0 +1,17 @@
+//! The bytes on disk: one file of this module for each kind of file, each with its picture, its encoder and its decoder.
+//!
+//! `.log`, `.index` and `.timeindex` are Kafka's byte for byte. Everything else is ours and travels in one
+//! [`envelope`] (magic, kind, version, length, checksum), so that no flipped bit and no cut goes unnoticed and a file
+//! of a newer version is refused by name. All numbers are big endian, as Kafka's are. Every decoder takes a slice,
+//! keeps nothing of it, never panics and allocates no more than a small multiple of the slice.
+#![deny(clippy::indexing_slicing)]
+
+pub mod envelope;
+pub mod epoch_file;
+mod fields;
+pub mod offset_index;
+pub mod producer_snapshot;
+pub mod time_index;
+
+#[cfg(test)]
+mod exam;
