@@ -1,5 +1,11 @@
 //! The native API: types generated from `proto/millrace/v1`, and their conversions from and to the product's names.
 
+mod error;
+mod topic_ref;
+
+pub use error::{RpcStatus, error_of};
+pub use topic_ref::{CheckedTopicRef, TopicRefError, id_bytes, topic_id};
+
 /// The generated messages, client and server of package `millrace.v1`.
 #[allow(
     missing_debug_implementations,
