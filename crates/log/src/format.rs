@@ -9,8 +9,13 @@
 pub mod envelope;
 pub mod epoch_file;
 mod fields;
+pub mod node_meta;
 pub mod offset_index;
+pub mod partition_meta;
 pub mod producer_snapshot;
+pub mod run_mark;
+pub mod seal;
+pub mod synced_marks;
 pub mod time_index;
 
 #[cfg(test)]
