@@ -3,5 +3,7 @@
 #![deny(clippy::indexing_slicing)]
 
 mod frame;
+mod offsets;
 
 pub use frame::{FRAME_HEADER_BYTES, Frame, FrameError, decode_frame, encode_frame};
+pub use offsets::{OffsetCommitKey, OffsetCommitValue, OffsetsError, OffsetsKey, decode_offsets_key};
