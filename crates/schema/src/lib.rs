@@ -3,7 +3,9 @@
 #![deny(clippy::indexing_slicing)]
 
 mod frame;
+mod metadata;
 mod offsets;
 
 pub use frame::{FRAME_HEADER_BYTES, Frame, FrameError, decode_frame, encode_frame};
+pub use metadata::{BrokerRegistered, MetadataRecord, PartitionPlaced, ProducerIdsTaken, TopicCreated};
 pub use offsets::{OffsetCommitKey, OffsetCommitValue, OffsetsError, OffsetsKey, decode_offsets_key};

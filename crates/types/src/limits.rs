@@ -10,6 +10,8 @@ pub const GROUP_ID_BYTES_MAX: usize = 249;
 pub const CLIENT_ID_BYTES_MAX: usize = 255;
 /// The most partitions a topic may have.
 pub const PARTITIONS_PER_TOPIC_MAX: u32 = 10_000;
+/// The most partitions that one broker leads, those of the product included.
+pub const PARTITIONS_PER_BROKER_MAX: u32 = 10_240;
 /// The partitions of `__consumer_offsets`; which of them holds a group follows from this number, so it never changes.
 pub const CONSUMER_OFFSETS_PARTITIONS: u32 = 16;
 /// The longest metadata text of a committed offset, in bytes (Kafka's `offset.metadata.max.bytes`).
@@ -58,6 +60,8 @@ pub const PRODUCER_ID_BLOCK: u32 = 1000;
 /// The memory budget of a broker by default, in bytes.
 pub const MEMORY_BUDGET_BYTES_DEFAULT: u64 = 512 * 1024 * 1024;
 
+// The largest topic must fit beside the product's own partitions.
+const _: () = assert!(PARTITIONS_PER_TOPIC_MAX + CONSUMER_OFFSETS_PARTITIONS < PARTITIONS_PER_BROKER_MAX);
 // A batch must fit into the unsynced window twice, or one append could wait for itself.
 const _: () = assert!(2 * BATCH_BYTES_MAX as u64 <= UNSYNCED_BYTES_MAX);
 // A request must be able to carry the largest batch.

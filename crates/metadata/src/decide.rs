@@ -1,0 +1,148 @@
+//! Decisions: what a command becomes, given what the cluster knows.
+
+use std::collections::BTreeMap;
+
+use millrace_schema::{BrokerRegistered, MetadataRecord, PartitionPlaced, ProducerIdsTaken, TopicCreated};
+use millrace_types::limits::{PARTITIONS_PER_BROKER_MAX, PARTITIONS_PER_TOPIC_MAX};
+use millrace_types::{LeaderEpoch, NodeId, TopicId};
+
+use crate::{Command, CreateTopic, FEATURE_LEVEL_NEWEST, Image, Owner, Refusal, TopicConfig};
+
+/// Replicas of a topic that leaves it to the cluster, where there are that many brokers.
+const REPLICATION_FACTOR_DEFAULT: u32 = 3;
+/// The config that a topic gets written into it when it is made.
+const MIN_INSYNC: &str = "min.insync.replicas";
+
+/// Turns a command into the records that carry it out; none at all if there is nothing to change.
+///
+/// # Errors
+/// [`Refusal`]; nothing is to be written then.
+pub fn decide(image: &Image, command: &Command) -> Result<Vec<MetadataRecord>, Refusal> {
+    match command {
+        Command::CreateTopic(topic) => create_topic(image, topic),
+        Command::DeleteTopic { id } => {
+            let topic = image.topic_by_id(*id).ok_or(Refusal::UnknownTopic(*id))?;
+            if topic.name.is_internal() {
+                return Err(Refusal::Internal(topic.name.clone()));
+            }
+            Ok(vec![MetadataRecord::TopicDeleted { id: *id }])
+        }
+        Command::RegisterBroker { node, directory, grpc } => {
+            let broker = BrokerRegistered { node: *node, directory: *directory, grpc: grpc.clone() };
+            if image.broker(*node) == Some(&broker) {
+                return Ok(Vec::new());
+            }
+            Ok(vec![MetadataRecord::BrokerRegistered(broker)])
+        }
+        Command::RaiseFeatureLevel { level } => raise_feature_level(image, *level),
+        Command::TakeProducerIds { node, count } => {
+            image.broker(*node).ok_or(Refusal::UnknownBroker(*node))?;
+            let first = image.next_producer_id();
+            // The block must end below the largest number, so that the next block has a first id.
+            if *count == 0 || first.0.checked_add(i64::from(*count)).is_none() {
+                return Err(Refusal::ProducerIds(*count));
+            }
+            let block = ProducerIdsTaken { node: *node, first, count: *count };
+            Ok(vec![MetadataRecord::ProducerIdsTaken(block)])
+        }
+    }
+}
+
+fn raise_feature_level(image: &Image, level: u32) -> Result<Vec<MetadataRecord>, Refusal> {
+    if level > FEATURE_LEVEL_NEWEST {
+        return Err(Refusal::FeatureLevel { wanted: level, newest: FEATURE_LEVEL_NEWEST });
+    }
+    if level <= image.feature_level() {
+        return Ok(Vec::new());
+    }
+    Ok(vec![MetadataRecord::FeatureLevelRaised { level }])
+}
+
+fn create_topic(image: &Image, wanted: &CreateTopic) -> Result<Vec<MetadataRecord>, Refusal> {
+    check_name(image, wanted)?;
+    let reserved = [TopicId::ZERO, TopicId::CLUSTER_METADATA].contains(&wanted.id);
+    if reserved || image.topic_by_id(wanted.id).is_some() {
+        return Err(Refusal::IdTaken(wanted.id));
+    }
+    let brokers: Vec<NodeId> = image.brokers().map(|broker| broker.node).collect();
+    let partitions = check_partitions(image, wanted.partitions.unwrap_or(1))?;
+    let replication_factor = check_replication_factor(wanted.replication_factor, brokers.len())?;
+    let configs = check_configs(wanted.configs.clone(), replication_factor)?;
+    Ok(vec![MetadataRecord::TopicCreated(TopicCreated {
+        id: wanted.id,
+        name: wanted.name.clone(),
+        replication_factor,
+        partitions: place(&brokers, partitions, replication_factor, image.partition_count()),
+        configs,
+    })])
+}
+
+fn check_name(image: &Image, wanted: &CreateTopic) -> Result<(), Refusal> {
+    if wanted.owner == Owner::User && wanted.name.is_internal() {
+        return Err(Refusal::NameReserved(wanted.name.clone()));
+    }
+    match image.clash(&wanted.name) {
+        Some(existing) if *existing == wanted.name => Err(Refusal::TopicExists(wanted.name.clone())),
+        Some(existing) => Err(Refusal::NameClash { wanted: wanted.name.clone(), existing: existing.clone() }),
+        None => Ok(()),
+    }
+}
+
+fn check_partitions(image: &Image, wanted: u32) -> Result<u32, Refusal> {
+    if wanted == 0 || wanted > PARTITIONS_PER_TOPIC_MAX {
+        return Err(Refusal::PartitionCount(wanted));
+    }
+    let existing = image.partition_count();
+    if existing + u64::from(wanted) > u64::from(PARTITIONS_PER_BROKER_MAX) {
+        return Err(Refusal::TooManyPartitions { wanted, existing });
+    }
+    Ok(wanted)
+}
+
+fn check_replication_factor(wanted: Option<u32>, brokers: usize) -> Result<u32, Refusal> {
+    let most = u32::try_from(brokers).unwrap_or(u32::MAX);
+    let factor = wanted.unwrap_or(REPLICATION_FACTOR_DEFAULT.min(most));
+    if factor == 0 || factor > most {
+        return Err(Refusal::ReplicationFactor { wanted: factor, brokers });
+    }
+    Ok(factor)
+}
+
+/// The configs that the topic will carry. The default of `min.insync.replicas` depends on the replication factor and
+/// is written into the topic, so that another default of a later version does not change the topic.
+fn check_configs(
+    mut configs: BTreeMap<String, String>,
+    replication_factor: u32,
+) -> Result<BTreeMap<String, String>, Refusal> {
+    let default = if replication_factor == 1 { 1 } else { 2 };
+    configs.entry(MIN_INSYNC.to_owned()).or_insert_with(|| default.to_string());
+    let min_insync = TopicConfig::read(&configs)?.min_insync_replicas;
+    if min_insync > replication_factor {
+        return Err(Refusal::MinInsync { min_insync, replication_factor });
+    }
+    Ok(configs)
+}
+
+/// Spreads partitions round robin over the brokers, starting where the last topic left off.
+fn place(brokers: &[NodeId], partitions: u32, replication_factor: u32, start: u64) -> Vec<PartitionPlaced> {
+    let rotated = |from: u64| {
+        let from = usize::try_from(from % (brokers.len().max(1) as u64)).unwrap_or(0);
+        brokers.iter().copied().cycle().skip(from)
+    };
+    let wanted = usize::try_from(replication_factor).unwrap_or(usize::MAX);
+    (0..partitions)
+        .map(|partition| {
+            let replicas: Vec<NodeId> = rotated(start + u64::from(partition)).take(wanted).collect();
+            PartitionPlaced {
+                leader: replicas.first().copied(),
+                isr: replicas.clone(),
+                replicas,
+                leader_epoch: LeaderEpoch(0),
+                partition_epoch: 0,
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

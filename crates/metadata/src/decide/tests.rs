@@ -1,0 +1,204 @@
+//! Decisions one by one, and their invariants under random commands.
+
+use std::collections::BTreeSet;
+
+use millrace_types::{DirectoryId, ErrorCode, ProducerId, TopicName};
+use proptest::prelude::*;
+
+use super::*;
+
+const NODE: NodeId = NodeId(1);
+
+fn create(number: u8, name: &str) -> CreateTopic {
+    CreateTopic {
+        id: TopicId([number; 16]),
+        name: TopicName::new(name).unwrap(),
+        partitions: None,
+        replication_factor: None,
+        configs: BTreeMap::new(),
+        owner: Owner::User,
+    }
+}
+
+fn register(node: NodeId) -> Command {
+    Command::RegisterBroker { node, directory: DirectoryId([3; 16]), grpc: "127.0.0.1:7070".to_owned() }
+}
+
+/// Decides and folds, as a driver does.
+fn run(image: &Image, command: &Command) -> Result<Image, Refusal> {
+    let records = decide(image, command)?;
+    // Through the bytes, as the log keeps them.
+    let records = records.iter().map(|record| MetadataRecord::decode(&record.encode()).unwrap());
+    Ok(records.fold(image.clone(), |image, record| image.apply(&record).unwrap()))
+}
+
+fn one_broker() -> Image {
+    run(&Image::default(), &register(NODE)).unwrap()
+}
+
+fn code(image: &Image, topic: CreateTopic) -> Result<(), ErrorCode> {
+    decide(image, &Command::CreateTopic(topic)).map(|_| ()).map_err(|refusal| refusal.code())
+}
+
+#[test]
+fn a_topic_gets_what_was_left_to_the_cluster() {
+    let image = run(&one_broker(), &Command::CreateTopic(create(1, "orders"))).unwrap();
+    let topic = image.topic_by_id(TopicId([1; 16])).unwrap();
+    assert_eq!((topic.partition_count(), topic.replication_factor), (1, 1));
+    let partition = topic.partition(millrace_types::PartitionIndex(0)).unwrap();
+    assert_eq!(
+        (partition.leader, &*partition.replicas, &*partition.isr),
+        (Some(NODE), &[NODE][..], &[NODE][..])
+    );
+    assert_eq!(topic.configs.get(MIN_INSYNC).map(String::as_str), Some("1"));
+    assert_eq!(image.topic_by_name(&topic.name), Some(topic));
+}
+
+#[test]
+fn names_that_are_taken_clash_or_are_reserved_are_refused() {
+    let image = run(&one_broker(), &Command::CreateTopic(create(1, "Orders.v1"))).unwrap();
+    assert_eq!(code(&image, create(2, "Orders.v1")), Err(ErrorCode::TopicAlreadyExists));
+    assert_eq!(code(&image, create(2, "orders_V1")), Err(ErrorCode::TopicAlreadyExists));
+    assert_eq!(code(&image, create(1, "other")), Err(ErrorCode::InvalidRequest));
+    assert_eq!(code(&image, create(2, "__mine")), Err(ErrorCode::InvalidTopicName));
+    assert_eq!(code(&image, CreateTopic { owner: Owner::Product, ..create(2, "__mine") }), Ok(()));
+    assert_eq!(
+        code(&image, CreateTopic { id: TopicId::CLUSTER_METADATA, ..create(2, "x") }),
+        Err(ErrorCode::InvalidRequest)
+    );
+}
+
+#[test]
+fn counts_and_factors_are_bounded() {
+    let image = one_broker();
+    let partitions = |n| code(&image, CreateTopic { partitions: Some(n), ..create(1, "a") });
+    assert_eq!(partitions(0), Err(ErrorCode::InvalidPartitionCount));
+    assert_eq!(partitions(10_001), Err(ErrorCode::InvalidPartitionCount));
+    assert_eq!(partitions(10_000), Ok(()));
+    let full = Command::CreateTopic(CreateTopic { partitions: Some(10_000), ..create(1, "a") });
+    let full = run(&image, &full).unwrap();
+    let more = code(&full, CreateTopic { partitions: Some(1_000), ..create(2, "b") });
+    assert_eq!(more, Err(ErrorCode::InvalidPartitionCount));
+    let factor = |n| code(&image, CreateTopic { replication_factor: Some(n), ..create(1, "a") });
+    assert_eq!(factor(0), Err(ErrorCode::InvalidReplicationFactor));
+    assert_eq!(factor(2), Err(ErrorCode::InvalidReplicationFactor));
+    assert_eq!(factor(1), Ok(()));
+    let min_insync = [(MIN_INSYNC.to_owned(), "2".to_owned())].into();
+    assert_eq!(
+        code(&image, CreateTopic { configs: min_insync, ..create(1, "a") }),
+        Err(ErrorCode::InvalidReplicationFactor)
+    );
+    assert_eq!(code(&Image::default(), create(1, "a")), Err(ErrorCode::InvalidReplicationFactor));
+}
+
+#[test]
+fn three_brokers_spread_leaders_and_replicas() {
+    let image =
+        [1, 2, 3].into_iter().fold(Image::default(), |image, n| run(&image, &register(NodeId(n))).unwrap());
+    let wanted = CreateTopic { partitions: Some(6), ..create(1, "a") };
+    let image = run(&image, &Command::CreateTopic(wanted)).unwrap();
+    let topic = image.topic_by_id(TopicId([1; 16])).unwrap();
+    let leaders: Vec<_> = topic.partitions.iter().map(|partition| partition.leader.unwrap().0).collect();
+    assert_eq!(leaders, [1, 2, 3, 1, 2, 3]);
+    assert!(topic.partitions.iter().all(|p| p.replicas.iter().collect::<BTreeSet<_>>().len() == 3));
+    assert_eq!(topic.config.min_insync_replicas, 2);
+}
+
+#[test]
+fn a_deleted_name_is_free_again_under_another_id() {
+    let first = run(&one_broker(), &Command::CreateTopic(create(1, "a"))).unwrap();
+    let gone = run(&first, &Command::DeleteTopic { id: TopicId([1; 16]) }).unwrap();
+    assert_eq!((gone.partition_count(), gone.topics().count()), (0, 0));
+    let again = run(&gone, &Command::CreateTopic(create(2, "A"))).unwrap();
+    assert!(again.topic_by_id(TopicId([1; 16])).is_none());
+    assert!(again.topic_by_id(TopicId([2; 16])).is_some());
+    let twice = decide(&again, &Command::DeleteTopic { id: TopicId([1; 16]) });
+    assert_eq!(twice.map_err(|refusal| refusal.code()), Err(ErrorCode::UnknownTopicOrPartition));
+}
+
+#[test]
+fn a_topic_of_the_product_is_not_deleted() {
+    let wanted = CreateTopic { owner: Owner::Product, ..create(1, "__consumer_offsets") };
+    let image = run(&one_broker(), &Command::CreateTopic(wanted)).unwrap();
+    let refused = decide(&image, &Command::DeleteTopic { id: TopicId([1; 16]) }).unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::InvalidRequest);
+}
+
+#[test]
+fn registering_again_in_the_same_words_writes_nothing() {
+    let image = one_broker();
+    assert_eq!(decide(&image, &register(NODE)), Ok(Vec::new()));
+    assert_eq!(decide(&image, &Command::RaiseFeatureLevel { level: 1 }).map(|records| records.len()), Ok(1));
+    assert!(decide(&image, &Command::RaiseFeatureLevel { level: 2 }).is_err());
+}
+
+#[test]
+fn an_image_shares_the_topics_that_a_record_does_not_touch() {
+    let first = run(&one_broker(), &Command::CreateTopic(create(1, "a"))).unwrap();
+    let second = run(&first, &Command::CreateTopic(create(2, "b"))).unwrap();
+    let id = TopicId([1; 16]);
+    assert!(std::sync::Arc::ptr_eq(first.topic_by_id(id).unwrap(), second.topic_by_id(id).unwrap()));
+}
+
+#[test]
+fn a_log_that_contradicts_itself_is_not_folded() {
+    let image = one_broker();
+    let created = decide(&image, &Command::CreateTopic(create(1, "a"))).unwrap();
+    let with_topic = image.clone().apply(&created[0]).unwrap();
+    assert!(with_topic.apply(&created[0]).is_err());
+    assert!(image.clone().apply(&MetadataRecord::TopicDeleted { id: TopicId([1; 16]) }).is_err());
+    assert!(image.clone().apply(&MetadataRecord::FeatureLevelRaised { level: 99 }).is_err());
+    let block = ProducerIdsTaken { node: NODE, first: ProducerId(0), count: 10 };
+    let taken = image.apply(&MetadataRecord::ProducerIdsTaken(block)).unwrap();
+    assert!(taken.apply(&MetadataRecord::ProducerIdsTaken(block)).is_err());
+}
+
+fn any_command() -> impl Strategy<Value = Command> {
+    let name = prop::sample::select(vec!["a", "A", "a.b", "a_b", "c", "__d"]);
+    prop_oneof![
+        (0_u8..6, name, prop::option::of(0_u32..4), prop::option::of(0_u32..3)).prop_map(
+            |(id, name, partitions, replication_factor)| {
+                Command::CreateTopic(CreateTopic { partitions, replication_factor, ..create(id, name) })
+            }
+        ),
+        (0_u8..6).prop_map(|id| Command::DeleteTopic { id: TopicId([id; 16]) }),
+        (1_i32..3).prop_map(|node| register(NodeId(node))),
+        (0_u32..3).prop_map(|level| Command::RaiseFeatureLevel { level }),
+        (1_i32..3, 0_u32..5).prop_map(|(node, count)| Command::TakeProducerIds { node: NodeId(node), count }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_decided_folds_and_keeps_the_invariants(commands in prop::collection::vec(any_command(), 0..60)) {
+        let mut image = Image::default();
+        let mut log = Vec::new();
+        let mut handed_out = BTreeSet::new();
+        for command in &commands {
+            let Ok(records) = decide(&image, command) else { continue };
+            for record in records {
+                if let MetadataRecord::ProducerIdsTaken(block) = &record {
+                    for id in block.first.0..block.first.0 + i64::from(block.count) {
+                        prop_assert!(handed_out.insert(id), "producer id {id} twice");
+                    }
+                }
+                image = image.apply(&record).unwrap();
+                log.push(record);
+            }
+            let folded: BTreeSet<_> = image.topics().map(|topic| topic.name.folded()).collect();
+            prop_assert_eq!(folded.len(), image.topics().count());
+            for topic in image.topics() {
+                prop_assert_eq!(image.topic_by_id(topic.id), Some(topic));
+                for partition in &topic.partitions {
+                    prop_assert_eq!(partition.replicas.len(), usize::try_from(topic.replication_factor).unwrap());
+                    prop_assert!(partition.leader.is_some_and(|leader| partition.isr.contains(&leader)));
+                }
+            }
+            let count: u64 = image.topics().map(|topic| u64::from(topic.partition_count())).sum();
+            prop_assert_eq!(count, image.partition_count());
+        }
+        // The same records fold into the same image, on whichever node and after whichever restart.
+        let replayed = log.iter().try_fold(Image::default(), Image::apply).unwrap();
+        prop_assert_eq!(replayed, image);
+    }
+}

@@ -1,0 +1,248 @@
+//! The image: everything the records say, folded. Immutable, shared topic by topic.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use millrace_schema::{BrokerRegistered, MetadataRecord, ProducerIdsTaken, TopicCreated};
+use millrace_types::{LeaderEpoch, NodeId, PartitionIndex, ProducerId, TopicId, TopicName};
+
+use crate::{ConfigError, TopicConfig};
+
+/// The newest feature level that this build knows.
+///
+/// 1: the record kinds, segment files and marks of the first version.
+pub const FEATURE_LEVEL_NEWEST: u32 = 1;
+
+/// A partition as the cluster sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Partition {
+    /// Who leads it.
+    pub leader: Option<NodeId>,
+    /// Counts the leaders.
+    pub leader_epoch: LeaderEpoch,
+    /// Counts the changes.
+    pub partition_epoch: i32,
+    /// Who holds it; the first is the preferred leader.
+    pub replicas: Arc<[NodeId]>,
+    /// Who of them is in sync; the same allocation where that is all of them.
+    pub isr: Arc<[NodeId]>,
+}
+
+/// A topic.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Topic {
+    /// Its id.
+    pub id: TopicId,
+    /// Its name.
+    pub name: TopicName,
+    /// How many replicas each partition has.
+    pub replication_factor: u32,
+    /// Its partitions, by number.
+    pub partitions: Vec<Partition>,
+    /// What it sets itself.
+    pub configs: BTreeMap<String, String>,
+    /// What is in force.
+    pub config: TopicConfig,
+}
+
+impl Topic {
+    /// How many partitions it has.
+    #[must_use]
+    pub fn partition_count(&self) -> u32 {
+        u32::try_from(self.partitions.len()).unwrap_or(u32::MAX)
+    }
+
+    /// One of its partitions.
+    #[must_use]
+    pub fn partition(&self, partition: PartitionIndex) -> Option<&Partition> {
+        self.partitions.get(usize::try_from(partition.0).ok()?)
+    }
+}
+
+/// Why a record cannot be folded: the log contradicts itself, or a newer build wrote it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// A topic that is there already.
+    #[error("topic {name} ({id}) is created, but its id or a name that clashes with it is taken")]
+    TopicTwice {
+        /// The id.
+        id: TopicId,
+        /// The name.
+        name: TopicName,
+    },
+    /// A topic that is not there.
+    #[error("topic {0} is deleted, but was never created")]
+    NoTopic(TopicId),
+    /// A config that this build does not follow.
+    #[error("topic {name}: {error}")]
+    Config {
+        /// The topic.
+        name: TopicName,
+        /// What is wrong.
+        error: ConfigError,
+    },
+    /// Producer ids that were handed out before.
+    #[error("producer ids from {first} on are taken, but all below {next} were before")]
+    ProducerIdsTwice {
+        /// The first id of the block.
+        first: ProducerId,
+        /// The first id that is free.
+        next: ProducerId,
+    },
+    /// Written by a newer build, or the level falls.
+    #[error("feature level {found} after {current}; this build knows up to {FEATURE_LEVEL_NEWEST}")]
+    FeatureLevel {
+        /// The level in the record.
+        found: u32,
+        /// The level before.
+        current: u32,
+    },
+}
+
+/// What the cluster knows, at one version. Cloning shares everything.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Image {
+    version: u64,
+    topics: Arc<BTreeMap<TopicName, Arc<Topic>>>,
+    names: Arc<BTreeMap<TopicId, TopicName>>,
+    /// Folded name to name: what a new name must not clash with.
+    folded: Arc<BTreeMap<String, TopicName>>,
+    brokers: Arc<BTreeMap<NodeId, BrokerRegistered>>,
+    partitions: u64,
+    next_producer_id: i64,
+    feature_level: u32,
+}
+
+impl Image {
+    /// How many records were folded into it.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The topic of a name.
+    #[must_use]
+    pub fn topic_by_name(&self, name: &TopicName) -> Option<&Arc<Topic>> {
+        self.topics.get(name)
+    }
+
+    /// The topic of an id.
+    #[must_use]
+    pub fn topic_by_id(&self, id: TopicId) -> Option<&Arc<Topic>> {
+        self.topics.get(self.names.get(&id)?)
+    }
+
+    /// The name that a new name would clash with (or equal).
+    #[must_use]
+    pub fn clash(&self, name: &TopicName) -> Option<&TopicName> {
+        self.folded.get(&name.folded())
+    }
+
+    /// All topics, sorted by name.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.topics.values()
+    }
+
+    /// The registered brokers, sorted by node id.
+    pub fn brokers(&self) -> impl Iterator<Item = &BrokerRegistered> {
+        self.brokers.values()
+    }
+
+    /// One registered broker.
+    #[must_use]
+    pub fn broker(&self, node: NodeId) -> Option<&BrokerRegistered> {
+        self.brokers.get(&node)
+    }
+
+    /// How many partitions all topics have together.
+    #[must_use]
+    pub fn partition_count(&self) -> u64 {
+        self.partitions
+    }
+
+    /// The first producer id that was never handed out.
+    #[must_use]
+    pub fn next_producer_id(&self) -> ProducerId {
+        ProducerId(self.next_producer_id)
+    }
+
+    /// Which record kinds and file formats may be written; 0 before the first record.
+    #[must_use]
+    pub fn feature_level(&self) -> u32 {
+        self.feature_level
+    }
+
+    /// Folds one record into the image. What the record does not touch stays shared with the image before.
+    ///
+    /// # Errors
+    /// [`ApplyError`]: the log contradicts itself, and whoever folds it must stop.
+    pub fn apply(mut self, record: &MetadataRecord) -> Result<Image, ApplyError> {
+        match record {
+            MetadataRecord::TopicCreated(topic) => self.add_topic(topic)?,
+            MetadataRecord::TopicDeleted { id } => self.remove_topic(*id)?,
+            MetadataRecord::BrokerRegistered(broker) => {
+                Arc::make_mut(&mut self.brokers).insert(broker.node, broker.clone());
+            }
+            MetadataRecord::FeatureLevelRaised { level } => {
+                if *level <= self.feature_level || *level > FEATURE_LEVEL_NEWEST {
+                    return Err(ApplyError::FeatureLevel { found: *level, current: self.feature_level });
+                }
+                self.feature_level = *level;
+            }
+            MetadataRecord::ProducerIdsTaken(block) => self.take_producer_ids(*block)?,
+        }
+        self.version += 1;
+        Ok(self)
+    }
+
+    fn add_topic(&mut self, created: &TopicCreated) -> Result<(), ApplyError> {
+        let (id, name) = (created.id, created.name.clone());
+        if self.names.contains_key(&id) || self.clash(&name).is_some() {
+            return Err(ApplyError::TopicTwice { id, name });
+        }
+        let config = TopicConfig::read(&created.configs)
+            .map_err(|error| ApplyError::Config { name: name.clone(), error })?;
+        let partitions = created.partitions.iter().map(|placed| {
+            let replicas: Arc<[NodeId]> = placed.replicas.as_slice().into();
+            let isr = if placed.isr == placed.replicas {
+                Arc::clone(&replicas)
+            } else {
+                placed.isr.as_slice().into()
+            };
+            let (leader_epoch, partition_epoch) = (placed.leader_epoch, placed.partition_epoch);
+            Partition { leader: placed.leader, leader_epoch, partition_epoch, replicas, isr }
+        });
+        let topic = Topic {
+            id,
+            name: name.clone(),
+            replication_factor: created.replication_factor,
+            partitions: partitions.collect(),
+            configs: created.configs.clone(),
+            config,
+        };
+        self.partitions += u64::from(topic.partition_count());
+        Arc::make_mut(&mut self.folded).insert(name.folded(), name.clone());
+        Arc::make_mut(&mut self.names).insert(id, name.clone());
+        Arc::make_mut(&mut self.topics).insert(name, Arc::new(topic));
+        Ok(())
+    }
+
+    fn remove_topic(&mut self, id: TopicId) -> Result<(), ApplyError> {
+        let name = Arc::make_mut(&mut self.names).remove(&id).ok_or(ApplyError::NoTopic(id))?;
+        Arc::make_mut(&mut self.folded).remove(&name.folded());
+        if let Some(topic) = Arc::make_mut(&mut self.topics).remove(&name) {
+            self.partitions = self.partitions.saturating_sub(u64::from(topic.partition_count()));
+        }
+        Ok(())
+    }
+
+    fn take_producer_ids(&mut self, block: ProducerIdsTaken) -> Result<(), ApplyError> {
+        let (first, next) = (block.first, self.next_producer_id());
+        let end = first.0.checked_add(i64::from(block.count));
+        match end {
+            Some(end) if first >= next && end > first.0 => self.next_producer_id = end,
+            _ => return Err(ApplyError::ProducerIdsTwice { first, next }),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! Why a command changes nothing.
+
+use millrace_types::limits::{PARTITIONS_PER_BROKER_MAX, PARTITIONS_PER_TOPIC_MAX};
+use millrace_types::{ErrorCode, NodeId, TopicId, TopicName};
+
+use crate::ConfigError;
+
+/// Why a command was refused. All of them are definite: nothing was written.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The name is taken.
+    #[error("topic {0} exists")]
+    TopicExists(TopicName),
+    /// The name differs from an existing one only in case, or in dots and underscores.
+    #[error(
+        "{wanted} clashes with the existing topic {existing}: they differ only in case, dots and underscores"
+    )]
+    NameClash {
+        /// The name asked for.
+        wanted: TopicName,
+        /// The one in its way.
+        existing: TopicName,
+    },
+    /// Names with two leading underscores are the product's.
+    #[error("{0}: names that begin with \"__\" belong to the product")]
+    NameReserved(TopicName),
+    /// The id is taken, or one of those with a meaning of their own.
+    #[error("topic id {0} is not free")]
+    IdTaken(TopicId),
+    /// Zero, or too many.
+    #[error("{0} partitions: a topic has 1 to {PARTITIONS_PER_TOPIC_MAX}")]
+    PartitionCount(u32),
+    /// A broker would lead more partitions than it may.
+    #[error(
+        "{wanted} more partitions on top of {existing}: a broker leads {PARTITIONS_PER_BROKER_MAX} at most"
+    )]
+    TooManyPartitions {
+        /// What was asked for.
+        wanted: u32,
+        /// What there is.
+        existing: u64,
+    },
+    /// Zero, or more than there are brokers.
+    #[error("replication factor {wanted}: there are {brokers} brokers")]
+    ReplicationFactor {
+        /// What was asked for.
+        wanted: u32,
+        /// How many brokers there are.
+        brokers: usize,
+    },
+    /// The topic could never acknowledge a write.
+    #[error("min.insync.replicas {min_insync} is above the replication factor {replication_factor}")]
+    MinInsync {
+        /// The config's value.
+        min_insync: u32,
+        /// The topic's.
+        replication_factor: u32,
+    },
+    /// A config is refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// There is no such topic.
+    #[error("there is no topic with id {0}")]
+    UnknownTopic(TopicId),
+    /// The topic belongs to the product.
+    #[error("topic {0} belongs to the product and is not deleted")]
+    Internal(TopicName),
+    /// This build does not know the level.
+    #[error("feature level {wanted} is not known; the newest is {newest}")]
+    FeatureLevel {
+        /// What was asked for.
+        wanted: u32,
+        /// The newest this build knows.
+        newest: u32,
+    },
+    /// The node has not registered.
+    #[error("node {0} is not a registered broker")]
+    UnknownBroker(NodeId),
+    /// All 2^63 ids were handed out, or a block of none was asked for.
+    #[error("there is no block of {0} producer ids")]
+    ProducerIds(u32),
+}
+
+impl Refusal {
+    /// What a door answers.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Refusal::TopicExists(_) | Refusal::NameClash { .. } => ErrorCode::TopicAlreadyExists,
+            Refusal::NameReserved(_) => ErrorCode::InvalidTopicName,
+            Refusal::PartitionCount(_) | Refusal::TooManyPartitions { .. } => {
+                ErrorCode::InvalidPartitionCount
+            }
+            Refusal::ReplicationFactor { .. } | Refusal::MinInsync { .. } => {
+                ErrorCode::InvalidReplicationFactor
+            }
+            Refusal::Config(error) => error.code(),
+            Refusal::UnknownTopic(_) => ErrorCode::UnknownTopicOrPartition,
+            Refusal::Internal(_) | Refusal::IdTaken(_) | Refusal::UnknownBroker(_) => {
+                ErrorCode::InvalidRequest
+            }
+            Refusal::FeatureLevel { .. } | Refusal::ProducerIds(_) => ErrorCode::Unsupported,
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Compiles the storage schema without `protoc`: protox parses, prost generates.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto");
+    println!("cargo:rerun-if-changed={root}/millrace/storage");
+    let descriptors = protox::compile(["millrace/storage/v1/metadata.proto"], [root])?;
+    prost_build::Config::new().bytes(["."]).compile_fds(descriptors)?;
+    Ok(())
+}
