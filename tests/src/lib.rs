@@ -1,1 +1,19 @@
-//! Placeholder.
+//! What the suites of this crate share: asking the machine for what they need, and finding the binary.
+//!
+//! A suite that needs more than Rust and a C compiler opens with
+//!
+//! ```
+//! # use millrace_tests::{Need, require};
+//! if !require("dump_tool_agrees", &[Need::Program("java"), Need::Program("mvn")]) {
+//!     return;
+//! }
+//! ```
+//!
+//! Names of test files say where they run: `exam_*.rs` are judged by somebody else's program (Kafka's tools, a client in
+//! Python), `crash_*.rs` kill processes and cut power, `soak_*` tests are `#[ignore]`d and long.
+
+mod need;
+mod program;
+
+pub use need::{Need, require};
+pub use program::millrace_program;
