@@ -78,9 +78,11 @@ pub(crate) fn build() -> Result<PathBuf> {
     let triple = workspace::host_triple()?;
     // Apart from the workspace's own target folder: other flags, and so other artefacts throughout.
     let target_directory = Metadata::of_workspace()?.target_directory.join("fuzz");
+    // The same versions as the workspace's, and only the fuzzer's own crates on top; so this lock is not kept in git.
+    std::fs::copy(workspace::root().join("Cargo.lock"), folder().join("Cargo.lock"))?;
     process::run(
         workspace::cargo()
-            .args(["build", "--release", "--locked", "--manifest-path", "fuzz/Cargo.toml"])
+            .args(["build", "--release", "--manifest-path", "fuzz/Cargo.toml"])
             // Naming the target keeps the flags away from build scripts and macros.
             .args(["--target", &triple])
             .arg("--target-dir")
@@ -104,7 +106,7 @@ fn run_target(binaries: &Path, target: &str, seconds: u64) -> Result<()> {
         .arg(format!("-rss_limit_mb={MEMORY_MIB_MAX}"))
         .arg(format!("-max_len={INPUT_BYTES_MAX}"))
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
-        .args(["-verbosity=0", "-print_final_stats=1"])
+        .args(["-verbosity=0", "-print_funcs=0", "-print_final_stats=1"])
         // New finds go into the first folder; the seeds are only read.
         .arg(&corpus);
     if seeds.is_dir() {

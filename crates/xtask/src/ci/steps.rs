@@ -119,7 +119,8 @@ fn cargo_test() -> Command {
 }
 
 fn format(context: &Context) -> Result<()> {
-    context.run(workspace::cargo().args(["fmt", "--all", "--check"]))
+    context.run(workspace::cargo().args(["fmt", "--all", "--check"]))?;
+    context.run(workspace::cargo().args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))
 }
 
 fn clippy(context: &Context) -> Result<()> {
