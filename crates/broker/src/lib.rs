@@ -2,6 +2,7 @@
 //!
 //! One file per operation, each with its plain request and response. They are not wire types: a door converts.
 //! Every call takes a [`Context`]; what is asked is checked by one authorizer and one quota at one place.
+#![warn(missing_docs)]
 
 mod api_error;
 mod broker;

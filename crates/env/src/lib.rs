@@ -5,6 +5,7 @@
 //! the clock says and which bytes survive a power cut. The traits are object safe and passed on as [`Env`].
 //!
 //! `unsafe` code lives in this crate only, in [`real`], each use with its reason.
+#![warn(missing_docs)]
 
 mod clock;
 mod fs;

@@ -10,6 +10,7 @@
 //! `log start <= local start <= high watermark <= synced end <= end offset`, at every moment. On a single node the
 //! high watermark *is* the synced end. Synchronous and free of any runtime: waiting is a [`Ticket`] or a
 //! [`HighWatermarkWait`], both plain futures that block nobody's thread but the one that syncs.
+#![warn(missing_docs)]
 
 mod append;
 mod config;

@@ -11,6 +11,7 @@
 //! - [`partition_for_key`]: Kafka's partitioner.
 //!
 //! Every function that reads bytes is total: it answers an error and never panics, whatever the bytes.
+#![warn(missing_docs)]
 
 #![deny(clippy::indexing_slicing)]
 

@@ -1,6 +1,7 @@
 //! The names of the product: offsets, ids, validated names, limits and the error codes that every door speaks.
 //!
 //! Nothing in here does I/O, reads a clock or allocates more than a name.
+#![warn(missing_docs)]
 
 mod error_code;
 mod ids;
