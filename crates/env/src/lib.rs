@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 mod clock;
+pub mod counting;
 mod fs;
 mod net;
 pub mod real;
