@@ -39,4 +39,16 @@ pub trait Net: Send + Sync + Debug {
     fn listen(&self, addr: SocketAddr) -> BoxFuture<io::Result<Box<dyn Listener>>>;
     /// Connects to `addr`.
     fn dial(&self, addr: SocketAddr) -> BoxFuture<io::Result<Box<dyn NetStream>>>;
+
+    /// The addresses of `server` (`host:port`), to be dialled in turn. A world without a name service knows addresses
+    /// alone, `127.0.0.1:7070` or `[::1]:7070`.
+    fn resolve(&self, server: String) -> BoxFuture<io::Result<Vec<SocketAddr>>> {
+        let literal = server.parse::<SocketAddr>();
+        Box::pin(async move {
+            match literal {
+                Ok(addr) => Ok(vec![addr]),
+                Err(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{server:?} is no address"))),
+            }
+        })
+    }
 }

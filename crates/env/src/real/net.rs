@@ -42,6 +42,10 @@ impl Net for RealNet {
             Ok(Box::new(stream) as Box<dyn NetStream>)
         })
     }
+
+    fn resolve(&self, server: String) -> BoxFuture<io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move { Ok(tokio::net::lookup_host(server).await?.collect()) })
+    }
 }
 
 async fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
@@ -97,6 +101,14 @@ mod tests {
         let six = RealNet.listen("[::]:0".parse().unwrap()).await.unwrap();
         let port = six.local_addr().unwrap().port();
         RealNet.listen(SocketAddr::from(([0, 0, 0, 0], port))).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn names_and_addresses_resolve() {
+        let addr = "127.0.0.1:7070".parse().unwrap();
+        assert_eq!(RealNet.resolve("127.0.0.1:7070".to_owned()).await.unwrap(), [addr]);
+        assert!(RealNet.resolve("localhost:7070".to_owned()).await.unwrap().contains(&addr));
+        assert!(RealNet.resolve("no port".to_owned()).await.is_err());
     }
 
     #[tokio::test]
