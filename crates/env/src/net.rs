@@ -47,7 +47,9 @@ pub trait Net: Send + Sync + Debug {
         Box::pin(async move {
             match literal {
                 Ok(addr) => Ok(vec![addr]),
-                Err(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{server:?} is no address"))),
+                Err(_) => {
+                    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{server:?} is no address")))
+                }
             }
         })
     }
