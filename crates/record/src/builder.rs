@@ -77,6 +77,9 @@ pub enum BuildError {
         /// The most that is allowed.
         max: usize,
     },
+    /// A record that the product itself makes was not taken.
+    #[error(transparent)]
+    Append(#[from] AppendError),
     /// The compressor failed.
     #[error("the records could not be compressed with {codec}: {source}")]
     Compress {
@@ -311,3 +314,6 @@ fn write_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

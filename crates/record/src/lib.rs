@@ -8,6 +8,7 @@
 //! - Reading records: [`Batch::records`] gives [`Records`], whose [`Records::views`] borrow and whose iterator yields
 //!   [`Record`]s that share the payload's memory. What is inside of a batch is treated as hostile.
 //! - Writing records: [`BatchBuilder`].
+//! - [`ControlRecord`] and [`transaction_marker`]: what control batches say.
 //! - [`partition_for_key`]: Kafka's partitioner.
 //!
 //! Every function that reads bytes is total: it answers an error and never panics, whatever the bytes.
@@ -19,6 +20,7 @@ mod batch;
 mod builder;
 mod codec;
 mod compression;
+mod control;
 mod error;
 mod header;
 mod murmur2;
@@ -29,6 +31,7 @@ mod view;
 pub use batch::{Batch, Checks, Origin, ProducerStamp, SplitBatches, split_batches};
 pub use builder::{AppendError, BatchBuilder, BatchOptions, BuildError, NO_HEADERS};
 pub use compression::{Compression, CompressionError};
+pub use control::{ControlError, ControlRecord, ControlType, TransactionEnd, transaction_marker};
 pub use error::{BatchError, DecompressError, RecordError};
 pub use header::{
     Attributes, BatchHeader, BatchKind, CRC_START, HEAD_BYTES, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC,
