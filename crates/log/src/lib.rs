@@ -18,6 +18,7 @@ mod dir;
 pub mod epochs;
 mod error;
 pub mod format;
+pub mod inspect;
 mod log;
 pub mod names;
 pub mod producers;

@@ -14,6 +14,7 @@
 
 use std::collections::BTreeMap;
 
+use millrace_record::BatchHeader;
 use millrace_types::limits::{PRODUCER_WINDOW, PRODUCERS_PER_PARTITION_MAX};
 use millrace_types::{Offset, ProducerEpoch, ProducerId, TimestampMs};
 
@@ -44,6 +45,18 @@ pub struct BatchFacts {
 }
 
 impl BatchFacts {
+    /// What this header says.
+    #[must_use]
+    pub fn of(header: &BatchHeader) -> BatchFacts {
+        BatchFacts {
+            producer: ProducerId(header.producer_id),
+            epoch: ProducerEpoch(header.producer_epoch),
+            first_sequence: header.base_sequence,
+            last_offset_delta: header.last_offset_delta,
+            timestamp: TimestampMs(header.max_timestamp),
+        }
+    }
+
     /// Whether the batch comes from an idempotent producer.
     #[must_use]
     pub fn is_idempotent(&self) -> bool {
