@@ -61,7 +61,7 @@ impl Batch {
     ///
     /// Checked are length, size, magic, checksum, record count against last offset delta and against the payload,
     /// the compression, timestamps, producer fields and attribute bits. The records of an *uncompressed* batch are
-    /// walked as well, without an allocation: a few nanoseconds each keep a batch that no consumer can read out of
+    /// walked as well, without an allocation: some ten nanoseconds each keep a batch that no consumer can read out of
     /// the log. A compressed payload is not opened (whoever does treats it as hostile).
     ///
     /// # Errors

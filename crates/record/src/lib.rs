@@ -13,7 +13,6 @@
 //!
 //! Every function that reads bytes is total: it answers an error and never panics, whatever the bytes.
 #![warn(missing_docs)]
-
 #![deny(clippy::indexing_slicing)]
 
 mod batch;

@@ -20,7 +20,20 @@ pub enum VarintError {
     Overlong,
 }
 
-fn read_unsigned(bytes: &[u8], bits: u32, bytes_max: usize) -> Result<(u64, usize), VarintError> {
+/// Reads the forms of one to three bytes, which almost every number in a record has, without a loop.
+#[inline]
+fn read_short(bytes: &[u8]) -> Option<(u32, usize)> {
+    let low = |byte: u8| u32::from(byte & 0x7f);
+    match *bytes {
+        [a, ..] if a < 0x80 => Some((u32::from(a), 1)),
+        [a, b, ..] if b < 0x80 => Some((low(a) | u32::from(b) << 7, 2)),
+        [a, b, c, ..] if c < 0x80 => Some((low(a) | low(b) << 7 | u32::from(c) << 14, 3)),
+        _ => None,
+    }
+}
+
+#[cold]
+fn read_long(bytes: &[u8], bits: u32, bytes_max: usize) -> Result<(u64, usize), VarintError> {
     let mut value = 0_u64;
     let mut shift = 0_u32;
     for (index, byte) in bytes.iter().take(bytes_max).enumerate() {
@@ -44,12 +57,13 @@ fn read_unsigned(bytes: &[u8], bits: u32, bytes_max: usize) -> Result<(u64, usiz
 /// [`VarintError`] if the bytes end early or the form is too long.
 #[inline]
 pub fn read_varint(bytes: &[u8]) -> Result<(i32, usize), VarintError> {
-    // Almost every number in a record is a small one.
-    if let Some(byte) = bytes.first().filter(|byte| **byte < 0x80) {
-        return Ok((i32::from(byte >> 1) ^ -i32::from(byte & 1), 1));
-    }
-    let (value, taken) = read_unsigned(bytes, 32, VARINT_BYTES_MAX)?;
-    let value = u32::try_from(value).map_err(|_| VarintError::Overlong)?;
+    let (value, taken) = match read_short(bytes) {
+        Some(short) => short,
+        None => {
+            let (value, taken) = read_long(bytes, 32, VARINT_BYTES_MAX)?;
+            (u32::try_from(value).map_err(|_| VarintError::Overlong)?, taken)
+        }
+    };
     Ok(((value >> 1).cast_signed() ^ -(value & 1).cast_signed(), taken))
 }
 
@@ -59,7 +73,10 @@ pub fn read_varint(bytes: &[u8]) -> Result<(i32, usize), VarintError> {
 /// [`VarintError`] if the bytes end early or the form is too long.
 #[inline]
 pub fn read_varlong(bytes: &[u8]) -> Result<(i64, usize), VarintError> {
-    let (value, taken) = read_unsigned(bytes, 64, VARLONG_BYTES_MAX)?;
+    let (value, taken) = match read_short(bytes) {
+        Some((value, taken)) => (u64::from(value), taken),
+        None => read_long(bytes, 64, VARLONG_BYTES_MAX)?,
+    };
     Ok(((value >> 1).cast_signed() ^ -(value & 1).cast_signed(), taken))
 }
 

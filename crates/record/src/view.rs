@@ -97,6 +97,7 @@ struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
+    #[inline]
     fn advance<T>(&mut self, read: Result<(T, usize), VarintError>) -> Result<T, RecordError> {
         let (value, taken) = read.map_err(|source| RecordError::Varint { index: self.index, source })?;
         self.bytes = self.bytes.get(taken..).unwrap_or_default();
@@ -136,8 +137,12 @@ impl<'a> Cursor<'a> {
         Ok((self.take("a header's key", length)?, self.nullable("a header's value")?))
     }
 
+    #[inline]
     fn headers(&mut self) -> Result<HeaderViews<'a>, RecordError> {
         let count = self.varint()?;
+        if count == 0 {
+            return Ok(HeaderViews { bytes: &[], left: 0 });
+        }
         let left = usize::try_from(count).ok().filter(|count| *count <= self.bytes.len() / HEADER_BYTES_MIN);
         let Some(left) = left else {
             let (index, left) = (self.index, self.bytes.len());
