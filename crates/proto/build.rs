@@ -1,6 +1,9 @@
 //! Compiles the native API without `protoc`: protox parses, tonic and prost generate.
 
-#![expect(clippy::disallowed_methods, reason = "a build script runs on the developer's machine, not in an Env")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a build script runs on the developer's machine, not in an Env"
+)]
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto");

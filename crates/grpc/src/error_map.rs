@@ -83,8 +83,10 @@ mod tests {
 
     #[test]
     fn a_whole_call_that_failed_names_the_leader() {
-        let error =
-            ApiError { leader: Some("h:1".to_owned()), ..ApiError::new(ErrorCode::NotLeader, "node 2 leads") };
+        let error = ApiError {
+            leader: Some("h:1".to_owned()),
+            ..ApiError::new(ErrorCode::NotLeader, "node 2 leads")
+        };
         let status = status_of(error);
         assert_eq!((status.code(), status.message()), (Code::Unavailable, "node 2 leads"));
         assert_eq!(millrace_proto::error_of(&status).unwrap().leader, "h:1");

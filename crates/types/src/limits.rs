@@ -79,3 +79,27 @@ pub const IO_POOL_MAX: usize = 64;
 
 // The largest request must be grantable from the default budget.
 const _: () = assert!((REQUEST_BYTES_MAX as u64) < MEMORY_BUDGET_BYTES_DEFAULT);
+
+/// Connections that one door holds at once; more are closed as soon as they are accepted.
+pub const CONNECTIONS_MAX: usize = 10_000;
+/// Requests of one produce stream that may be appended and not yet acknowledged; the next is read when one of them is.
+pub const PRODUCE_STREAM_IN_FLIGHT_MAX: usize = 256;
+/// HTTP/2 streams that one connection may have open, which are its calls in flight.
+pub const HTTP_STREAMS_MAX: u32 = 100;
+/// The largest HTTP/2 frame that we read. Large ones are what makes gRPC fast: it copies per frame.
+pub const HTTP_FRAME_BYTES_MAX: u32 = 256 * 1024;
+/// Bytes of one HTTP/2 stream that may be on their way to us before we have read them.
+pub const HTTP_STREAM_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+/// Bytes of one HTTP/2 connection that may be on their way to us before we have read them.
+pub const HTTP_CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// The most bytes of headers that one HTTP request may have.
+pub const HTTP_HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
+/// The largest message that calls without data (health, reflection) may carry.
+pub const SIDE_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// What a request costs of the memory budget besides its bytes: its place in maps and queues.
+pub const REQUEST_OVERHEAD_BYTES: usize = 1024;
+
+// One connection must not be able to fill the windows of all its streams and then some.
+const _: () = assert!(HTTP_STREAM_WINDOW_BYTES <= HTTP_CONNECTION_WINDOW_BYTES);
+// A frame has to fit into the window of its stream.
+const _: () = assert!(HTTP_FRAME_BYTES_MAX <= HTTP_STREAM_WINDOW_BYTES);

@@ -1,0 +1,108 @@
+//! The body of an answer: keeps the call's memory until its bytes are written, and turns a panic into a status.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use millrace_broker::Permit;
+use millrace_types::ErrorCode;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use tonic::Status;
+
+use crate::error_map::refuse;
+use crate::permits::CallPermits;
+
+/// The body of an answer.
+pub(crate) struct AnswerBody {
+    inner: tonic::body::Body,
+    permits: Arc<CallPermits>,
+    answer: Option<Arc<Permit>>,
+    /// For answers that have no end of their own: ends them when the broker drains.
+    draining: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    ended: bool,
+}
+
+/// Bytes that are paid for until HTTP/2 has written them: it buffers them long after this body is gone.
+struct PaidBytes {
+    bytes: Bytes,
+    _permit: Arc<Permit>,
+}
+
+impl AsRef<[u8]> for PaidBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl AnswerBody {
+    pub(crate) fn new(
+        inner: tonic::body::Body,
+        permits: Arc<CallPermits>,
+        draining: Option<WaitForCancellationFutureOwned>,
+    ) -> AnswerBody {
+        AnswerBody { inner, permits, answer: None, draining: draining.map(Box::pin), ended: false }
+    }
+
+    fn pay(&mut self, bytes: Bytes) -> Bytes {
+        if let Some(permit) = self.permits.take_answer() {
+            self.answer = Some(Arc::new(permit));
+        }
+        match &self.answer {
+            Some(permit) => Bytes::from_owner(PaidBytes { bytes, _permit: Arc::clone(permit) }),
+            None => bytes,
+        }
+    }
+
+    fn end_with(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.ended = true;
+        self.inner = tonic::body::Body::empty();
+        let mut trailers = HeaderMap::new();
+        if let Err(e) = status.add_header(&mut trailers) {
+            return Poll::Ready(Some(Err(e)));
+        }
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        if let Some(draining) = &mut this.draining
+            && draining.as_mut().poll(cx).is_ready()
+        {
+            return this.end_with(&refuse(ErrorCode::ShuttingDown, "the broker is shutting down"));
+        }
+        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.inner).poll_frame(cx)));
+        match polled {
+            Ok(Poll::Ready(Some(Ok(frame)))) => {
+                Poll::Ready(Some(Ok(frame.map_data(|bytes| this.pay(bytes)))))
+            }
+            Ok(other) => other,
+            Err(_panic) => this.end_with(&panicked()),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// What a caller is told about a panic; the panic hook has logged the rest.
+pub(crate) fn panicked() -> Status {
+    tracing::error!("a call panicked");
+    refuse(ErrorCode::Internal, "the broker failed on this call; its log says where")
+}

@@ -1,0 +1,160 @@
+//! One connection: HTTP/2 with our limits, until either side closes it or the broker drains.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use millrace_broker::ConnectionId;
+use millrace_env::{Clock, NetStream, Tasks};
+use millrace_types::limits::{
+    HTTP_CONNECTION_WINDOW_BYTES, HTTP_FRAME_BYTES_MAX, HTTP_HEADER_LIST_BYTES_MAX, HTTP_STREAM_WINDOW_BYTES,
+    HTTP_STREAMS_MAX,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::CancellationToken;
+
+use crate::call::Calls;
+
+/// Bytes of the preface with which every HTTP/2 client begins (RFC 9113, section 3.4).
+const PREFACE_BYTES: usize = 24;
+/// How often a silent client is asked whether it is still there, and how long it may take to answer.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(20);
+/// Bytes of answers that HTTP/2 buffers per stream while the client reads.
+const SEND_BUFFER_BYTES: usize = 1024 * 1024;
+/// Calls that a client may reset before we have looked at them (CVE-2023-44487).
+const RESETS_MAX: usize = 50;
+
+/// What the connections of a door share.
+#[derive(Clone, Debug)]
+pub(crate) struct Connections {
+    pub(crate) calls: Arc<Calls>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tasks: Arc<dyn Tasks>,
+    /// How long a client may take to say that it speaks HTTP/2.
+    pub(crate) preface_patience: Duration,
+    /// Set: answer what is there, take nothing new.
+    pub(crate) draining: CancellationToken,
+    /// Set: end now.
+    pub(crate) ending: CancellationToken,
+}
+
+impl Connections {
+    /// Serves one connection to its end.
+    pub(crate) async fn serve(self, id: ConnectionId, stream: Box<dyn NetStream>) {
+        let received = Arc::new(AtomicUsize::new(0));
+        let io = TokioIo::new(CountedIo { inner: stream, received: Arc::clone(&received) });
+        let calls = Arc::clone(&self.calls);
+        let service = service_fn(move |request| {
+            let answer = Arc::clone(&calls).answer(id, request);
+            async move { Ok::<_, Infallible>(Box::pin(answer).await.unwrap_or_else(|never| match never {})) }
+        });
+        let connection = self.builder().serve_connection(io, service);
+        let mut connection = pin!(connection);
+        let mut preface = pin!(self.clock.sleep(self.preface_patience));
+        let (mut greeted, mut drained) = (false, false);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.ending.cancelled() => return,
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(connection = id.0, %error, "a connection broke");
+                    }
+                    return;
+                }
+                () = self.draining.cancelled(), if !drained => {
+                    drained = true;
+                    // GOAWAY; calls in flight are still answered.
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = preface.as_mut(), if !greeted => {
+                    greeted = true;
+                    if received.load(Ordering::Relaxed) < PREFACE_BYTES {
+                        tracing::debug!(connection = id.0, "a connection that does not speak HTTP/2");
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn builder(&self) -> http2::Builder<CallExecutor> {
+        let mut builder = http2::Builder::new(CallExecutor(Arc::clone(&self.tasks)));
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(HTTP_STREAMS_MAX)
+            .max_frame_size(HTTP_FRAME_BYTES_MAX)
+            .initial_stream_window_size(HTTP_STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(HTTP_CONNECTION_WINDOW_BYTES)
+            .max_header_list_size(HTTP_HEADER_LIST_BYTES_MAX)
+            .max_send_buf_size(SEND_BUFFER_BYTES)
+            .max_pending_accept_reset_streams(RESETS_MAX)
+            .keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_PATIENCE);
+        builder
+    }
+}
+
+/// Spawns a task for each call.
+#[derive(Clone, Debug)]
+struct CallExecutor(Arc<dyn Tasks>);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for CallExecutor {
+    fn execute(&self, call: F) {
+        let _runs_on = self.0.spawn("grpc call", Box::pin(call));
+    }
+}
+
+/// A stream that tells how much came in.
+struct CountedIo {
+    inner: Box<dyn NetStream>,
+    received: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for CountedIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
+        self.received.fetch_add(buf.filled().len() - before, Ordering::Relaxed);
+        polled
+    }
+}
+
+impl AsyncWrite for CountedIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}

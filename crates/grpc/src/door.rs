@@ -1,0 +1,154 @@
+//! The door: opened over listeners, drained, closed.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_broker::Broker;
+use millrace_env::{Env, Listener};
+use millrace_proto::v1::millrace_server::MillraceServer;
+use millrace_types::limits::REQUEST_BYTES_MAX;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::call::Calls;
+use crate::connection::Connections;
+use crate::listener::Accepting;
+use crate::request_body::Admission;
+use crate::service::Api;
+
+/// How patient the door is with clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Patience {
+    /// How long a new connection may take to say that it speaks HTTP/2.
+    pub preface: Duration,
+    /// How long a message that has begun to arrive may stand still; large ones get time for their size on top.
+    pub message: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience { preface: Duration::from_secs(10), message: Duration::from_secs(30) }
+    }
+}
+
+/// Why a door did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A listener does not say where it listens.
+    #[error("listener: {0}")]
+    Listener(#[from] io::Error),
+    /// The descriptors that are compiled in cannot be served.
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// The native door, open. Dropping it leaves it open; [`GrpcDoor::drain`] closes it.
+pub struct GrpcDoor {
+    addrs: Vec<SocketAddr>,
+    env: Env,
+    health: HealthReporter,
+    served: TaskTracker,
+    draining: CancellationToken,
+    ending: CancellationToken,
+}
+
+impl GrpcDoor {
+    /// Opens the door over `listeners`.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open(
+        env: Env,
+        broker: Arc<Broker>,
+        listeners: Vec<Box<dyn Listener>>,
+        patience: Patience,
+    ) -> Result<GrpcDoor, OpenError> {
+        let addrs = listeners.iter().map(|listener| listener.local_addr()).collect::<io::Result<Vec<_>>>()?;
+        let (draining, ending) = (CancellationToken::new(), CancellationToken::new());
+        let admission = Admission {
+            budget: Arc::clone(broker.memory()),
+            clock: Arc::clone(&env.clock),
+            message_patience: patience.message,
+        };
+        let api = Api { broker, env: env.clone(), draining: draining.clone() };
+        let (health, routes) = routes(api).await?;
+        let calls = Calls { routes, admission, clock: Arc::clone(&env.clock), draining: draining.clone() };
+        let connections = Connections {
+            calls: Arc::new(calls),
+            clock: Arc::clone(&env.clock),
+            tasks: Arc::clone(&env.tasks),
+            preface_patience: patience.preface,
+            draining: draining.clone(),
+            ending: ending.clone(),
+        };
+        let served = TaskTracker::new();
+        let accepting = Accepting { connections, served: served.clone(), next_id: Arc::default() };
+        for listener in listeners {
+            let loops = accepting.clone().run(listener);
+            let _runs_on = env.tasks.spawn("grpc listener", Box::pin(served.track_future(loops)));
+        }
+        Ok(GrpcDoor { addrs, env, health, served, draining, ending })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addrs(&self) -> &[SocketAddr] {
+        &self.addrs
+    }
+
+    /// Tells health checks that no new requests should come.
+    pub async fn announce_draining(&self) {
+        self.health.set_service_status("", ServingStatus::NotServing).await;
+        self.health.set_not_serving::<MillraceServer<Api>>().await;
+    }
+
+    /// Stops accepting, tells every client to go away, answers what is in flight, and closes what is left after
+    /// `patience`. Returns whether everything was answered.
+    pub async fn drain(&self, patience: Duration) -> bool {
+        self.announce_draining().await;
+        self.draining.cancel();
+        self.served.close();
+        let answered = tokio::select! {
+            biased;
+            () = self.served.wait() => true,
+            () = self.env.clock.sleep(patience) => false,
+        };
+        self.ending.cancel();
+        self.served.wait().await;
+        answered
+    }
+}
+
+impl fmt::Debug for GrpcDoor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GrpcDoor")
+            .field("addrs", &self.addrs)
+            .field("connections", &self.served.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The services of the door: ours, health, and reflection in both of its versions.
+async fn routes(api: Api) -> Result<(HealthReporter, Routes), OpenError> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_service_status("", ServingStatus::Serving).await;
+    health.set_serving::<MillraceServer<Api>>().await;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(millrace_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let millrace = MillraceServer::new(api).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let routes = Routes::new(millrace)
+        .add_service(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .prepare();
+    Ok((health, routes))
+}

@@ -1,0 +1,14 @@
+//! The methods of the API, one file each: the wire's words to the broker's, the call, and back.
+
+pub(crate) mod commit_offsets;
+pub(crate) mod create_topic;
+pub(crate) mod delete_topic;
+pub(crate) mod describe_cluster;
+pub(crate) mod describe_topic;
+pub(crate) mod fetch;
+pub(crate) mod fetch_offsets;
+pub(crate) mod init_producer;
+pub(crate) mod list_offsets;
+pub(crate) mod list_topics;
+pub(crate) mod produce;
+pub(crate) mod produce_stream;

@@ -1,0 +1,158 @@
+//! `Fetch`: batches as they are stored, or records decoded here for clients that cannot.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use millrace_broker::{ApiError, FetchRequest, Fetched, Isolation, PartitionFetch};
+use millrace_proto::v1;
+use millrace_types::limits::{FETCH_BYTES_MAX, FETCH_WAIT_MS_MAX};
+use millrace_types::{ErrorCode, Offset};
+use tonic::Status;
+
+use crate::caller::Caller;
+use crate::decode::{DecodedRecords, decode};
+use crate::error_map::{error_in_answer, status_of};
+use crate::parts;
+use crate::service::Api;
+
+/// The byte budget of an answer where the client names none.
+const BYTES_MAX_DEFAULT: usize = 1024 * 1024;
+
+pub(crate) async fn handle(
+    api: &Api,
+    caller: &Caller,
+    request: v1::FetchRequest,
+) -> Result<v1::FetchResponse, Status> {
+    let format = check_format(&request).map_err(status_of)?;
+    let bytes_max = bytes_max(&request);
+    let answers = ask(api, caller, &request).await.map_err(status_of)?;
+    // The request has been read: its memory goes back before the answer asks for its own, or calls that hold one and
+    // wait for the other could lock each other out.
+    caller.permits.release();
+    let size = answers.iter().flatten().flat_map(|fetched| &fetched.extents).map(Bytes::len).sum::<usize>();
+    if size == 0 {
+        let empty = |fetched: Fetched| offsets_to_wire(&fetched, fetched.next_offset);
+        let answers = answers.into_iter().map(|answer| answer.map(empty)).collect();
+        return Ok(to_response(request.partitions, answers));
+    }
+    let answers = match format {
+        v1::FetchFormat::Batches => {
+            caller.permits.pay_answer(api.broker.memory().acquire(size).await.map_err(status_of)?);
+            answers.into_iter().map(|answer| answer.map(|fetched| batches_to_wire(&fetched))).collect()
+        }
+        v1::FetchFormat::Records => {
+            let decoded = decode(api, &request.partitions, answers, bytes_max).await.map_err(status_of)?;
+            let size = decoded.iter().flatten().map(|partition| partition.bytes).sum::<usize>();
+            caller.permits.pay_answer(api.broker.memory().acquire(size).await.map_err(status_of)?);
+            decoded.into_iter().map(|answer| answer.map(records_to_wire)).collect()
+        }
+    };
+    Ok(to_response(request.partitions, answers))
+}
+
+fn bytes_max(request: &v1::FetchRequest) -> usize {
+    match request.max_bytes as usize {
+        0 => BYTES_MAX_DEFAULT,
+        bytes => bytes.min(FETCH_BYTES_MAX),
+    }
+}
+
+fn check_format(request: &v1::FetchRequest) -> Result<v1::FetchFormat, ApiError> {
+    parts::check_count(request.partitions.len())?;
+    v1::FetchFormat::try_from(request.format).map_err(|unknown| parts::invalid(format!("format: {unknown}")))
+}
+
+/// Asks the broker; a broker that drains answers nobody who still waits.
+async fn ask(
+    api: &Api,
+    caller: &Caller,
+    request: &v1::FetchRequest,
+) -> Result<Vec<Result<Fetched, ApiError>>, ApiError> {
+    let isolation = match v1::Isolation::try_from(request.isolation) {
+        Ok(v1::Isolation::Committed) => Isolation::Committed,
+        Ok(v1::Isolation::Stable) => Isolation::Stable,
+        Err(unknown) => return Err(parts::invalid(format!("isolation: {unknown}"))),
+    };
+    let questions: Vec<_> = request.partitions.iter().map(question).collect();
+    let wait_ms = if questions.iter().any(Result::is_err) { 0 } else { u64::from(request.max_wait_ms) };
+    let asked = parts::ask_readable(questions, async |partitions| {
+        let request = FetchRequest {
+            partitions,
+            bytes_max: bytes_max(request),
+            bytes_min: (request.min_bytes as usize).max(1),
+            wait: Duration::from_millis(wait_ms.min(FETCH_WAIT_MS_MAX)),
+            isolation,
+        };
+        Ok(api.broker.fetch(&caller.context, request).await?.partitions)
+    });
+    tokio::select! {
+        biased;
+        answers = asked => answers,
+        () = api.draining.cancelled() => {
+            Err(ApiError::new(ErrorCode::ShuttingDown, "the broker is shutting down"))
+        }
+    }
+}
+
+fn question(wire: &v1::PartitionFetch) -> Result<PartitionFetch, ApiError> {
+    Ok(PartitionFetch {
+        topic: parts::topic(wire.topic.as_ref())?,
+        partition: parts::partition(wire.partition)?,
+        offset: parts::offset("offset", wire.offset)?,
+        end_offset: wire.end_offset.map(|end| parts::offset("end offset", end)).transpose()?,
+        bytes_max: Some(wire.max_bytes as usize).filter(|bytes| *bytes > 0),
+        last_read_epoch: parts::epoch(wire.last_read_epoch),
+    })
+}
+
+/// The extents of a partition as one run. One extent, which is the usual case, is not copied.
+fn joined(extents: &[Bytes]) -> Bytes {
+    match extents {
+        [] => Bytes::new(),
+        [extent] => extent.clone(),
+        extents => {
+            let mut bytes = BytesMut::with_capacity(extents.iter().map(Bytes::len).sum());
+            extents.iter().for_each(|extent| bytes.extend_from_slice(extent));
+            bytes.freeze()
+        }
+    }
+}
+
+fn batches_to_wire(fetched: &Fetched) -> v1::PartitionFetched {
+    let batches = joined(&fetched.extents);
+    v1::PartitionFetched { batches, ..offsets_to_wire(fetched, fetched.next_offset) }
+}
+
+fn records_to_wire(decoded: DecodedRecords) -> v1::PartitionFetched {
+    let offsets = offsets_to_wire(&decoded.fetched, decoded.next_offset);
+    v1::PartitionFetched { records: decoded.records, ..offsets }
+}
+
+fn offsets_to_wire(fetched: &Fetched, next_offset: Offset) -> v1::PartitionFetched {
+    v1::PartitionFetched {
+        next_offset: next_offset.get(),
+        high_watermark: fetched.high_watermark.get(),
+        last_stable_offset: fetched.last_stable.get(),
+        log_start_offset: fetched.log_start.get(),
+        ..Default::default()
+    }
+}
+
+fn to_response(
+    asked: Vec<v1::PartitionFetch>,
+    answers: Vec<Result<v1::PartitionFetched, ApiError>>,
+) -> v1::FetchResponse {
+    let partitions = asked.into_iter().zip(answers).map(|(asked, answer)| {
+        let (topic, partition) = (asked.topic, asked.partition);
+        match answer {
+            Ok(answer) => v1::PartitionFetched { topic, partition, ..answer },
+            Err(error) => v1::PartitionFetched {
+                topic,
+                partition,
+                error: Some(error_in_answer(error)),
+                ..Default::default()
+            },
+        }
+    });
+    v1::FetchResponse { partitions: partitions.collect() }
+}

@@ -1,0 +1,96 @@
+//! The service that is generated from the API, method by method handed to its handler.
+
+use std::sync::Arc;
+
+use millrace_broker::{ApiError, Broker};
+use millrace_env::Env;
+use millrace_proto::v1;
+use millrace_proto::v1::millrace_server::Millrace;
+use millrace_types::ErrorCode;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use crate::caller::Caller;
+use crate::error_map::{refuse, status_of};
+use crate::handlers;
+
+/// What the handlers hold.
+#[derive(Clone, Debug)]
+pub(crate) struct Api {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) env: Env,
+    pub(crate) draining: CancellationToken,
+}
+
+impl Api {
+    /// Runs `work` to its end even if the client goes away in the middle: for what must not be left half done.
+    pub(crate) async fn complete<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+    ) -> Result<T, Status> {
+        let (sender, receiver) = oneshot::channel();
+        let _runs_on = self.env.tasks.spawn(
+            name,
+            Box::pin(async move {
+                // Nobody listens any more if the client went away.
+                let _unheard = sender.send(work.await);
+            }),
+        );
+        match receiver.await {
+            Ok(done) => done.map_err(status_of),
+            Err(_dropped) => {
+                Err(refuse(ErrorCode::Internal, "the broker failed on this call; its log says where"))
+            }
+        }
+    }
+}
+
+/// Takes a request apart into its caller and its message.
+pub(crate) fn open<T>(request: Request<T>) -> Result<(Caller, T), Status> {
+    match request.extensions().get::<Caller>() {
+        Some(caller) => Ok((caller.clone(), request.into_inner())),
+        None => Err(refuse(ErrorCode::Internal, "a request without a caller")),
+    }
+}
+
+/// A method with one message each way.
+macro_rules! unary {
+    ($($method:ident($request:ident) -> $response:ident;)*) => {
+        #[tonic::async_trait]
+        impl Millrace for Api {
+            type ProduceStreamStream = handlers::produce_stream::Answers;
+
+            async fn produce_stream(
+                &self,
+                request: Request<tonic::Streaming<v1::ProduceRequest>>,
+            ) -> Result<Response<Self::ProduceStreamStream>, Status> {
+                let (caller, requests) = open(request)?;
+                Ok(Response::new(handlers::produce_stream::handle(self.clone(), caller, requests)))
+            }
+
+            $(async fn $method(
+                &self,
+                request: Request<v1::$request>,
+            ) -> Result<Response<v1::$response>, Status> {
+                let (caller, request) = open(request)?;
+                handlers::$method::handle(self, &caller, request).await.map(Response::new)
+            })*
+        }
+    };
+}
+
+unary! {
+    init_producer(InitProducerRequest) -> InitProducerResponse;
+    produce(ProduceRequest) -> ProduceResponse;
+    fetch(FetchRequest) -> FetchResponse;
+    list_offsets(ListOffsetsRequest) -> ListOffsetsResponse;
+    commit_offsets(CommitOffsetsRequest) -> CommitOffsetsResponse;
+    fetch_offsets(FetchOffsetsRequest) -> FetchOffsetsResponse;
+    create_topic(CreateTopicRequest) -> CreateTopicResponse;
+    delete_topic(DeleteTopicRequest) -> DeleteTopicResponse;
+    list_topics(ListTopicsRequest) -> ListTopicsResponse;
+    describe_topic(DescribeTopicRequest) -> DescribeTopicResponse;
+    describe_cluster(DescribeClusterRequest) -> DescribeClusterResponse;
+}
