@@ -20,3 +20,5 @@ pub mod time_index;
 
 #[cfg(test)]
 mod exam;
+#[cfg(test)]
+mod fixtures;

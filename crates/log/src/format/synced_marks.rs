@@ -38,6 +38,8 @@ pub const BYTES_MAX: usize = HEAD_BYTES + 2 * slot_bytes_for(MARKS_MAX);
 const PAGE_BYTES: usize = 4096;
 const HEAD_BYTES: usize = PAGE_BYTES;
 const MARK_BYTES: usize = 44;
+/// Far beyond one write in each nanosecond of a century; counting on from what was read cannot overflow.
+const GENERATION_MAX: u64 = u64::MAX / 2;
 
 /// Up to where one partition was synced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,6 +103,9 @@ pub fn decode_slot(slot: &[u8]) -> Result<SyncedMarks, DecodeError> {
     let (opened, _) = envelope::open_prefix(FileKind::SyncedMarksSlot, VERSION, slot)?;
     let mut fields = Fields::new(opened.body);
     let generation = fields.u64()?;
+    if generation > GENERATION_MAX {
+        return Err(DecodeError::Invalid("a generation that nobody reaches"));
+    }
     let count = fields.length()?;
     let count = fields.count_of(count, MARK_BYTES)?;
     let mut marks: Vec<SyncedMark> = Vec::with_capacity(count);

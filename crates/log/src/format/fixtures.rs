@@ -1,0 +1,157 @@
+//! One file of every format and version, kept for ever: what an old build wrote, this build reads.
+//!
+//! A new version adds files and examples; the old ones stay as they are.
+
+use std::fmt::Debug;
+
+use millrace_env::MountIdentity;
+use millrace_types::{
+    ClusterId, DirectoryId, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId,
+    TimestampMs, TopicId, TopicName, TopicPartition,
+};
+
+use super::envelope::DecodeError;
+use super::offset_index::{OffsetIndex, OffsetIndexEntry};
+use super::run_mark::{CleanMark, RunningMark};
+use super::seal::{BlockSums, Seal, SealedFile, SealedRecords};
+use super::synced_marks::{SyncedMark, SyncedMarks};
+use super::time_index::{TimeIndex, TimeIndexEntry};
+use super::{epoch_file, node_meta, partition_meta, producer_snapshot, synced_marks};
+use crate::PartitionMeta;
+use crate::epochs::EpochCache;
+use crate::names::SegmentFile;
+use crate::producers::{BatchFacts, ProducerState};
+
+/// The file of this name, as it was written by the version in its name.
+macro_rules! fixture {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/", $name)).as_slice()
+    };
+}
+
+/// The file decodes to the example. The newest version is also what the example is written as.
+fn holds<T: PartialEq + Debug>(file: &[u8], decoded: Result<T, DecodeError>, example: &T, written: &[u8]) {
+    assert_eq!(decoded.as_ref(), Ok(example));
+    assert!(file == written, "the format has changed: raise its version and keep the old file");
+}
+
+fn partition() -> TopicPartition {
+    TopicPartition { topic: TopicId([0xa7; 16]), partition: PartitionIndex(3) }
+}
+
+#[test]
+fn node_meta_of_version_one() {
+    let example = node_meta::NodeMeta {
+        cluster: ClusterId([0xc1; 16]),
+        node: NodeId(1),
+        directory: DirectoryId([0xd1; 16]),
+        format: 1,
+    };
+    let file = fixture!("node.meta.v1");
+    holds(file, node_meta::decode(file), &example, &node_meta::encode(&example));
+}
+
+#[test]
+fn partition_meta_of_version_one() {
+    let example = PartitionMeta {
+        id: partition(),
+        name: TopicName::new("flights").unwrap(),
+        partitions: 16,
+        replication_factor: 3,
+    };
+    let file = fixture!("partition.meta.v1");
+    holds(file, partition_meta::decode(file), &example, &partition_meta::encode(&example));
+}
+
+#[test]
+fn seal_of_version_one() {
+    let mut log = BlockSums::new();
+    log.push(&vec![0x5a; 1_500_000]);
+    let files = vec![
+        SealedFile::of(SegmentFile::OffsetIndex, b"offset index"),
+        SealedFile::of(SegmentFile::TimeIndex, b"time index"),
+        SealedFile::of(SegmentFile::Producers, b"producers"),
+    ];
+    let records = SealedRecords {
+        base: Offset::from_count(1000),
+        records: 500,
+        last_offset: Offset::from_count(1499),
+        largest_timestamp: TimestampMs(1_357_016_400_000),
+        last_append: TimestampMs(1_700_000_000_000),
+    };
+    let example = Seal::build(records, log, files);
+    let file = fixture!("seal.v1");
+    holds(file, Seal::decode(file), &example, &example.encode());
+}
+
+#[test]
+fn leader_epochs_of_version_one() {
+    let mut example = EpochCache::default();
+    for (epoch, start) in [(0, 0), (2, 17), (3, 1_000_000)] {
+        let _ = example.assign(LeaderEpoch(epoch), Offset::from_count(start));
+    }
+    let file = fixture!("leader.epochs.v1");
+    holds(file, epoch_file::decode(file), &example, &epoch_file::encode(&example));
+}
+
+#[test]
+fn producers_of_version_one() {
+    let mut state = ProducerState::lost(TimestampMs(1_600_000_000_000));
+    for (number, producer) in [4000, 4001, 4000, 4000, 4000, 4000, 4000, 4000].into_iter().enumerate() {
+        let first_sequence = i32::try_from(number).unwrap() * 2;
+        let batch = BatchFacts {
+            producer: ProducerId(producer),
+            epoch: ProducerEpoch(1),
+            first_sequence: if number < 2 { 0 } else { first_sequence - 2 },
+            last_offset_delta: 1,
+            timestamp: TimestampMs(1_357_016_400_000 + i64::from(first_sequence)),
+        };
+        state.apply(&batch, Offset::from_count(number as u64 * 2), TimestampMs(1_700_000_000_000));
+    }
+    let example = (Offset::from_count(16), state);
+    let file = fixture!("producers.v1");
+    holds(file, producer_snapshot::decode(file), &example, &producer_snapshot::encode(&example.1, example.0));
+}
+
+#[test]
+fn marks_of_version_one() {
+    let mount = MountIdentity {
+        boot_id: "0a1b2c3d-1111-2222-3333-444455556666".to_owned(),
+        mount_id_unique: Some(2_147_483_999),
+    };
+    let running = RunningMark { mount };
+    let file = fixture!("running.mark.v1");
+    holds(file, RunningMark::decode(file), &running, &running.encode());
+    let clean = CleanMark { generation: 7 };
+    let file = fixture!("clean.mark.v1");
+    holds(file, CleanMark::decode(file), &clean, &clean.encode());
+}
+
+#[test]
+fn synced_marks_of_version_one() {
+    let mark = SyncedMark {
+        partition: partition(),
+        base: Offset::from_count(1000),
+        position: 123_456,
+        offset: Offset::from_count(1200),
+    };
+    let example = SyncedMarks { generation: 5, marks: vec![mark] };
+    let file = fixture!("synced.marks.v1");
+    let written = synced_marks::encode_file(4096, 5, &example.marks);
+    holds(file, synced_marks::decode_file(file), &example, &written);
+}
+
+#[test]
+fn indexes_as_kafka_has_them() {
+    let entry = |relative, position| OffsetIndexEntry { relative, position };
+    let file = fixture!("kafka.index");
+    let index = OffsetIndex::new(file).unwrap();
+    assert_eq!(index.iter().collect::<Vec<_>>(), [entry(9, 4200), entry(0x0102_0304, 0x0506_0708)]);
+    let entry = |ms, relative| TimeIndexEntry { timestamp: TimestampMs(ms), relative };
+    let file = fixture!("kafka.timeindex");
+    let index = TimeIndex::new(file).unwrap();
+    assert_eq!(
+        index.iter().collect::<Vec<_>>(),
+        [entry(1_357_016_400_000, 9), entry(0x0102_0304_0506_0708, 70)]
+    );
+}
