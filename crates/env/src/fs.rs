@@ -166,7 +166,7 @@ impl dyn File {
     /// Writes all of `buffer` at `position`, looping over short writes.
     ///
     /// # Errors
-    /// As [`Self::write_all_vectored_at`].
+    /// As `write_all_vectored_at`.
     pub fn write_all_at(&self, buffer: &[u8], position: u64) -> io::Result<()> {
         let mut rest = buffer;
         let mut at = position;

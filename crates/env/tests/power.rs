@@ -233,6 +233,40 @@ fn directory_changes_survive_in_any_subset_but_those_of_one_file_in_order() {
 }
 
 #[test]
+fn a_file_that_is_renamed_twice_has_one_name() {
+    for (subset, expected) in [(0b00, "a"), (0b01, "b"), (0b10, "c"), (0b11, "c")] {
+        let disk = SimDisk::new(1);
+        let fs = disk.fs();
+        create_synced(&*fs, "/a", b"x");
+        fs.rename(Path::new("/a"), Path::new("/b")).unwrap();
+        fs.rename(Path::new("/b"), Path::new("/c")).unwrap();
+        let mut asked = 0;
+        let fs = disk.power_cut_with(&mut |_| {
+            asked += 1;
+            subset & (1 << (asked - 1)) != 0
+        });
+        assert_eq!(names(&*fs), [expected]);
+    }
+}
+
+#[test]
+fn the_last_to_take_a_name_has_it_in_whatever_order_directories_are_synced() {
+    let disk = SimDisk::new(1);
+    let fs = disk.fs();
+    for dir in ["/a", "/b"] {
+        fs.create_dir_all(Path::new(dir)).unwrap();
+    }
+    fs.sync_dir(Path::new("/")).unwrap();
+    create_synced(&*fs, "/a/old", b"old");
+    create_synced(&*fs, "/b/new", b"new");
+    fs.rename(Path::new("/a/old"), Path::new("/a/mark")).unwrap();
+    fs.rename(Path::new("/b/new"), Path::new("/a/mark")).unwrap();
+    fs.sync_dir(Path::new("/b")).unwrap();
+    fs.sync_dir(Path::new("/a")).unwrap();
+    assert_eq!(read(&*disk.power_cut(Survival::Nothing), "/a/mark"), b"new");
+}
+
+#[test]
 fn a_file_that_moves_between_directories_is_in_one_of_them() {
     for synced in ["/a", "/b", "/"] {
         let disk = SimDisk::new(1);

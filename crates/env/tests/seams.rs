@@ -66,7 +66,8 @@ async fn a_half_closed_connection_still_answers() {
 #[tokio::test]
 async fn nobody_answers_on_a_port_that_was_let_go_and_it_can_be_taken_again() {
     for (name, env) in each() {
-        let listener = env.net.listen(any_port()).await.unwrap();
+        // An address of its own: no other test picks its ports.
+        let listener = env.net.listen(SocketAddr::from(([127, 0, 0, 77], 0))).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let taken = env.net.listen(addr).await;
         assert_eq!(taken.unwrap_err().kind(), ErrorKind::AddrInUse, "{name}");

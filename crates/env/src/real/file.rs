@@ -69,3 +69,31 @@ impl File for RealFile {
         map::map(&self.inner, bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSliceMut;
+
+    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+
+    use super::*;
+
+    #[test]
+    fn dropping_the_cache_takes_synced_pages_out_of_memory() {
+        let real = RealFile::new(tempfile::tempfile().unwrap());
+        let file: &dyn File = &real;
+        file.write_all_at(&[1; 1 << 20], 0).unwrap();
+        file.sync_data().unwrap();
+        let resident = |page: u64| {
+            let mut byte = [0];
+            preadv2(&*real.inner, &mut [IoSliceMut::new(&mut byte)], page * 4096, ReadWriteFlags::NOWAIT)
+        };
+        match resident(0) {
+            // tmpfs and others: nothing to ask, and no medium either.
+            Err(Errno::OPNOTSUPP) => return,
+            answer => assert_eq!(answer, Ok(1)),
+        }
+        file.drop_cache().unwrap();
+        assert_eq!(resident(100), Err(Errno::AGAIN));
+    }
+}

@@ -150,6 +150,18 @@ mod tests {
         outer.join().await;
     }
 
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_blocking_section_runs_inside_the_io_pool_and_inside_another() {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let tasks = Arc::new(RealTasks::ambient());
+        let inner = Arc::clone(&tasks);
+        let work = Box::new(move || {
+            inner.blocking_section(&mut || inner.blocking_section(&mut || sender.send(()).unwrap()));
+        });
+        tasks.on_io_pool(work).await;
+        receiver.recv().unwrap();
+    }
+
     #[test]
     fn a_blocking_section_outside_a_runtime_just_runs() {
         let mut ran = false;

@@ -243,11 +243,24 @@ mod tests {
     }
 
     #[test]
+    fn dropping_the_cache_does_not_show_what_was_cut_off() {
+        let mut content = synced(&[1; 8192]);
+        content.write(&[2; 8192], 0);
+        content.fail_sync();
+        content.set_len(5000);
+        content.set_len(8192);
+        content.drop_cache();
+        assert_eq!(content.bytes(), [[1; 5000].as_slice(), &[0; 3192]].concat());
+    }
+
+    #[test]
     fn writing_a_page_again_brings_back_what_a_failed_sync_left() {
         let mut content = synced(&[1; 100]);
         content.write(&[2; 50], 0);
         content.fail_sync();
         content.write(&[3; 50], 50);
+        content.drop_cache();
+        assert_eq!(content.bytes(), [[2; 50], [3; 50]].concat());
         content.sync();
         assert_eq!(content.medium(), [[2; 50], [3; 50]].concat());
     }

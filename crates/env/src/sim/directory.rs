@@ -27,7 +27,7 @@ pub(super) enum Node {
 }
 
 /// A directory and a name in it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Place {
     dir: DirId,
     name: String,
@@ -74,8 +74,12 @@ impl Node {
 }
 
 impl Change {
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        self.from.iter().chain(&self.to)
+    }
+
     fn touches(&self, dir: DirId) -> bool {
-        self.from.iter().chain(&self.to).any(|place| place.dir == dir)
+        self.places().any(|place| place.dir == dir)
     }
 }
 
@@ -148,8 +152,6 @@ impl Tree {
     fn apply(&mut self, change: &Change, view: View) {
         if let Some(place) = &change.from
             && let Some(entries) = self.entries_mut(place.dir, view)
-            // Only if it is still that node: on the medium another change of this name may have come first.
-            && entries.get(&place.name).is_some_and(|node| node.id() == change.node.id())
         {
             entries.remove(&place.name);
         }
@@ -246,7 +248,7 @@ impl Tree {
         Ok(entries.map(|(name, node)| DirEntry { name: name.clone(), kind: kind(node) }).collect())
     }
 
-    /// Brings the pending changes of `dir` to the medium, after those that the same nodes went through before.
+    /// Brings the pending changes of `dir` to the medium, after those that they build on.
     pub(super) fn sync(&mut self, dir: DirId) {
         let asked: Vec<bool> = self.pending.iter().map(|change| change.touches(dir)).collect();
         self.settle(&asked);
@@ -265,13 +267,15 @@ impl Tree {
         self.pending.clear();
     }
 
-    /// Applies the changes that were `asked` for to the medium, with what they build on, and forgets them.
+    /// Applies the changes that were `asked` for to the medium, with what they build on, and forgets them: earlier
+    /// changes of the same names, and so of the same nodes, whose path through the names they are.
     fn settle(&mut self, asked: &[bool]) {
-        let mut nodes = BTreeSet::new();
+        let mut places = BTreeSet::new();
         let mut moved = vec![false; self.pending.len()];
         for (index, change) in self.pending.iter().enumerate().rev() {
-            if asked.get(index).is_some_and(|asked| *asked) || nodes.contains(&change.node.id()) {
-                nodes.insert(change.node.id());
+            let built_on = change.places().any(|place| places.contains(place));
+            if built_on || asked.get(index).is_some_and(|asked| *asked) {
+                places.extend(change.places());
                 if let Some(moved) = moved.get_mut(index) {
                     *moved = true;
                 }

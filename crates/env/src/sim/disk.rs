@@ -33,7 +33,7 @@ pub(super) struct Disk {
     pub(super) tree: Mutex<Tree>,
     pub(super) space: Arc<Space>,
     pub(super) faults: Mutex<Faults>,
-    /// Locks that are held: the life that took them, and the lock file.
+    /// Locks that are held: the life that took them, and the lock file. Those of past lives block nobody.
     pub(super) locks: Mutex<BTreeSet<(u64, u64)>>,
     rng: SimRng,
 }
@@ -149,7 +149,6 @@ impl SimDisk {
     fn next_life(&self, between: impl FnOnce(&Disk, &mut Life)) {
         let mut life = self.disk.life.write();
         life.number += 1;
-        self.disk.locks.lock().clear();
         between(&self.disk, &mut life);
     }
 

@@ -132,7 +132,8 @@ impl File for SimFile {
     fn write_vectored_at(&self, buffers: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
         self.call(CallKind::Write, || {
             self.writable()?;
-            let mut bytes: Vec<u8> = buffers.iter().flat_map(|buffer| buffer.iter().copied()).collect();
+            let buffers: Vec<&[u8]> = buffers.iter().map(|buffer| &**buffer).collect();
+            let mut bytes = buffers.concat();
             if bytes.is_empty() {
                 return Ok(0);
             }

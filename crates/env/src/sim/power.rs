@@ -6,7 +6,7 @@
 //!   length are zeros, or what was there before they were overwritten;
 //! - a file that was shortened keeps its old length, and then its old bytes, or not;
 //! - creating, renaming and unlinking are atomic, each survives or not, in any order; only those that concern the
-//!   same file or directory keep their order. Journaled file systems keep the order of all of them: what holds
+//!   same file, directory or name keep their order. Journaled file systems keep the order of all of them: what holds
 //!   here holds there;
 //! - old file systems that show other files' deleted blocks (`data=writeback`) are not modelled.
 
