@@ -45,11 +45,13 @@ pub struct BatchFacts {
 }
 
 impl BatchFacts {
-    /// What this header says.
+    /// What `header` says.
     #[must_use]
     pub fn of(header: &BatchHeader) -> BatchFacts {
+        // A control batch names a producer and has no sequence: it ends a transaction, it is none of the producer's.
+        let is_control = header.attributes.is_control();
         BatchFacts {
-            producer: ProducerId(header.producer_id),
+            producer: if is_control { ProducerId::NONE } else { ProducerId(header.producer_id) },
             epoch: ProducerEpoch(header.producer_epoch),
             first_sequence: header.base_sequence,
             last_offset_delta: header.last_offset_delta,

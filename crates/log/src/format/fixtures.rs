@@ -142,6 +142,42 @@ fn synced_marks_of_version_one() {
 }
 
 #[test]
+fn a_lie_under_a_right_checksum_is_refused_or_taken_whole() {
+    use super::exam::every_changed_body_is_survived as survived;
+    survived(fixture!("node.meta.v1"), node_meta::decode, node_meta::encode);
+    survived(fixture!("partition.meta.v1"), partition_meta::decode, partition_meta::encode);
+    survived(fixture!("seal.v1"), Seal::decode, Seal::encode);
+    survived(fixture!("leader.epochs.v1"), epoch_file::decode, epoch_file::encode);
+    survived(fixture!("running.mark.v1"), RunningMark::decode, RunningMark::encode);
+    survived(fixture!("clean.mark.v1"), CleanMark::decode, CleanMark::encode);
+    let slot =
+        synced_marks::encode_slot(5, &synced_marks::decode_file(fixture!("synced.marks.v1")).unwrap().marks);
+    survived(&slot, synced_marks::decode_slot, |read| {
+        synced_marks::encode_slot(read.generation, &read.marks)
+    });
+    let end = Offset::from_count(16);
+    let in_use = |file: &[u8]| {
+        let (offset, state) = producer_snapshot::decode(file)?;
+        let mut used = state.clone();
+        for (producer, first_sequence) in [(4000, 0), (4000, 14), (4001, i32::MAX), (4002, 5)] {
+            let (producer, epoch) = (ProducerId(producer), ProducerEpoch(1));
+            let batch = BatchFacts {
+                producer,
+                epoch,
+                first_sequence,
+                last_offset_delta: 9,
+                timestamp: TimestampMs(0),
+            };
+            let _verdict = used.check(&batch);
+            used.apply(&batch, end, TimestampMs(1));
+        }
+        used.expire(TimestampMs(i64::MAX), 0);
+        Ok((offset, state))
+    };
+    survived(fixture!("producers.v1"), in_use, |(offset, state)| producer_snapshot::encode(state, *offset));
+}
+
+#[test]
 fn indexes_as_kafka_has_them() {
     let entry = |relative, position| OffsetIndexEntry { relative, position };
     let file = fixture!("kafka.index");

@@ -340,6 +340,16 @@ fn the_small_files_are_checked() {
 }
 
 #[test]
+fn what_was_trimmed_may_lie_before_the_first_known_epoch() {
+    let scratch = Scratch::new();
+    let mut epochs = EpochCache::default();
+    let _ = epochs.assign(LeaderEpoch(0), Offset::from_count(4));
+    let _ = epochs.assign(LeaderEpoch(1), Offset::from_count(RECORDS * BATCHES));
+    scratch.write(&scratch.partition().join(names::LEADER_EPOCHS), &epoch_file::encode(&epochs));
+    assert_eq!(scratch.problems(), []);
+}
+
+#[test]
 fn looking_changes_nothing() {
     let scratch = Scratch::new();
     let listing = |dir: &Path| -> Vec<_> {

@@ -313,7 +313,9 @@ impl<'a> Segment<'a> {
         if let Some(epochs) = trail.epochs.as_ref().filter(|_| is_new) {
             let offset = batch.base_offset();
             let file = epochs.epoch_of(offset);
-            if file != Some(epoch) {
+            // What was trimmed may still lie in the first segment; its epochs are gone from the file.
+            let trimmed = epochs.entries().first().is_some_and(|first| offset < first.start);
+            if file != Some(epoch) && !trimmed {
                 let problem = Problem::EpochDisagrees { offset, batch: epoch, file };
                 let path = self.path.log.with_file_name(names::LEADER_EPOCHS);
                 self.push(path, problem);
