@@ -13,9 +13,12 @@
 //!  │ u64        │ u32    │ 16 bytes │ u32       │ i64  │ u64      │ i64    │
 //!  └────────────┴────────┴──────────┴───────────┴──────┴──────────┴────────┴─
 //! ```
-//! The slot that opens and has the higher generation counts. A write that is torn by a power cut spoils one slot and
-//! leaves the other. Marks may lag behind the truth (recovery then reads more), never run ahead of it: a partition
-//! that is truncated below its mark first has a lower mark written *and synced*.
+//! The slot that opens and has the higher generation counts. Whoever writes calls [`SyncedMarksFile::sync`] before the
+//! next write (from a thread that no ack waits for): then at most one slot is on its way to the medium at any moment,
+//! and a power cut costs the last write at most. Without, both may be torn, and there are no marks.
+//!
+//! Marks may lag behind the truth (recovery then reads more), never run ahead of it: a partition that is truncated
+//! below its mark first has a lower mark written *and synced*.
 
 use std::io;
 use std::path::{Path, PathBuf};

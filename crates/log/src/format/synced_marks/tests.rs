@@ -1,5 +1,7 @@
 //! Slots in turn, growth, and every way in which a slot can be lost.
 
+use millrace_env::sim::{SimDisk, Survival};
+
 use super::super::exam;
 use super::*;
 
@@ -127,4 +129,47 @@ fn no_file_and_marks_out_of_order_are_errors() {
     let mut falling = marks(2, 1);
     falling.reverse();
     assert_eq!(file.write(&falling).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+}
+
+/// Marks as they may be read after a power cut of a file that was written five times.
+fn after_power_cut(seed: u64, syncs: SyncBetween) -> Result<SyncedMarks, ReadMarksError> {
+    let disk = SimDisk::new(seed);
+    let path = Path::new("/synced.marks");
+    let mut file = SyncedMarksFile::create(disk.fs(), path, &none()).unwrap();
+    for position in 1..=5 {
+        if syncs == SyncBetween::Writes {
+            file.sync().unwrap();
+        }
+        file.write(&marks(200, position)).unwrap();
+    }
+    read(disk.power_cut(Survival::Random).as_ref(), path)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SyncBetween {
+    Writes,
+    Never,
+}
+
+#[test]
+fn a_power_cut_between_synced_writes_costs_the_last_one_at_most() {
+    for seed in 0..200 {
+        let read = after_power_cut(seed, SyncBetween::Writes).unwrap();
+        assert!([5, 6].contains(&read.generation), "seed {seed}: generation {}", read.generation);
+        assert_eq!(read.marks, marks(200, read.generation - 1), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_power_cut_without_any_sync_leaves_marks_that_were_written_or_none() {
+    let mut none_left = 0;
+    for seed in 0..200 {
+        match after_power_cut(seed, SyncBetween::Never) {
+            Ok(read) if read.generation == 1 => assert!(read.marks.is_empty(), "seed {seed}"),
+            Ok(read) => assert_eq!(read.marks, marks(200, read.generation - 1), "seed {seed}"),
+            Err(ReadMarksError::Decode(_)) => none_left += 1,
+            Err(error) => panic!("seed {seed}: {error}"),
+        }
+    }
+    assert!(none_left > 0, "no seed tore both slots: the disk is too kind");
 }
