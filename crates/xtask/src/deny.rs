@@ -55,8 +55,8 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// cargo-deny: on the search path, or where `.ci/run` puts it.
-fn find_tool() -> Result<Option<PathBuf>> {
+/// cargo-deny: on the search path, or where `setup` puts it.
+pub(crate) fn find_tool() -> Result<Option<PathBuf>> {
     let own = Metadata::of_workspace()?.target_directory.join("tools/bin/cargo-deny");
     if own.is_file() {
         return Ok(Some(own));

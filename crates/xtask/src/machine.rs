@@ -17,7 +17,7 @@ pub(crate) struct Need {
 /// The programs, in the order in which they are listed.
 pub(crate) const PROGRAMS: [Need; 8] = [
     Need { name: "git", package: Some("git"), what_for: "tidy: which files are ours" },
-    Need { name: "java", package: Some("openjdk-17-jre-headless"), what_for: "Kafka's own tools" },
+    Need { name: "java", package: Some("default-jre-headless"), what_for: "Kafka's own tools" },
     Need { name: "mvn", package: Some("maven"), what_for: "fetching Kafka's own tools" },
     Need { name: "python3", package: Some("python3"), what_for: "clients generated from our proto files" },
     Need { name: "mkfs.ext4", package: Some("e2fsprogs"), what_for: "power cuts on a real file system" },

@@ -158,7 +158,7 @@ fn is_simulation(name: &str) -> bool {
 
 fn tests(context: &Context) -> Result<()> {
     let suites = context.suites(|name| !is_exam(name) && !is_crash(name) && !is_simulation(name));
-    context.run_suites(&suites, &["--lib", "--bins", "--examples"])
+    context.run_suites(&suites, &["--lib", "--bins"])
 }
 
 fn doc_tests(context: &Context) -> Result<()> {
