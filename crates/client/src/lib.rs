@@ -5,6 +5,7 @@
 //!
 //! Every error says whether the request can have had an effect ([`Outcome`]): *definite* means it has not and will
 //! not, *indefinite* means nobody knows.
+#![warn(missing_docs)]
 
 mod admin;
 mod backoff;
