@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use crate::backoff::Backoff;
 use crate::connection::{self, Rpc};
 use crate::metadata::TopicCache;
+use crate::producer::ProducerBuilder;
 use crate::{Admin, ClientError, ClientOptions};
 
 /// The most addresses that channels are kept for; a cluster has fewer brokers.
@@ -108,6 +109,12 @@ impl Client {
     #[must_use]
     pub fn admin(&self) -> Admin {
         Admin::new(self.clone())
+    }
+
+    /// Sets up a producer.
+    #[must_use]
+    pub fn producer(&self) -> ProducerBuilder {
+        ProducerBuilder::new(self.clone())
     }
 
     /// How this client behaves.

@@ -14,6 +14,8 @@ mod connection;
 mod error;
 mod metadata;
 mod options;
+mod producer;
+mod records;
 
 pub use admin::{
     Admin, BrokerDescription, ClusterDescription, CommittedOffset, ConfigEntry, NewTopic, OffsetAnswer,
@@ -26,3 +28,5 @@ pub use millrace_types::{
     ErrorCode, GroupId, LeaderEpoch, Offset, Outcome, PartitionIndex, TimestampMs, TopicName,
 };
 pub use options::{CLIENT_ID_KEY, ClientOptions};
+pub use producer::{Delivery, Durability, Idempotence, ProduceError, Producer, ProducerBuilder};
+pub use records::{ConsumedRecord, ProducerRecord, RecordMetadata};
