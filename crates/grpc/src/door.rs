@@ -102,6 +102,13 @@ impl GrpcDoor {
         &self.addrs
     }
 
+    /// How many connections are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        // The accept loops are tracked as well.
+        self.served.len().saturating_sub(self.addrs.len())
+    }
+
     /// Tells health checks that no new requests should come.
     pub async fn announce_draining(&self) {
         self.health.set_service_status("", ServingStatus::NotServing).await;
@@ -129,7 +136,7 @@ impl fmt::Debug for GrpcDoor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GrpcDoor")
             .field("addrs", &self.addrs)
-            .field("connections", &self.served.len())
+            .field("connections", &self.connections())
             .finish_non_exhaustive()
     }
 }

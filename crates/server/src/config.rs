@@ -1,0 +1,188 @@
+//! The configuration of a broker: file, then environment, then flags; unknown keys are errors.
+
+mod key;
+mod layers;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+pub use key::{Key, KeyStatus};
+pub use layers::{Layers, Origin};
+use millrace_types::limits::REQUEST_BYTES_MAX;
+use millrace_types::{ErrorCode, NodeId};
+
+use crate::Listen;
+
+/// Why a configuration is refused.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is no TOML.
+    #[error("configuration file: {0}")]
+    Syntax(String),
+    /// A key does not exist.
+    #[error("{key} ({origin}): there is no such key")]
+    Unknown {
+        /// The key as it was written.
+        key: String,
+        /// Where.
+        origin: Origin,
+    },
+    /// What the key configures is not built yet.
+    #[error("UNSUPPORTED: {key} ({origin}): not there yet")]
+    NotThereYet {
+        /// The key.
+        key: Key,
+        /// Where it was set.
+        origin: Origin,
+    },
+    /// A value cannot be read.
+    #[error("{key} = {value:?} ({origin}): {reason}")]
+    Value {
+        /// The key.
+        key: Key,
+        /// The value as it was written.
+        value: String,
+        /// Where.
+        origin: Origin,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl ConfigError {
+    /// The error code that the tools show.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            ConfigError::NotThereYet { .. } => ErrorCode::Unsupported,
+            _ => ErrorCode::InvalidConfig,
+        }
+    }
+}
+
+/// How the log looks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// Human on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object per line.
+    Json,
+}
+
+/// What is in force for one key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InForce {
+    /// The key.
+    pub key: Key,
+    /// Its value.
+    pub value: String,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// A configuration, read and checked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServerConfig {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// Where the native door listens.
+    pub grpc: Listen,
+    /// Where health and metrics are served.
+    pub http: Listen,
+    /// This node's number.
+    pub node: NodeId,
+    /// What requests, answers and caches may hold together.
+    pub memory_budget_bytes: u64,
+    /// How long a stop lets requests in flight end.
+    pub drain_timeout: Duration,
+    /// How much is logged; the syntax is the subscriber's, who checks it.
+    pub log_level: String,
+    /// How the log looks.
+    pub log_format: LogFormat,
+    in_force: Vec<InForce>,
+}
+
+impl ServerConfig {
+    /// Reads the layers.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn read(layers: &Layers) -> Result<ServerConfig, ConfigError> {
+        let insecure = read(layers, Key::InsecureListen, |text| {
+            text.parse::<bool>().map_err(|_| "neither true nor false".to_owned())
+        })?;
+        let listen = |key| {
+            read(layers, key, |text| {
+                let listen: Listen = text.parse()?;
+                match listen.beyond_loopback() {
+                    Some(addr) if !insecure => Err(format!(
+                        "{addr} is not loopback, and there is no TLS and no authentication yet; \
+                         insecure_listen says that the network is trusted"
+                    )),
+                    _ => Ok(listen),
+                }
+            })
+        };
+        let in_force = Key::ALL.iter().filter(|key| key.status() == KeyStatus::Enforced).map(|key| {
+            let (value, origin) = layers.get(*key);
+            InForce { key: *key, value, origin }
+        });
+        Ok(ServerConfig {
+            data_dir: read(layers, Key::DataDir, directory)?,
+            grpc: listen(Key::Grpc)?,
+            http: listen(Key::Http)?,
+            node: read(layers, Key::NodeId, node_id)?,
+            memory_budget_bytes: read(layers, Key::MemoryBudget, memory_budget)?,
+            drain_timeout: read(layers, Key::DrainTimeout, |text| {
+                humantime::parse_duration(text).map_err(|e| e.to_string())
+            })?,
+            log_level: read(layers, Key::LogLevel, |text| Ok(text.to_owned()))?,
+            log_format: read(layers, Key::LogFormat, log_format)?,
+            in_force: in_force.collect(),
+        })
+    }
+
+    /// Every key with its value and where that came from, for `millrace config`.
+    #[must_use]
+    pub fn in_force(&self) -> &[InForce] {
+        &self.in_force
+    }
+}
+
+fn read<T>(layers: &Layers, key: Key, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, ConfigError> {
+    let (value, origin) = layers.get(key);
+    parse(&value).map_err(|reason| ConfigError::Value { key, value, origin, reason })
+}
+
+fn directory(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("a directory has a name".to_owned()) } else { Ok(PathBuf::from(text)) }
+}
+
+fn node_id(text: &str) -> Result<NodeId, String> {
+    match text.parse::<i32>() {
+        Ok(node) if node >= 1 => Ok(NodeId(node)),
+        _ => Err("a node id is a number from 1 to 2147483647".to_owned()),
+    }
+}
+
+fn memory_budget(text: &str) -> Result<u64, String> {
+    // What one request may take, and as much again for its answer.
+    let least = 2 * REQUEST_BYTES_MAX as u64;
+    let bytes = text.parse::<ByteSize>()?.as_u64();
+    if bytes < least { Err(format!("at least {}", ByteSize(least))) } else { Ok(bytes) }
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "auto" => Ok(LogFormat::Auto),
+        "human" => Ok(LogFormat::Human),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("one of auto, human, json".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

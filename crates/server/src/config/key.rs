@@ -1,0 +1,93 @@
+//! The keys of the configuration: one closed list for the file, the environment and the flags.
+
+use std::fmt;
+
+macro_rules! keys {
+    ($($name:ident = $text:literal, $default:literal, $status:ident, $about:literal;)*) => {
+        /// A key of the configuration.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Key {
+            $(#[doc = $about] $name,)*
+        }
+
+        impl Key {
+            /// Every key.
+            pub const ALL: &'static [Key] = &[$(Key::$name,)*];
+
+            /// As it stands in the file.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Key::$name => $text,)* }
+            }
+
+            /// The value where nobody sets one; empty if there is none.
+            #[must_use]
+            pub const fn default_value(self) -> &'static str {
+                match self { $(Key::$name => $default,)* }
+            }
+
+            /// One sentence for help texts.
+            #[must_use]
+            pub const fn about(self) -> &'static str {
+                match self { $(Key::$name => $about,)* }
+            }
+
+            /// Whether what the key configures is built.
+            #[must_use]
+            pub const fn status(self) -> KeyStatus {
+                match self { $(Key::$name => KeyStatus::$status,)* }
+            }
+        }
+    };
+}
+
+/// What becomes of a key that is set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyStatus {
+    /// It is enforced.
+    Enforced,
+    /// What it configures is not there yet: setting it is an error.
+    NotThereYet,
+}
+
+keys! {
+    DataDir = "data_dir", "./millrace-data", Enforced, "The directory that holds everything.";
+    Grpc = "grpc", "localhost:7070", Enforced, "Where the native door listens.";
+    Http = "http", "localhost:7080", Enforced, "Where health and metrics are served.";
+    Internal = "internal", "", NotThereYet, "Where brokers talk to each other.";
+    Kafka = "kafka", "", NotThereYet, "Where the Kafka door listens.";
+    Amqp = "amqp", "", NotThereYet, "Where the AMQP door listens.";
+    ClusterJoin = "cluster.join", "", NotThereYet, "A broker of the cluster to be joined.";
+    NodeId = "node_id", "1", Enforced, "This node's number, from 1.";
+    MemoryBudget = "memory_budget", "512MiB", Enforced, "What requests, answers and caches may hold together.";
+    DrainTimeout = "drain_timeout", "30s", Enforced, "How long a stop lets requests in flight end.";
+    InsecureListen = "insecure_listen", "false", Enforced, "Whether doors may listen beyond loopback without TLS and authentication.";
+    LogLevel = "log_level", "info", Enforced, "How much is logged: error, warn, info, debug, trace, or a filter such as `info,millrace_log=debug`.";
+    LogFormat = "log_format", "auto", Enforced, "How the log looks: human, json, or auto (human on a terminal).";
+}
+
+impl Key {
+    /// The key of a name in the file.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Key> {
+        Key::ALL.iter().copied().find(|key| key.name() == name)
+    }
+
+    /// The name of its environment variable: `MILLRACE_` and the name in capitals, `_` for `.`.
+    #[must_use]
+    pub fn variable(self) -> String {
+        format!("MILLRACE_{}", self.name().to_ascii_uppercase().replace('.', "_"))
+    }
+
+    /// The key of an environment variable.
+    #[must_use]
+    pub fn of_variable(variable: &str) -> Option<Key> {
+        Key::ALL.iter().copied().find(|key| key.variable() == variable)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

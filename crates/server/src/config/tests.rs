@@ -1,0 +1,105 @@
+//! Which layer wins, and what is refused.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+fn environment(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
+    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn nothing_given_is_the_default() {
+    let config = ServerConfig::read(&Layers::default()).unwrap();
+    assert_eq!(config.data_dir, PathBuf::from("./millrace-data"));
+    assert_eq!((config.grpc, config.http), (Listen::Loopback(7070), Listen::Loopback(7080)));
+    assert_eq!(config.memory_budget_bytes, 512 * 1024 * 1024);
+    assert_eq!((config.node, config.drain_timeout), (NodeId(1), Duration::from_secs(30)));
+    assert!(config.in_force.iter().all(|key| key.origin == Origin::Default));
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let layers = Layers::default()
+        .file("node_id = 2\nmemory_budget = \"1GiB\"\ndata_dir = \"/f\"\ninsecure_listen = false")
+        .unwrap()
+        .environment(&environment(&[
+            ("MILLRACE_NODE_ID", "3"),
+            ("MILLRACE_DATA_DIR", "/e"),
+            ("MILLRACE_SERVER", "elsewhere:7070"),
+            ("HOME", "/root"),
+        ]))
+        .unwrap()
+        .flag(Key::DataDir, "/g")
+        .unwrap();
+    let config = ServerConfig::read(&layers).unwrap();
+    assert_eq!(config.data_dir, PathBuf::from("/g"));
+    assert_eq!((config.node, config.memory_budget_bytes), (NodeId(3), 1 << 30));
+    let origin = |key| config.in_force.iter().find(|entry| entry.key == key).map(|entry| entry.origin);
+    assert_eq!(origin(Key::DataDir), Some(Origin::Flag));
+    assert_eq!(origin(Key::NodeId), Some(Origin::Environment));
+    assert_eq!(origin(Key::MemoryBudget), Some(Origin::File));
+    assert_eq!(origin(Key::LogLevel), Some(Origin::Default));
+}
+
+#[test]
+fn unknown_keys_are_refused_wherever_they_stand() {
+    for file in ["grcp = \"a\"", "[cluster]\nname = \"x\"", "[other]", "[data_dir]\nx = 1", "data_dir"] {
+        assert!(Layers::default().file(file).is_err(), "{file:?}");
+    }
+    let refused = Layers::default().environment(&environment(&[("MILLRACE_DATADIR", "/x")])).unwrap_err();
+    assert_eq!(
+        refused,
+        ConfigError::Unknown { key: "MILLRACE_DATADIR".to_owned(), origin: Origin::Environment }
+    );
+}
+
+#[test]
+fn what_is_not_there_yet_says_so() {
+    let by_file = Layers::default().file("[cluster]\njoin = \"10.0.0.1:7071\"").unwrap_err();
+    assert_eq!(by_file, ConfigError::NotThereYet { key: Key::ClusterJoin, origin: Origin::File });
+    for key in [Key::Kafka, Key::Amqp, Key::Internal, Key::ClusterJoin] {
+        let refused = Layers::default().flag(key, "127.0.0.1:1").unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::Unsupported);
+        assert!(refused.to_string().starts_with("UNSUPPORTED"), "{refused}");
+    }
+}
+
+#[test]
+fn beyond_loopback_takes_a_word() {
+    let open = Layers::default().flag(Key::Grpc, "0.0.0.0:7070").unwrap();
+    let refused = ServerConfig::read(&open).unwrap_err();
+    assert!(matches!(&refused, ConfigError::Value { key: Key::Grpc, .. }), "{refused}");
+    let trusted = open.flag(Key::InsecureListen, "true").unwrap();
+    assert!(ServerConfig::read(&trusted).is_ok());
+}
+
+#[test]
+fn values_that_cannot_be_are_refused() {
+    let cases = [
+        (Key::DataDir, ""),
+        (Key::NodeId, "0"),
+        (Key::NodeId, "x"),
+        (Key::MemoryBudget, "1MiB"),
+        (Key::MemoryBudget, "much"),
+        (Key::DrainTimeout, "30"),
+        (Key::InsecureListen, "maybe"),
+        (Key::LogFormat, "xml"),
+        (Key::Grpc, "7070"),
+        (Key::Http, ""),
+    ];
+    for (key, value) in cases {
+        let layers = Layers::default().flag(key, value).unwrap();
+        let refused = ServerConfig::read(&layers).unwrap_err();
+        assert!(matches!(refused, ConfigError::Value { .. }), "{key} = {value:?}");
+    }
+}
+
+#[test]
+fn every_variable_leads_back_to_its_key() {
+    for key in Key::ALL {
+        assert_eq!(Key::of_variable(&key.variable()), Some(*key));
+        assert_eq!(Key::of_name(key.name()), Some(*key));
+    }
+    assert_eq!(Key::ClusterJoin.variable(), "MILLRACE_CLUSTER_JOIN");
+}

@@ -1,0 +1,212 @@
+//! Starts the parts of a broker and stops them.
+//!
+//! Start: listeners first, so that a taken port is known before the data directory is touched; then HTTP, which says
+//! `starting` while the broker recovers; then the broker; then its doors. Stop, the other way round: health says no, the
+//! doors answer what is in flight, the broker leaves its clean mark.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use millrace_broker::{ApiError, Broker, BrokerConfig};
+use millrace_env::{Env, Listener};
+use millrace_grpc::{GrpcDoor, OpenError, Patience};
+use millrace_types::NodeId;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Key, ServerConfig};
+use crate::http::{HttpDoor, Readiness};
+use crate::metrics::Measured;
+use crate::{Exit, Listen};
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A door cannot listen.
+    #[error("{key} = {listen}: {source}")]
+    Listen {
+        /// Which door.
+        key: Key,
+        /// Where it should listen.
+        listen: Listen,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The broker did not start.
+    #[error(transparent)]
+    Broker(#[from] ApiError),
+    /// The native door did not open.
+    #[error("grpc: {0}")]
+    Grpc(#[from] OpenError),
+}
+
+/// What others need to know of a running server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServerInfo {
+    /// This node's number.
+    pub node: NodeId,
+    /// The process.
+    pub pid: u32,
+    /// Where the native door listens; one port.
+    pub grpc: Vec<SocketAddr>,
+    /// Where health and metrics are served; one port.
+    pub http: Vec<SocketAddr>,
+}
+
+/// A server that accepts.
+#[derive(Debug)]
+pub struct RunningServer {
+    env: Env,
+    info: ServerInfo,
+    drain_timeout: Duration,
+    readiness: Arc<Readiness>,
+    broker: Arc<Broker>,
+    grpc: Arc<GrpcDoor>,
+    http: HttpDoor,
+}
+
+/// Starts a server.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start(env: Env, config: ServerConfig) -> Result<RunningServer, StartError> {
+    let started = env.clock.monotonic();
+    let (grpc_listeners, grpc) = listen(&env, Key::Grpc, config.grpc).await?;
+    let (http_listeners, http_addrs) = listen(&env, Key::Http, config.http).await?;
+    let readiness = Arc::new(Readiness::starting());
+    let measured = Arc::new(Measured {
+        clock: Arc::clone(&env.clock),
+        started,
+        memory_budget_bytes: config.memory_budget_bytes,
+        readiness: Arc::clone(&readiness),
+        broker: OnceLock::new(),
+        door: OnceLock::new(),
+    });
+    let (closing, served) = (CancellationToken::new(), TaskTracker::new());
+    let http = HttpDoor { env: env.clone(), measured: Arc::clone(&measured), closing, served };
+    http.open(http_listeners);
+
+    match start_broker(&env, &config, grpc_listeners, &grpc).await {
+        Ok((broker, door)) => {
+            let took = env.clock.monotonic().since(started);
+            tracing::info!(node = %config.node, ?grpc, http = ?http_addrs, ?took, "accepting");
+            let _first = measured.broker.set(Arc::clone(&broker));
+            let _first = measured.door.set(Arc::clone(&door));
+            readiness.set_ready();
+            let info = ServerInfo { node: config.node, pid: std::process::id(), grpc, http: http_addrs };
+            let drain_timeout = config.drain_timeout;
+            Ok(RunningServer { env, info, drain_timeout, readiness, broker, grpc: door, http })
+        }
+        Err(error) => {
+            http.close().await;
+            Err(error)
+        }
+    }
+}
+
+async fn listen(
+    env: &Env,
+    key: Key,
+    listen: Listen,
+) -> Result<(Vec<Box<dyn Listener>>, Vec<SocketAddr>), StartError> {
+    let failed = |source| StartError::Listen { key, listen, source };
+    let listeners = listen.open(env).await.map_err(failed)?;
+    let addrs = listeners.iter().map(|listener| listener.local_addr()).collect::<io::Result<_>>();
+    Ok((listeners, addrs.map_err(failed)?))
+}
+
+async fn start_broker(
+    env: &Env,
+    config: &ServerConfig,
+    listeners: Vec<Box<dyn Listener>>,
+    addrs: &[SocketAddr],
+) -> Result<(Arc<Broker>, Arc<GrpcDoor>), StartError> {
+    let advertised = addrs.first().map(SocketAddr::to_string).unwrap_or_default();
+    let broker_config = BrokerConfig {
+        data_dir: config.data_dir.clone(),
+        node: config.node,
+        memory_budget_bytes: config.memory_budget_bytes,
+        grpc_advertised: advertised,
+    };
+    let broker = Broker::start(env.clone(), broker_config).await?;
+    let report = broker.start_report();
+    tracing::info!(
+        clean = report.clean,
+        cache_may_be_lost = report.cache_may_be_lost,
+        bytes_read = report.bytes_read,
+        "the data directory is open"
+    );
+    for cut in &report.cut {
+        tracing::warn!(%cut, "a torn tail was cut; nothing in it was acknowledged");
+    }
+    for damaged in &report.damaged {
+        tracing::error!(%damaged, "damage below a synced mark; it is kept and not served");
+    }
+    let door = GrpcDoor::open(env.clone(), Arc::clone(&broker), listeners, Patience::default()).await?;
+    Ok((broker, Arc::new(door)))
+}
+
+impl RunningServer {
+    /// Where it listens and who it is.
+    #[must_use]
+    pub fn info(&self) -> &ServerInfo {
+        &self.info
+    }
+
+    /// The broker, for a process that embeds one.
+    #[must_use]
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.broker
+    }
+
+    /// Runs until the first of `stops` (then it drains; a second one ends that at once) or until the data directory
+    /// fails (then the process has to end at once: what it believes about its files is no longer true).
+    pub async fn run(self, mut stops: impl Stream<Item = ()> + Unpin) -> Exit {
+        tokio::select! {
+            biased;
+            fatal = self.broker.failed() => {
+                tracing::error!(?fatal, "the data directory failed; a new process has to read it again");
+                return Exit::StorageFailed;
+            }
+            _stop = stops.next() => {}
+        }
+        tracing::info!(patience = ?self.drain_timeout, "draining");
+        tokio::select! {
+            biased;
+            fatal = self.broker.failed() => {
+                tracing::error!(?fatal, "the data directory failed while draining");
+                Exit::StorageFailed
+            }
+            exit = self.drain() => exit,
+            Some(()) = stops.next() => {
+                tracing::warn!("stopped while draining; the next start recovers");
+                Exit::Interrupted
+            }
+        }
+    }
+
+    /// Answers what is in flight, leaves the clean mark, closes everything.
+    pub async fn drain(&self) -> Exit {
+        let begun = self.env.clock.monotonic();
+        self.readiness.set_draining();
+        if !self.grpc.drain(self.drain_timeout).await {
+            tracing::warn!("some calls were not answered within the drain timeout");
+        }
+        let spent = self.env.clock.monotonic().since(begun);
+        let stopped = self.broker.shut_down(self.drain_timeout.saturating_sub(spent)).await;
+        self.http.close().await;
+        match stopped {
+            Ok(()) => {
+                tracing::info!("stopped cleanly");
+                Exit::Clean
+            }
+            Err(error) => {
+                tracing::error!(%error, "no clean mark was left; the next start recovers");
+                Exit::Failed
+            }
+        }
+    }
+}
