@@ -1,5 +1,7 @@
-//! The error that every operation answers to a door.
+//! The error that every operation answers to a door, and what the parts below mean in its words.
 
+use millrace_log::{AppendError, DirError, ReadError};
+use millrace_metadata::Refusal;
 use millrace_types::ErrorCode;
 
 /// Why an operation, or its part for one partition, failed.
@@ -19,5 +21,58 @@ impl ApiError {
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> ApiError {
         ApiError { code, message: message.into(), leader: None }
+    }
+}
+
+impl From<AppendError> for ApiError {
+    fn from(error: AppendError) -> ApiError {
+        let code = match error {
+            AppendError::TooLarge { .. } => ErrorCode::BatchTooLarge,
+            AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequence,
+            AppendError::DuplicateSequence { .. } => ErrorCode::DuplicateSequence,
+            AppendError::ProducerFenced { .. } => ErrorCode::ProducerFenced,
+            AppendError::QueueFull => ErrorCode::Throttled,
+            AppendError::StorageFull => ErrorCode::StorageFull,
+            // The topic was deleted under the request's hands; while draining, the caller says so instead.
+            AppendError::Closed => ErrorCode::UnknownTopicOrPartition,
+            AppendError::OffsetsExhausted => ErrorCode::OffsetOutOfRange,
+            AppendError::StorageFailed(_) => ErrorCode::StorageFailed,
+        };
+        ApiError::new(code, error.to_string())
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> ApiError {
+        let code = match error {
+            ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            ReadError::Corrupt(_) => ErrorCode::Corrupt,
+            // The medium would not give the bytes; it may the next time, and nothing was changed.
+            ReadError::Io(_) => ErrorCode::Corrupt,
+            ReadError::Closed => ErrorCode::UnknownTopicOrPartition,
+        };
+        ApiError::new(code, error.to_string())
+    }
+}
+
+impl From<DirError> for ApiError {
+    fn from(error: DirError) -> ApiError {
+        let code = match &error {
+            DirError::Locked(_) | DirError::NewerFormat { .. } => ErrorCode::Unsupported,
+            DirError::Damaged { .. } => ErrorCode::Corrupt,
+            DirError::Conflict(_) => ErrorCode::Internal,
+            DirError::Failed(_) => ErrorCode::StorageFailed,
+            DirError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                ErrorCode::StorageFull
+            }
+            DirError::Io { .. } => ErrorCode::StorageFailed,
+        };
+        ApiError::new(code, error.to_string())
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> ApiError {
+        ApiError::new(refusal.code(), refusal.to_string())
     }
 }

@@ -4,15 +4,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_env::Env;
+use millrace_env::{Env, TaskHandle};
 use millrace_log::{Fatal, StartReport};
-use millrace_types::{ErrorCode, NodeId};
+use millrace_types::{NodeId, TopicPartition};
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use tokio::sync::{OnceCell, watch};
 
+use crate::admission::{Admission, Operation};
+use crate::core::Core;
+use crate::io_pool::on_pool;
+use crate::metrics::BrokerMetrics;
+use crate::producer_ids::ProducerIds;
 use crate::{
     ApiError, ClusterDescription, CommitOffsetsRequest, CommittedOffset, Context, CreateTopicRequest,
     FetchOffsetsRequest, FetchRequest, FetchResponse, MemoryBudget, OffsetAnswer, OffsetQuery,
-    PendingProduce, ProduceRequest, ProduceResponse, ProducerIdentity, TopicDescription, TopicRef,
-    TopicSummary,
+    PendingProduce, ProduceRequest, ProducerIdentity, TopicDescription, TopicRef, TopicSummary, janitor,
+    start,
 };
 
 /// What a broker is started with.
@@ -30,10 +38,13 @@ pub struct BrokerConfig {
 
 /// One broker. Shared by the doors; every operation may be called at any time from any task.
 #[derive(Debug)]
-pub struct Broker {}
-
-fn unbuilt() -> ApiError {
-    ApiError::new(ErrorCode::Unsupported, "not there yet")
+pub struct Broker {
+    core: Arc<Core>,
+    fatal: watch::Receiver<Option<Fatal>>,
+    janitor: Mutex<Option<Box<dyn TaskHandle>>>,
+    stopped: OnceCell<Result<(), ApiError>>,
+    orphans: Vec<TopicPartition>,
+    unavailable: Vec<String>,
 }
 
 impl Broker {
@@ -41,41 +52,106 @@ impl Broker {
     ///
     /// # Errors
     /// What keeps it from starting, as text for the operator.
-    pub async fn start(_env: Env, _config: BrokerConfig) -> Result<Arc<Broker>, ApiError> {
-        Err(unbuilt())
+    pub async fn start(env: Env, config: BrokerConfig) -> Result<Arc<Broker>, ApiError> {
+        let started = start::open(&env, &config).await?;
+        let (sender, fatal) = watch::channel(None);
+        started.dir.on_fatal(Box::new(move |fatal| {
+            sender.send_replace(Some(fatal));
+        }));
+        let admission = Admission::new();
+        let janitor = janitor::start(&env, Arc::clone(&started.dir), Arc::clone(&admission));
+        let budget = config.memory_budget_bytes - start::tail_cache_bytes(&config);
+        let core = Arc::new(Core {
+            env,
+            config,
+            dir: started.dir,
+            memory: MemoryBudget::new(budget),
+            metadata: started.metadata,
+            partitions: started.partitions,
+            offsets: started.offsets,
+            producer_ids: ProducerIds::default(),
+            admission,
+            metrics: BrokerMetrics::new(),
+        });
+        Ok(Arc::new(Broker {
+            core,
+            fatal,
+            janitor: Mutex::new(Some(janitor)),
+            stopped: OnceCell::new(),
+            orphans: started.orphans,
+            unavailable: started.unavailable,
+        }))
     }
 
     /// The memory budget, for doors to take permits from before they read a body.
     #[must_use]
     pub fn memory(&self) -> &Arc<MemoryBudget> {
-        unimplemented!()
+        &self.core.memory
     }
 
-    /// What the start found.
+    /// What the start found. Partitions that cannot be served are listed as damage.
     #[must_use]
     pub fn start_report(&self) -> StartReport {
-        unimplemented!()
+        let mut report = self.core.dir.start_report();
+        report.damaged.extend(self.unavailable.iter().cloned());
+        report
+    }
+
+    /// Logs in the data directory that belong to no topic that the metadata knows. They are left alone.
+    #[must_use]
+    pub fn orphans(&self) -> &[TopicPartition] {
+        &self.orphans
+    }
+
+    /// Shows the broker's metrics in `registry`.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.core.metrics.register(&self.core, registry);
     }
 
     /// Completes when the data directory has failed and the process must end (exit code 74).
     pub async fn failed(&self) -> Fatal {
-        unimplemented!()
+        let mut fatal = self.fatal.clone();
+        let failed = fatal.wait_for(Option::is_some).await.ok().and_then(|fatal| fatal.clone());
+        match failed {
+            Some(fatal) => fatal,
+            // The directory is closed and can fail no more.
+            None => std::future::pending().await,
+        }
     }
 
-    /// Refuses new requests, waits up to `patience` for those in flight, syncs, and leaves the clean mark.
+    /// Refuses new requests, waits up to `patience` for those in flight, syncs, and leaves the clean mark. Waiting
+    /// fetches answer at once. Called again, it answers what it answered the first time.
     ///
     /// # Errors
     /// If the clean mark could not be written.
-    pub async fn shut_down(&self, _patience: Duration) -> Result<(), ApiError> {
-        Err(unbuilt())
+    pub async fn shut_down(&self, patience: Duration) -> Result<(), ApiError> {
+        self.stopped.get_or_init(|| self.stop(patience)).await.clone()
     }
 
-    /// See [`crate::ops::init_producer`].
+    async fn stop(&self, patience: Duration) -> Result<(), ApiError> {
+        self.core.admission.close();
+        tokio::select! {
+            biased;
+            () = self.core.admission.empty() => {}
+            () = self.core.env.clock.sleep(patience) => {
+                let left = self.core.admission.in_flight();
+                tracing::warn!(left, "closing the logs under requests that took too long");
+            }
+        }
+        let janitor = self.janitor.lock().take();
+        if let Some(janitor) = janitor {
+            janitor.join().await;
+        }
+        let dir = Arc::clone(&self.core.dir);
+        Ok(on_pool(&self.core.env, move || dir.close()).await??)
+    }
+
+    /// Hands out an identity for an idempotent producer (KIP-98).
     ///
     /// # Errors
     /// [`ApiError`].
-    pub async fn init_producer(&self, _ctx: &Context) -> Result<ProducerIdentity, ApiError> {
-        Err(unbuilt())
+    pub async fn init_producer(&self, ctx: &Context) -> Result<ProducerIdentity, ApiError> {
+        self.count(Operation::InitProducer, self.core.init_producer(ctx).await)
     }
 
     /// Checks and appends the batches, in the order of the request, before its first wait for a sync. Waits only
@@ -83,20 +159,21 @@ impl Broker {
     ///
     /// # Errors
     /// [`ApiError`] if the request as a whole is refused.
-    pub async fn produce(
-        &self,
-        _ctx: &Context,
-        _request: ProduceRequest,
-    ) -> Result<PendingProduce, ApiError> {
-        Err(unbuilt())
+    pub async fn produce(&self, ctx: &Context, request: ProduceRequest) -> Result<PendingProduce, ApiError> {
+        let result = self.core.produce(ctx, request).await;
+        // Counted when it is acknowledged, unless it never comes to that.
+        if let Err(error) = &result {
+            self.core.metrics.count_code(Operation::Produce, Some(error.code));
+        }
+        result
     }
 
     /// See [`FetchRequest`].
     ///
     /// # Errors
     /// [`ApiError`] if the request as a whole is refused.
-    pub async fn fetch(&self, _ctx: &Context, _request: FetchRequest) -> Result<FetchResponse, ApiError> {
-        Err(unbuilt())
+    pub async fn fetch(&self, ctx: &Context, request: FetchRequest) -> Result<FetchResponse, ApiError> {
+        self.count(Operation::Fetch, self.core.fetch(ctx, request).await)
     }
 
     /// Answers each query, in order.
@@ -105,10 +182,10 @@ impl Broker {
     /// [`ApiError`] if the request as a whole is refused.
     pub async fn list_offsets(
         &self,
-        _ctx: &Context,
-        _queries: Vec<OffsetQuery>,
+        ctx: &Context,
+        queries: Vec<OffsetQuery>,
     ) -> Result<Vec<Result<OffsetAnswer, ApiError>>, ApiError> {
-        Err(unbuilt())
+        self.count(Operation::ListOffsets, self.core.list_offsets(ctx, queries).await)
     }
 
     /// Stores the commits as one batch; answers each, in order, when they are synced.
@@ -117,10 +194,10 @@ impl Broker {
     /// [`ApiError`] if the request as a whole is refused.
     pub async fn commit_offsets(
         &self,
-        _ctx: &Context,
-        _request: CommitOffsetsRequest,
+        ctx: &Context,
+        request: CommitOffsetsRequest,
     ) -> Result<Vec<Result<(), ApiError>>, ApiError> {
-        Err(unbuilt())
+        self.count(Operation::CommitOffsets, self.core.commit_offsets(ctx, request).await)
     }
 
     /// The committed offsets: in the order asked for, or sorted by topic name and partition.
@@ -129,10 +206,10 @@ impl Broker {
     /// [`ApiError`] if the request as a whole is refused.
     pub async fn fetch_offsets(
         &self,
-        _ctx: &Context,
-        _request: FetchOffsetsRequest,
+        ctx: &Context,
+        request: FetchOffsetsRequest,
     ) -> Result<Vec<Result<CommittedOffset, ApiError>>, ApiError> {
-        Err(unbuilt())
+        self.count(Operation::FetchOffsets, self.core.fetch_offsets(ctx, &request))
     }
 
     /// Creates a topic; answers when its metadata and its logs are durable.
@@ -141,52 +218,45 @@ impl Broker {
     /// [`ApiError`].
     pub async fn create_topic(
         &self,
-        _ctx: &Context,
-        _request: CreateTopicRequest,
+        ctx: &Context,
+        request: CreateTopicRequest,
     ) -> Result<TopicDescription, ApiError> {
-        Err(unbuilt())
+        self.count(Operation::CreateTopic, self.core.create_topic(ctx, request).await)
     }
 
     /// Deletes a topic and the offsets committed for it; answers when that is durable.
     ///
     /// # Errors
     /// [`ApiError`].
-    pub async fn delete_topic(&self, _ctx: &Context, _topic: TopicRef) -> Result<(), ApiError> {
-        Err(unbuilt())
+    pub async fn delete_topic(&self, ctx: &Context, topic: TopicRef) -> Result<(), ApiError> {
+        self.count(Operation::DeleteTopic, self.core.delete_topic(ctx, topic).await)
     }
 
     /// All topics, sorted by name, those of the product included.
     ///
     /// # Errors
     /// [`ApiError`].
-    pub async fn list_topics(&self, _ctx: &Context) -> Result<Vec<TopicSummary>, ApiError> {
-        Err(unbuilt())
+    pub async fn list_topics(&self, ctx: &Context) -> Result<Vec<TopicSummary>, ApiError> {
+        self.count(Operation::ListTopics, self.core.list_topics(ctx))
     }
 
     /// One topic.
     ///
     /// # Errors
     /// [`ApiError`].
-    pub async fn describe_topic(
-        &self,
-        _ctx: &Context,
-        _topic: TopicRef,
-    ) -> Result<TopicDescription, ApiError> {
-        Err(unbuilt())
+    pub async fn describe_topic(&self, ctx: &Context, topic: TopicRef) -> Result<TopicDescription, ApiError> {
+        self.count(Operation::DescribeTopic, self.core.describe_topic(ctx, &topic))
     }
 
     /// The cluster.
     ///
     /// # Errors
     /// [`ApiError`].
-    pub async fn describe_cluster(&self, _ctx: &Context) -> Result<ClusterDescription, ApiError> {
-        Err(unbuilt())
+    pub async fn describe_cluster(&self, ctx: &Context) -> Result<ClusterDescription, ApiError> {
+        self.count(Operation::DescribeCluster, self.core.describe_cluster(ctx))
     }
-}
 
-impl PendingProduce {
-    /// Waits until the request's durability is reached, or its timeout has passed.
-    pub async fn acknowledged(self) -> ProduceResponse {
-        unimplemented!()
+    fn count<T>(&self, operation: Operation, result: Result<T, ApiError>) -> Result<T, ApiError> {
+        self.core.metrics.count(operation, result)
     }
 }

@@ -1,6 +1,10 @@
 //! The memory budget: bytes are granted before they are read.
+//!
+//! Every request body and every fetch answer holds a [`Permit`] for as long as it is in memory. Whoever asks for more
+//! than is free waits in line; a door that waits does not read, and so the client is slowed down by TCP itself.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use millrace_types::ErrorCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -11,52 +15,71 @@ use crate::ApiError;
 #[derive(Debug)]
 pub struct MemoryBudget {
     free: Arc<Semaphore>,
-    bytes: usize,
+    bytes_max: usize,
+    in_use: Arc<AtomicU64>,
 }
 
 /// Granted bytes; they return to the budget when the permit is dropped.
 #[derive(Debug)]
 pub struct Permit {
     granted: OwnedSemaphorePermit,
-}
-
-impl Permit {
-    /// How many bytes are granted.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.granted.num_permits()
-    }
+    in_use: Arc<AtomicU64>,
 }
 
 impl MemoryBudget {
     /// A budget of `bytes`, all of them free.
     #[must_use]
     pub fn new(bytes: u64) -> Arc<MemoryBudget> {
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Arc::new(MemoryBudget { free: Arc::new(Semaphore::new(bytes)), bytes })
+        let bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let free = Arc::new(Semaphore::new(bytes_max));
+        Arc::new(MemoryBudget { free, bytes_max, in_use: Arc::default() })
     }
 
-    /// Waits until `bytes` are free and takes them. First come, first served.
+    /// Waits until `bytes` are free and takes them. First come, first served: a large wish is not overtaken by small
+    /// ones for ever. Dropping the future gives up the place in the line.
     ///
     /// # Errors
     /// [`ErrorCode::RequestTooLarge`] if the whole budget is smaller than `bytes`.
     pub async fn acquire(&self, bytes: usize) -> Result<Permit, ApiError> {
         let too_large = || {
-            let message = format!("{bytes} bytes; the whole memory budget has {}", self.bytes);
+            let message = format!("{bytes} bytes are wanted, the whole memory budget is {}", self.bytes_max);
             ApiError::new(ErrorCode::RequestTooLarge, message)
         };
-        let wanted = u32::try_from(bytes).ok().filter(|_| bytes <= self.bytes).ok_or_else(too_large)?;
-        match Arc::clone(&self.free).acquire_many_owned(wanted).await {
-            Ok(granted) => Ok(Permit { granted }),
-            // Nobody closes the semaphore.
-            Err(_closed) => Err(ApiError::new(ErrorCode::ShuttingDown, "the memory budget is closed")),
+        let wanted = u32::try_from(bytes).map_err(|_| too_large())?;
+        if bytes > self.bytes_max {
+            return Err(too_large());
         }
+        // The semaphore is never closed, so the only error there is cannot happen.
+        let granted = Arc::clone(&self.free).acquire_many_owned(wanted).await.map_err(|_| too_large())?;
+        self.in_use.fetch_add(u64::from(wanted), Ordering::Relaxed);
+        Ok(Permit { granted, in_use: Arc::clone(&self.in_use) })
     }
 
     /// Bytes that are granted now.
     #[must_use]
     pub fn in_use(&self) -> u64 {
-        self.bytes.saturating_sub(self.free.available_permits()) as u64
+        self.in_use.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that can be granted together.
+    #[must_use]
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+}
+
+impl Permit {
+    /// How many bytes it stands for.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.granted.num_permits()
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        // Counted down before the semaphore takes the bytes back: the count is never above the truth for long.
+        self.in_use.fetch_sub(self.granted.num_permits() as u64, Ordering::Relaxed);
     }
 }
 
@@ -66,25 +89,32 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn bytes_come_back_and_nobody_overtakes() {
+    #[tokio::test]
+    async fn bytes_come_back_when_the_permit_is_dropped() {
         let budget = MemoryBudget::new(100);
-        let first = budget.acquire(60).now_or_never().unwrap().unwrap();
-        assert_eq!((first.bytes(), budget.in_use()), (60, 60));
-        let mut large = std::pin::pin!(budget.acquire(80));
-        assert!(large.as_mut().now_or_never().is_none());
-        assert!(budget.acquire(1).now_or_never().is_none(), "40 are free, but somebody waits in front");
-        drop(first);
-        assert!(large.now_or_never().unwrap().is_ok());
+        let permit = budget.acquire(60).await.unwrap();
+        assert_eq!((budget.in_use(), permit.bytes()), (60, 60));
+        assert!(budget.acquire(41).now_or_never().is_none());
+        assert_eq!(budget.in_use(), 60);
+        drop(permit);
         assert_eq!(budget.in_use(), 0);
+        assert!(budget.acquire(100).now_or_never().is_some());
     }
 
-    #[test]
-    fn what_never_fits_is_refused_at_once() {
+    #[tokio::test]
+    async fn a_large_wish_is_not_overtaken() {
         let budget = MemoryBudget::new(100);
-        for bytes in [101, usize::MAX] {
-            let error = budget.acquire(bytes).now_or_never().unwrap().unwrap_err();
-            assert_eq!(error.code, ErrorCode::RequestTooLarge);
-        }
+        let first = budget.acquire(50).await.unwrap();
+        let mut large = Box::pin(budget.acquire(100));
+        assert!((&mut large).now_or_never().is_none());
+        assert!(budget.acquire(10).now_or_never().is_none(), "the line is kept");
+        drop(first);
+        assert!(large.now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn more_than_the_budget_is_refused_at_once() {
+        let error = MemoryBudget::new(100).acquire(101).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::RequestTooLarge);
     }
 }

@@ -4,11 +4,22 @@
 //! Every call takes a [`Context`]; what is asked is checked by one authorizer and one quota at one place.
 #![warn(missing_docs)]
 
+mod admission;
 mod api_error;
 mod broker;
 mod budget;
 mod context;
+mod core;
+mod io_pool;
+mod janitor;
+mod metadata_log;
+mod metrics;
+mod offsets_store;
 mod ops;
+mod partitions;
+mod producer_ids;
+mod replay;
+mod start;
 
 pub use api_error::ApiError;
 pub use broker::{Broker, BrokerConfig};

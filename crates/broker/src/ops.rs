@@ -1,5 +1,6 @@
 //! The operations, one file each.
 
+mod build_batch;
 pub(crate) mod cluster;
 pub(crate) mod create_topic;
 pub(crate) mod delete_topic;

@@ -31,6 +31,10 @@ pub const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
 pub const FETCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The longest that a fetch waits for records, in milliseconds.
 pub const FETCH_WAIT_MS_MAX: u64 = 60_000;
+/// The longest that a produce waits for its sync, in milliseconds; also what it waits if the client says nothing.
+pub const PRODUCE_TIMEOUT_MS_MAX: u64 = 30_000;
+/// The longest that an answer waits for memory, in milliseconds.
+pub const MEMORY_WAIT_MS_MAX: u64 = 10_000;
 /// The most headers of one record.
 pub const RECORD_HEADERS_MAX: usize = 10_000;
 

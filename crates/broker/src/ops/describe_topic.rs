@@ -1,6 +1,14 @@
 //! Lists and describes topics.
 
-use millrace_types::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, TopicName};
+use std::sync::Arc;
+
+use millrace_metadata::{Partition, Topic};
+use millrace_types::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
+
+use crate::admission::{Operation, Resource};
+use crate::core::Core;
+use crate::partitions::{Held, numbers};
+use crate::{ApiError, Context, TopicRef};
 
 /// A topic in a listing.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,4 +70,91 @@ pub struct PartitionDescription {
     pub end_offset: Offset,
     /// Bytes on this node's disk.
     pub size_bytes: u64,
+}
+
+impl Core {
+    pub(crate) fn list_topics(self: &Arc<Self>, ctx: &Context) -> Result<Vec<TopicSummary>, ApiError> {
+        let _in_flight = self.admission.admit(ctx, Operation::ListTopics, Resource::Cluster)?;
+        let image = self.metadata.image();
+        let topics = image.topics();
+        let summary = |topic: &Arc<Topic>| TopicSummary {
+            name: topic.name.clone(),
+            id: topic.id,
+            partitions: topic.partition_count(),
+            replication_factor: topic.replication_factor,
+        };
+        Ok(topics.map(summary).collect())
+    }
+
+    pub(crate) fn describe_topic(
+        self: &Arc<Self>,
+        ctx: &Context,
+        topic: &TopicRef,
+    ) -> Result<TopicDescription, ApiError> {
+        let _in_flight = self.admission.admit(ctx, Operation::DescribeTopic, Resource::Cluster)?;
+        let topic = self.topic(topic)?;
+        self.admission.authorize(ctx, Operation::DescribeTopic, Resource::Topic(&topic.name))?;
+        Ok(self.describe(&topic))
+    }
+
+    pub(crate) fn describe(&self, topic: &Topic) -> TopicDescription {
+        let partitions = numbers(topic).zip(&topic.partitions);
+        TopicDescription {
+            name: topic.name.clone(),
+            id: topic.id,
+            replication_factor: topic.replication_factor,
+            partitions: partitions
+                .map(|(number, placed)| {
+                    let held = self.partitions.get(TopicPartition { topic: topic.id, partition: number });
+                    describe_partition(number, placed, held.as_ref())
+                })
+                .collect(),
+            configs: describe_configs(topic),
+        }
+    }
+}
+
+/// The configs in force, those that the topic sets itself marked.
+pub(crate) fn describe_configs(topic: &Topic) -> Vec<ConfigEntry> {
+    let entries = topic.config.in_force();
+    entries
+        .map(|(key, value)| ConfigEntry {
+            key: key.to_owned(),
+            value,
+            is_set: topic.configs.contains_key(key),
+        })
+        .collect()
+}
+
+/// A partition; one without an open log here (not made yet, or unavailable) shows no records.
+pub(crate) fn describe_partition(
+    partition: PartitionIndex,
+    placed: &Partition,
+    held: Option<&Held>,
+) -> PartitionDescription {
+    let mut description = PartitionDescription {
+        partition,
+        leader: placed.leader,
+        leader_epoch: placed.leader_epoch,
+        replicas: placed.replicas.to_vec(),
+        isr: placed.isr.to_vec(),
+        log_start: Offset::ZERO,
+        high_watermark: Offset::ZERO,
+        end_offset: Offset::ZERO,
+        size_bytes: 0,
+    };
+    match held {
+        Some(Held::Open(log)) => {
+            let offsets = log.offsets();
+            description.log_start = offsets.log_start;
+            description.high_watermark = offsets.high_watermark;
+            description.end_offset = offsets.end;
+            description.size_bytes = log.size_bytes();
+            // The log's own count is ahead of the metadata's after an unclean start.
+            description.leader_epoch = log.leader_epoch().max(placed.leader_epoch);
+        }
+        Some(Held::Unavailable(_)) => description.leader = None,
+        None => {}
+    }
+    description
 }

@@ -1,11 +1,19 @@
 //! Reads batches, waiting for them if need be.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_types::{LeaderEpoch, Offset, PartitionIndex};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use millrace_env::Monotonic;
+use millrace_log::{Log, LogOffsets, ReadAnswer, ReadPlan, ReadRequest};
+use millrace_types::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, limits};
 
-use crate::{ApiError, TopicRef};
+use crate::admission::{Operation, Resource};
+use crate::core::{Core, check_partition_count, earlier};
+use crate::io_pool::on_pool;
+use crate::{ApiError, Context, Permit, TopicRef};
 
 /// How far a reader sees.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -66,8 +74,203 @@ pub struct Fetched {
 }
 
 /// The answer: one result for each partition of the request, in its order.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub struct FetchResponse {
     /// The results.
     pub partitions: Vec<Result<Fetched, ApiError>>,
+    /// The memory of the answer, `None` if it holds no batches. The door drops it when the bytes are sent.
+    pub permit: Option<Permit>,
+}
+
+/// A partition of the request, its log found.
+struct Reader {
+    log: Arc<Log>,
+    fetch: PartitionFetch,
+}
+
+/// What one partition can answer now.
+struct Planned {
+    /// The marks before the plan was made.
+    offsets: LogOffsets,
+    from: Offset,
+    /// `None` if the byte budget was used up by the partitions before.
+    plan: Option<ReadPlan>,
+    /// Whether waiting cannot bring more: the end of the range that was asked for is reached.
+    complete: bool,
+}
+
+/// What all partitions can answer now.
+struct Round {
+    partitions: Vec<Result<Planned, ApiError>>,
+    bytes: usize,
+    /// Whether to answer however few bytes there are.
+    at_once: bool,
+}
+
+impl Core {
+    pub(crate) async fn fetch(
+        self: &Arc<Self>,
+        ctx: &Context,
+        request: FetchRequest,
+    ) -> Result<FetchResponse, ApiError> {
+        let _in_flight = self.admission.admit(ctx, Operation::Fetch, Resource::Cluster)?;
+        check_partition_count(request.partitions.len())?;
+        let wait = request.wait.min(Duration::from_millis(limits::FETCH_WAIT_MS_MAX));
+        let deadline = earlier(self.env.clock.monotonic().after(wait), ctx);
+        // An answer must leave room for others in the budget.
+        let bytes_max = request.bytes_max.min(limits::FETCH_BYTES_MAX).min(self.memory.bytes_max() / 2);
+        let readers: Vec<Result<Reader, ApiError>> =
+            request.partitions.into_iter().map(|fetch| self.reader(ctx, fetch)).collect();
+        let mut last_round = wait.is_zero();
+        loop {
+            let round = plan_all(&readers, bytes_max);
+            let enough = round.bytes >= request.bytes_min || round.bytes >= bytes_max;
+            if last_round || enough || round.at_once || readers.is_empty() {
+                return self.answer(round).await;
+            }
+            // Holding a plan would hold its files; the wait needs the marks only.
+            let seen = marks(&readers, round);
+            last_round = !self.woken(seen, deadline).await;
+        }
+    }
+
+    fn reader(&self, ctx: &Context, fetch: PartitionFetch) -> Result<Reader, ApiError> {
+        let topic = self.topic(&fetch.topic)?;
+        self.admission.authorize(ctx, Operation::Fetch, Resource::Topic(&topic.name))?;
+        Ok(Reader { log: self.log(&topic, fetch.partition)?, fetch })
+    }
+
+    /// Waits until a high watermark has passed the one that was seen; `false` if there is no time left.
+    async fn woken(&self, seen: Vec<(Arc<Log>, Offset)>, deadline: Monotonic) -> bool {
+        let left = deadline.since(self.env.clock.monotonic());
+        let mut waits: FuturesUnordered<_> =
+            seen.iter().map(|(log, high_watermark)| log.wait_above(*high_watermark)).collect();
+        tokio::select! {
+            biased;
+            _ = waits.next() => true,
+            () = self.admission.closed() => false,
+            () = self.env.clock.sleep(left) => false,
+        }
+    }
+
+    async fn answer(&self, round: Round) -> Result<FetchResponse, ApiError> {
+        let permit = match round.bytes {
+            0 => None,
+            bytes => Some(self.memory_for(bytes).await?),
+        };
+        let resident = round.partitions.iter().flatten().all(Planned::is_resident);
+        let load =
+            move || round.partitions.into_iter().map(|planned| planned.and_then(Planned::load)).collect();
+        let partitions: Vec<_> = if resident { load() } else { on_pool(&self.env, load).await? };
+        let fetched = partitions.iter().flatten().flat_map(|fetched: &Fetched| &fetched.extents);
+        self.metrics.fetched(fetched.map(Bytes::len).sum());
+        let partitions =
+            partitions.into_iter().map(|fetched| fetched.map_err(|error| self.unless_closing(error)));
+        Ok(FetchResponse { partitions: partitions.collect(), permit })
+    }
+
+    /// The memory of an answer. The wait for it is bounded: fetches that hold their requests and wait for each
+    /// other's memory would wait for ever.
+    async fn memory_for(&self, bytes: usize) -> Result<Permit, ApiError> {
+        let patience = Duration::from_millis(limits::MEMORY_WAIT_MS_MAX);
+        tokio::select! {
+            biased;
+            permit = self.memory.acquire(bytes) => permit,
+            () = self.env.clock.sleep(patience) => {
+                let message = format!("no {bytes} bytes came free for the answer");
+                Err(ApiError::new(ErrorCode::Throttled, message))
+            }
+        }
+    }
+}
+
+fn plan_all(readers: &[Result<Reader, ApiError>], bytes_max: usize) -> Round {
+    let mut round = Round { partitions: Vec::with_capacity(readers.len()), bytes: 0, at_once: false };
+    for reader in readers {
+        let left = bytes_max.saturating_sub(round.bytes);
+        let first = round.bytes == 0;
+        let planned = match reader {
+            Ok(reader) => reader.plan(left, first),
+            Err(error) => Err(error.clone()),
+        };
+        match &planned {
+            Ok(planned) => {
+                round.bytes += planned.plan.as_ref().map_or(0, ReadPlan::size_bytes);
+                round.at_once |= planned.complete;
+            }
+            Err(_) => round.at_once = true,
+        }
+        round.partitions.push(planned);
+    }
+    round
+}
+
+/// The logs of a round and how far they were seen.
+fn marks(readers: &[Result<Reader, ApiError>], round: Round) -> Vec<(Arc<Log>, Offset)> {
+    let seen = readers.iter().zip(round.partitions);
+    let seen = seen.filter_map(|(reader, planned)| {
+        let (reader, planned) = (reader.as_ref().ok()?, planned.ok()?);
+        Some((Arc::clone(&reader.log), planned.offsets.high_watermark))
+    });
+    seen.collect()
+}
+
+impl Reader {
+    /// Plans within `left` bytes. Only the first batch of a whole answer may be larger than what is left.
+    fn plan(&self, left: usize, first: bool) -> Result<Planned, ApiError> {
+        let PartitionFetch { offset: from, end_offset, last_read_epoch, .. } = self.fetch;
+        // Before the plan: a mark that rises in between wakes the wait at once.
+        let offsets = self.log.offsets();
+        if let Some(epoch) = last_read_epoch {
+            self.check_epoch(epoch)?;
+        }
+        let reached = end_offset.is_some_and(|end| from >= end);
+        let mut planned = Planned { offsets, from, plan: None, complete: reached };
+        if reached || (left == 0 && !first) {
+            return Ok(planned);
+        }
+        let bytes_max = self.fetch.bytes_max.unwrap_or(left).min(left);
+        let plan = self.log.read(&ReadRequest { from, until: end_offset, bytes_max })?;
+        let size = plan.size_bytes();
+        planned.complete = size > 0 && end_offset.is_some_and(|end| end <= offsets.high_watermark);
+        if first || size <= left {
+            planned.plan = Some(plan);
+        } else {
+            // There is more than fits: waiting would not help.
+            planned.complete = true;
+        }
+        Ok(planned)
+    }
+
+    /// Compares where the reader's epoch ended here with where the reader is (KIP-320): a reader that is ahead of the
+    /// log read records that an unclean stop has taken.
+    fn check_epoch(&self, epoch: LeaderEpoch) -> Result<(), ApiError> {
+        let offset = self.fetch.offset;
+        match self.log.end_of_epoch(epoch) {
+            Some((found, end)) if found < epoch || end < offset => {
+                let message = format!(
+                    "the record before {offset} was read in epoch {epoch}; here epoch {found} ended at {end}"
+                );
+                Err(ApiError::new(ErrorCode::LogTruncated, message))
+            }
+            // Known, or older than everything the log still knows.
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Planned {
+    fn is_resident(&self) -> bool {
+        self.plan.as_ref().is_none_or(ReadPlan::is_resident)
+    }
+
+    fn load(self) -> Result<Fetched, ApiError> {
+        let answer: Option<ReadAnswer> = self.plan.map(ReadPlan::load).transpose()?;
+        let (extents, next_offset) = match answer {
+            Some(answer) if !answer.range.is_empty() => (answer.extents, answer.range.end),
+            _ => (Vec::new(), self.from),
+        };
+        let LogOffsets { high_watermark, last_stable, log_start, .. } = self.offsets;
+        Ok(Fetched { extents, next_offset, high_watermark, last_stable, log_start })
+    }
 }

@@ -1,8 +1,14 @@
 //! Commits and fetches the offsets of consumer groups.
 
-use millrace_types::{GroupId, LeaderEpoch, Offset, PartitionIndex, TimestampMs};
+use std::sync::Arc;
 
-use crate::TopicRef;
+use millrace_group::{Commit, Event, GroupOffsets, OffsetCommitKey, OffsetCommitValue, partition_of};
+use millrace_types::{ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicName};
+
+use crate::admission::{Operation, Resource};
+use crate::core::{Core, both, check_partition_count};
+use crate::io_pool::to_its_end;
+use crate::{ApiError, Context, TopicRef};
 
 /// One partition's committed position.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,4 +58,119 @@ pub struct CommittedOffset {
     pub metadata: String,
     /// When it was committed; [`TimestampMs::NONE`] if nothing was.
     pub commit_time: TimestampMs,
+}
+
+impl Core {
+    pub(crate) async fn commit_offsets(
+        self: &Arc<Self>,
+        ctx: &Context,
+        request: CommitOffsetsRequest,
+    ) -> Result<Vec<Result<(), ApiError>>, ApiError> {
+        let group = Resource::Group(&request.group);
+        let in_flight = self.admission.admit(ctx, Operation::CommitOffsets, group)?;
+        check_partition_count(request.offsets.len())?;
+        let (core, ctx) = (Arc::clone(self), ctx.clone());
+        let commit = async move {
+            let _in_flight = in_flight;
+            core.commit_now(&ctx, &request).await
+        };
+        to_its_end(&self.env, "commit offsets", Box::pin(commit)).await
+    }
+
+    async fn commit_now(
+        &self,
+        ctx: &Context,
+        request: &CommitOffsetsRequest,
+    ) -> Result<Vec<Result<(), ApiError>>, ApiError> {
+        let mut resolved: Vec<Result<(), ApiError>> = Vec::new();
+        // Resolved under the lock of the step: a topic whose deletion is published before it gets no commit behind
+        // the tombstones that the deletion steps after it.
+        let make = || {
+            let commits = request.offsets.iter().map(|commit| self.resolve(ctx, commit));
+            let commits: Vec<Result<Commit, ApiError>> = commits.collect();
+            resolved =
+                commits.iter().map(|commit| commit.as_ref().map(|_| ()).map_err(Clone::clone)).collect();
+            let commits = commits.into_iter().filter_map(Result::ok).collect();
+            Event::Commit { group: request.group.clone(), commits }
+        };
+        let reply = self.offsets.step(partition_of(&request.group), make).await?;
+        let mut reply = reply.into_iter();
+        // The value answers those that could be resolved, in their order.
+        let answers = resolved.into_iter().map(|known| {
+            known?;
+            let refused =
+                |refusal: millrace_group::CommitRefusal| ApiError::new(refusal.code(), refusal.to_string());
+            reply.next().unwrap_or(Ok(())).map_err(refused)
+        });
+        Ok(answers.collect())
+    }
+
+    fn resolve(&self, ctx: &Context, commit: &OffsetCommit) -> Result<Commit, ApiError> {
+        let topic = self.topic(&commit.topic)?;
+        self.admission.authorize(ctx, Operation::CommitOffsets, Resource::Topic(&topic.name))?;
+        if topic.partition(commit.partition).is_none() {
+            let message = format!("topic {} has no partition {}", topic.name, commit.partition);
+            return Err(ApiError::new(ErrorCode::UnknownTopicOrPartition, message));
+        }
+        Ok(Commit {
+            topic: topic.name.clone(),
+            topic_id: topic.id,
+            partition: commit.partition,
+            offset: commit.offset,
+            leader_epoch: commit.leader_epoch,
+            metadata: commit.metadata.clone(),
+        })
+    }
+
+    pub(crate) fn fetch_offsets(
+        self: &Arc<Self>,
+        ctx: &Context,
+        request: &FetchOffsetsRequest,
+    ) -> Result<Vec<Result<CommittedOffset, ApiError>>, ApiError> {
+        let group = Resource::Group(&request.group);
+        let _in_flight = self.admission.admit(ctx, Operation::FetchOffsets, group)?;
+        let partition = partition_of(&request.group);
+        let Some(wanted) = &request.partitions else {
+            return self.offsets.look(partition, |value| self.all_of(&request.group, value));
+        };
+        check_partition_count(wanted.len())?;
+        self.offsets.look(partition, |value| {
+            let one = |(topic, partition): &(TopicRef, PartitionIndex)| {
+                let topic = self.topic(topic)?;
+                self.admission.authorize(ctx, Operation::FetchOffsets, Resource::Topic(&topic.name))?;
+                let key = key_of(&request.group, &topic.name, *partition);
+                let value = value.fetch(&key, topic.id);
+                Ok(committed(both(&topic.name, topic.id), *partition, value))
+            };
+            wanted.iter().map(one).collect()
+        })
+    }
+
+    /// Everything a group has committed for topics that still exist.
+    fn all_of(&self, group: &GroupId, value: &GroupOffsets) -> Vec<Result<CommittedOffset, ApiError>> {
+        let image = self.metadata.image();
+        let alive = value.of_group(group).filter(|(_, value)| image.topic_by_id(value.topic_id).is_some());
+        alive
+            .map(|(key, value)| Ok(committed(both(&key.topic, value.topic_id), key.partition, Some(value))))
+            .collect()
+    }
+}
+
+fn key_of(group: &GroupId, topic: &TopicName, partition: PartitionIndex) -> OffsetCommitKey {
+    OffsetCommitKey { group: group.clone(), topic: topic.clone(), partition }
+}
+
+fn committed(
+    topic: TopicRef,
+    partition: PartitionIndex,
+    value: Option<&OffsetCommitValue>,
+) -> CommittedOffset {
+    CommittedOffset {
+        topic,
+        partition,
+        offset: value.map(|value| value.offset),
+        leader_epoch: value.map(|value| value.leader_epoch).filter(|epoch| *epoch != LeaderEpoch::NONE),
+        metadata: value.map(|value| value.metadata.clone()).unwrap_or_default(),
+        commit_time: value.map_or(TimestampMs::NONE, |value| value.committed_at),
+    }
 }

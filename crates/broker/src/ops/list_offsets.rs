@@ -1,8 +1,14 @@
 //! Finds offsets by position or by time.
 
+use std::sync::Arc;
+
+use millrace_log::{Log, ReadError, TimeHit};
 use millrace_types::{Offset, PartitionIndex, TimestampMs};
 
-use crate::TopicRef;
+use crate::admission::{Operation, Resource};
+use crate::core::{Core, check_partition_count};
+use crate::io_pool::on_pool;
+use crate::{ApiError, Context, TopicRef};
 
 /// Which offset is wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,4 +41,67 @@ pub struct OffsetAnswer {
     pub offset: Option<Offset>,
     /// The timestamp of the record found, for points in time.
     pub timestamp: Option<TimestampMs>,
+}
+
+/// A query whose log is known.
+enum Lookup {
+    /// Answered by the marks of the log, or refused.
+    Known(Result<OffsetAnswer, ApiError>),
+    /// To be looked up in the indexes, which may block.
+    Time(Arc<Log>, TimestampMs),
+    /// As [`Lookup::Time`].
+    Largest(Arc<Log>),
+}
+
+impl Core {
+    pub(crate) async fn list_offsets(
+        self: &Arc<Self>,
+        ctx: &Context,
+        queries: Vec<OffsetQuery>,
+    ) -> Result<Vec<Result<OffsetAnswer, ApiError>>, ApiError> {
+        let _in_flight = self.admission.admit(ctx, Operation::ListOffsets, Resource::Cluster)?;
+        check_partition_count(queries.len())?;
+        let lookups: Vec<Lookup> = queries.iter().map(|query| self.lookup(ctx, query)).collect();
+        let blocks = lookups.iter().any(|lookup| !matches!(lookup, Lookup::Known(_)));
+        let run = move || lookups.into_iter().map(Lookup::run).collect();
+        let answers: Vec<_> = if blocks { on_pool(&self.env, run).await? } else { run() };
+        Ok(answers.into_iter().map(|answer| answer.map_err(|error| self.unless_closing(error))).collect())
+    }
+
+    fn lookup(&self, ctx: &Context, query: &OffsetQuery) -> Lookup {
+        let log = match self.log_for_reading(ctx, query) {
+            Ok(log) => log,
+            Err(error) => return Lookup::Known(Err(error)),
+        };
+        let known = |offset| Lookup::Known(Ok(OffsetAnswer { offset: Some(offset), timestamp: None }));
+        match query.point {
+            OffsetPoint::Earliest => known(log.offsets().log_start),
+            OffsetPoint::Latest => known(log.offsets().high_watermark),
+            OffsetPoint::Time(timestamp) => Lookup::Time(log, timestamp),
+            OffsetPoint::LargestTimestamp => Lookup::Largest(log),
+        }
+    }
+
+    fn log_for_reading(&self, ctx: &Context, query: &OffsetQuery) -> Result<Arc<Log>, ApiError> {
+        let topic = self.topic(&query.topic)?;
+        self.admission.authorize(ctx, Operation::ListOffsets, Resource::Topic(&topic.name))?;
+        self.log(&topic, query.partition)
+    }
+}
+
+impl Lookup {
+    fn run(self) -> Result<OffsetAnswer, ApiError> {
+        let hit = |found: Result<Option<TimeHit>, ReadError>| {
+            let found = found?;
+            Ok(OffsetAnswer {
+                offset: found.map(|hit| hit.offset),
+                timestamp: found.map(|hit| hit.timestamp),
+            })
+        };
+        match self {
+            Lookup::Known(answer) => answer,
+            Lookup::Time(log, timestamp) => hit(log.offset_for_time(timestamp)),
+            Lookup::Largest(log) => hit(log.largest_timestamp()),
+        }
+    }
 }

@@ -1,12 +1,21 @@
 //! Appends to partitions.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_record::Compression;
-use millrace_types::{Offset, PartitionIndex, ProducerEpoch, ProducerId, TimestampMs};
+use millrace_env::{BoxFuture, Monotonic};
+use millrace_log::{AppendError, Appended, Log, Ticket};
+use millrace_metadata::Topic;
+use millrace_record::{Batch, Checks, Compression, Origin};
+use millrace_types::{
+    ErrorCode, Offset, Outcome, PartitionIndex, ProducerEpoch, ProducerId, TimestampMs, limits,
+};
 
-use crate::{ApiError, TopicRef};
+use crate::admission::{InFlight, Operation, Resource};
+use crate::core::{Core, check_partition_count, earlier};
+use crate::ops::build_batch::build_batch;
+use crate::{ApiError, Context, TopicRef};
 
 /// When a produce is answered. None is weaker than the topic's sync mode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -116,4 +125,154 @@ pub struct ProduceResponse {
 /// A produce whose batches are appended (or refused) and not yet acknowledged. A pipelined door appends the next
 /// request while it waits for this one. Dropping it abandons the wait, not the appends.
 #[derive(Debug)]
-pub struct PendingProduce {}
+pub struct PendingProduce {
+    core: Arc<Core>,
+    parts: Vec<Part>,
+    durability: Durability,
+    started: Monotonic,
+    deadline: Monotonic,
+    _in_flight: InFlight,
+}
+
+#[derive(Debug)]
+enum Part {
+    Appended(Ticket),
+    Refused(ApiError),
+}
+
+impl Core {
+    pub(crate) async fn produce(
+        self: &Arc<Self>,
+        ctx: &Context,
+        request: ProduceRequest,
+    ) -> Result<PendingProduce, ApiError> {
+        let in_flight = self.admission.admit(ctx, Operation::Produce, Resource::Cluster)?;
+        check_partition_count(request.partitions.len())?;
+        let started = self.env.clock.monotonic();
+        let timeout = Duration::from_millis(limits::PRODUCE_TIMEOUT_MS_MAX);
+        let timeout = request.timeout.unwrap_or(timeout).min(timeout);
+        let deadline = earlier(started.after(timeout), ctx);
+        let mut parts = Vec::with_capacity(request.partitions.len());
+        for part in request.partitions {
+            let appended = self.append(ctx, part, deadline).await;
+            parts.push(
+                appended.map_or_else(|error| Part::Refused(self.unless_closing(error)), Part::Appended),
+            );
+        }
+        let (core, durability) = (Arc::clone(self), request.durability);
+        Ok(PendingProduce { core, parts, durability, started, deadline, _in_flight: in_flight })
+    }
+
+    async fn append(
+        &self,
+        ctx: &Context,
+        part: PartitionProduce,
+        deadline: Monotonic,
+    ) -> Result<Ticket, ApiError> {
+        let topic = self.topic(&part.topic)?;
+        self.admission.authorize(ctx, Operation::Produce, Resource::Topic(&topic.name))?;
+        if topic.name.is_internal() {
+            let message = format!("topic {} belongs to the product", topic.name);
+            return Err(ApiError::new(ErrorCode::InvalidRequest, message));
+        }
+        let log = self.log(&topic, part.partition)?;
+        let batch = self.batch(&topic, part.data)?;
+        let bytes = batch.size();
+        let ticket = self.append_when_there_is_room(&log, batch, deadline).await?;
+        self.metrics.produced(bytes);
+        Ok(ticket)
+    }
+
+    fn batch(&self, topic: &Topic, data: ProduceData) -> Result<Batch, ApiError> {
+        let bytes_max = topic.config.batch_bytes_max;
+        match data {
+            ProduceData::Batch(bytes) => {
+                let checks = Checks { bytes_max, origin: Origin::Client };
+                Batch::check(bytes, &checks).map_err(|error| ApiError::new(error.code(), error.to_string()))
+            }
+            ProduceData::Records { records, sequence, compression } => {
+                build_batch(&self.env, &records, sequence, (compression, bytes_max))
+            }
+        }
+    }
+
+    async fn append_when_there_is_room(
+        &self,
+        log: &Log,
+        batch: Batch,
+        deadline: Monotonic,
+    ) -> Result<Ticket, ApiError> {
+        loop {
+            match log.append(batch.clone()) {
+                Err(AppendError::QueueFull) => {}
+                other => return Ok(other?),
+            }
+            let left = deadline.since(self.env.clock.monotonic());
+            tokio::select! {
+                biased;
+                () = log.room() => {}
+                // Definite: the batch was never queued.
+                () = self.env.clock.sleep(left) => return Err(AppendError::QueueFull.into()),
+            }
+        }
+    }
+}
+
+impl PendingProduce {
+    /// Waits until the request's durability is reached, or its timeout has passed.
+    pub async fn acknowledged(self) -> ProduceResponse {
+        let PendingProduce { core, parts, durability, started, deadline, _in_flight } = self;
+        // The first ticket is synced by whoever polls it, which is this task; the others side by side with it. A
+        // produce that waits for nothing still has its records synced, so that readers see them soon.
+        let waited_for = usize::from(durability != Durability::None);
+        let tickets = parts.iter().filter_map(|part| match part {
+            Part::Appended(ticket) => Some(ticket),
+            Part::Refused(_) => None,
+        });
+        tickets.skip(waited_for).for_each(Ticket::sync_in_background);
+        if durability == Durability::None {
+            core.metrics.count_code(Operation::Produce, None);
+            return ProduceResponse { partitions: Vec::new() };
+        }
+        let mut timer = core.env.clock.sleep(deadline.since(core.env.clock.monotonic()));
+        let mut results = Vec::with_capacity(parts.len());
+        for part in parts {
+            let result = match part {
+                Part::Refused(error) => Err(error),
+                Part::Appended(ticket) => wait(ticket, &mut timer).await,
+            };
+            results.push(result.map_err(|error| core.unless_closing(error)));
+        }
+        let failed = results.iter().find_map(|result| result.as_ref().err());
+        core.metrics.count_code(Operation::Produce, failed.map(|error| error.code));
+        core.metrics.acknowledged(core.env.clock.monotonic().since(started).as_secs_f64());
+        ProduceResponse { partitions: results }
+    }
+}
+
+/// Waits for one ticket until the timer of the whole request rings. When it has rung, a ticket that is done still
+/// counts.
+async fn wait(ticket: Ticket, timer: &mut BoxFuture<()>) -> Result<Produced, ApiError> {
+    tokio::select! {
+        biased;
+        appended = ticket => done(appended),
+        () = &mut *timer => {
+            // A future that has completed must not be polled again; the next ticket gets a timer that rings at once.
+            *timer = Box::pin(std::future::ready(()));
+            Err(timed_out())
+        }
+    }
+}
+
+fn done(appended: Result<Appended, AppendError>) -> Result<Produced, ApiError> {
+    let Appended { base_offset, last_offset, log_append_time, log_start, duplicate } = appended?;
+    Ok(Produced { base_offset, last_offset, log_append_time, log_start, duplicate })
+}
+
+fn timed_out() -> ApiError {
+    debug_assert!(
+        ErrorCode::TimedOut.outcome() == Outcome::Indefinite,
+        "the batch is queued and may be stored"
+    );
+    ApiError::new(ErrorCode::TimedOut, "the batch was appended, but not yet safe when the time was up")
+}

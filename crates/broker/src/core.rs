@@ -1,0 +1,106 @@
+//! The parts of a broker, and what every operation asks of them.
+
+use std::sync::Arc;
+
+use millrace_env::{Env, Monotonic};
+use millrace_log::{Log, LogDir};
+use millrace_metadata::Topic;
+use millrace_types::{ErrorCode, PartitionIndex, TopicId, TopicName, TopicPartition, limits};
+
+use crate::admission::Admission;
+use crate::metadata_log::MetadataLog;
+use crate::metrics::BrokerMetrics;
+use crate::offsets_store::OffsetsStore;
+use crate::partitions::{Held, Partitions};
+use crate::producer_ids::ProducerIds;
+use crate::{ApiError, BrokerConfig, Context, MemoryBudget, TopicRef};
+
+/// Shared by the operations under way, which may outlive the request that began them.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) env: Env,
+    pub(crate) config: BrokerConfig,
+    pub(crate) dir: Arc<LogDir>,
+    pub(crate) memory: Arc<MemoryBudget>,
+    pub(crate) metadata: MetadataLog,
+    pub(crate) partitions: Partitions,
+    pub(crate) offsets: OffsetsStore,
+    pub(crate) producer_ids: ProducerIds,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) metrics: Arc<BrokerMetrics>,
+}
+
+impl Core {
+    /// The topic that a request names.
+    pub(crate) fn topic(&self, topic: &TopicRef) -> Result<Arc<Topic>, ApiError> {
+        let image = self.metadata.image();
+        let found = match topic {
+            TopicRef::Name(name) => image.topic_by_name(name),
+            TopicRef::Id(id) => image.topic_by_id(*id),
+            TopicRef::Both(name, id) => image.topic_by_id(*id).filter(|topic| topic.name == *name),
+        };
+        found.cloned().ok_or_else(|| no_topic(topic))
+    }
+
+    /// The log of a topic's partition, if this node leads it.
+    pub(crate) fn log(&self, topic: &Topic, partition: PartitionIndex) -> Result<Arc<Log>, ApiError> {
+        let unknown = || {
+            let message = format!("topic {} has no partition {partition}", topic.name);
+            ApiError::new(ErrorCode::UnknownTopicOrPartition, message)
+        };
+        let placed = topic.partition(partition).ok_or_else(unknown)?;
+        if placed.leader != Some(self.config.node) {
+            let image = self.metadata.image();
+            let leader = placed.leader.and_then(|node| image.broker(node)).map(|broker| broker.grpc.clone());
+            let message =
+                format!("node {} does not lead {} partition {partition}", self.config.node, topic.name);
+            return Err(ApiError { leader, ..ApiError::new(ErrorCode::NotLeader, message) });
+        }
+        match self.partitions.get(TopicPartition { topic: topic.id, partition }) {
+            Some(Held::Open(log)) => Ok(log),
+            Some(Held::Unavailable(why)) => {
+                let message = format!("{} partition {partition}: {why}", topic.name);
+                Err(ApiError::new(ErrorCode::Corrupt, message))
+            }
+            // Being made, or being deleted, at this moment.
+            None => Err(unknown()),
+        }
+    }
+
+    /// While draining, a log that was closed under a request is no deleted topic.
+    pub(crate) fn unless_closing(&self, error: ApiError) -> ApiError {
+        if self.admission.is_closing() && error.code == ErrorCode::UnknownTopicOrPartition {
+            return ApiError::new(ErrorCode::ShuttingDown, "the broker is shutting down");
+        }
+        error
+    }
+}
+
+fn no_topic(topic: &TopicRef) -> ApiError {
+    let message = match topic {
+        TopicRef::Name(name) => format!("there is no topic {name}"),
+        TopicRef::Id(id) => format!("there is no topic with id {id}"),
+        TopicRef::Both(name, id) => format!("there is no topic {name} with id {id}"),
+    };
+    ApiError::new(ErrorCode::UnknownTopicOrPartition, message)
+}
+
+/// Refuses a request that names too many partitions, or none where that makes no sense.
+pub(crate) fn check_partition_count(count: usize) -> Result<(), ApiError> {
+    let max = limits::PARTITIONS_PER_REQUEST_MAX;
+    if count > max {
+        let message = format!("{count} partitions are named, {max} are allowed");
+        return Err(ApiError::new(ErrorCode::InvalidRequest, message));
+    }
+    Ok(())
+}
+
+/// The earlier of a moment and the client's own deadline.
+pub(crate) fn earlier(moment: Monotonic, ctx: &Context) -> Monotonic {
+    ctx.deadline.map_or(moment, |deadline| deadline.min(moment))
+}
+
+/// The name and id of a topic as answers carry them.
+pub(crate) fn both(name: &TopicName, id: TopicId) -> TopicRef {
+    TopicRef::Both(name.clone(), id)
+}

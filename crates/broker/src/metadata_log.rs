@@ -1,0 +1,131 @@
+//! The cluster's decisions, kept in `__cluster_metadata`: one proposal at a time, decided, appended, folded, published.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use millrace_env::Clock;
+use millrace_log::{AppendError, Log, LogConfig};
+use millrace_metadata::{Command, Image, MetadataRecord, decide};
+use millrace_record::{BatchBuilder, BatchOptions, NO_HEADERS};
+use millrace_types::{ErrorCode, TopicId, limits};
+
+use crate::ApiError;
+use crate::replay::{damaged, replay};
+
+/// Keeps the image and is the only writer of the log that it folds.
+#[derive(Debug)]
+pub(crate) struct MetadataLog {
+    log: Arc<Log>,
+    clock: Arc<dyn Clock>,
+    image: ArcSwap<Image>,
+    /// Held from a decision until its records are committed and folded: no decision is taken on an image that another
+    /// one is about to change. Fair, so proposals keep their order.
+    proposing: tokio::sync::Mutex<()>,
+}
+
+/// A replayed metadata log.
+#[derive(Debug)]
+pub(crate) struct Replayed {
+    pub(crate) image: Image,
+    /// Every topic that was ever deleted: what is left of them on the disk may go.
+    pub(crate) deleted: BTreeSet<TopicId>,
+}
+
+/// The configuration of the log itself: it takes the largest batch, because one command is one batch.
+pub(crate) fn metadata_log_config() -> LogConfig {
+    LogConfig { batch_bytes_max: limits::BATCH_BYTES_MAX, ..LogConfig::default() }
+}
+
+/// Folds the whole log. Blocks.
+///
+/// # Errors
+/// If anything in it is damaged, contradicts itself, or was written by a newer build.
+pub(crate) fn replay_metadata(log: &Log) -> Result<Replayed, ApiError> {
+    let mut image = Image::default();
+    let mut deleted = BTreeSet::new();
+    replay(log, |record| {
+        let value = record.value.ok_or_else(|| damaged(log, format!("no value at {}", record.offset)))?;
+        let at = |error: String| damaged(log, format!("offset {}: {error}", record.offset));
+        let fact = MetadataRecord::decode(&value).map_err(|error| at(error.to_string()))?;
+        image = std::mem::take(&mut image).apply(&fact).map_err(|error| at(error.to_string()))?;
+        if let MetadataRecord::TopicDeleted { id } = fact {
+            deleted.insert(id);
+        }
+        Ok(())
+    })?;
+    Ok(Replayed { image, deleted })
+}
+
+impl MetadataLog {
+    pub(crate) fn new(log: Arc<Log>, clock: Arc<dyn Clock>, image: Image) -> MetadataLog {
+        MetadataLog {
+            log,
+            clock,
+            image: ArcSwap::from_pointee(image),
+            proposing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// What the cluster knows now.
+    pub(crate) fn image(&self) -> Arc<Image> {
+        self.image.load_full()
+    }
+
+    /// Decides without writing.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub(crate) fn check(&self, command: &Command) -> Result<Vec<MetadataRecord>, ApiError> {
+        Ok(decide(&self.image.load(), command)?)
+    }
+
+    /// Carries out a command; answers the records it became, when they are durable and folded.
+    ///
+    /// Not to be dropped half-way: between the append and the fold the image would lag behind its log. Callers run it
+    /// in a task of its own.
+    ///
+    /// # Errors
+    /// The refusal, or why the records could not be stored.
+    pub(crate) async fn propose(&self, command: &Command) -> Result<Vec<MetadataRecord>, ApiError> {
+        let _turn = self.proposing.lock().await;
+        let before = self.image();
+        let records = decide(&before, command)?;
+        if records.is_empty() {
+            return Ok(records);
+        }
+        // Folded before it is written: a record that does not fold must never reach the log.
+        let after = records.iter().try_fold(Image::clone(&before), Image::apply).map_err(|error| {
+            ApiError::new(ErrorCode::Internal, format!("a decision contradicts its own image: {error}"))
+        })?;
+        self.append(&records).await?;
+        self.image.store(Arc::new(after));
+        Ok(records)
+    }
+
+    async fn append(&self, records: &[MetadataRecord]) -> Result<(), ApiError> {
+        let bytes_max = limits::BATCH_BYTES_MAX;
+        let mut builder =
+            BatchBuilder::new(BatchOptions { bytes_target: bytes_max, bytes_max, ..BatchOptions::default() });
+        let too_large = |error: String| ApiError::new(ErrorCode::RequestTooLarge, error);
+        for record in records {
+            let value = record.encode();
+            builder
+                .append(self.clock.wall(), None, Some(&value), NO_HEADERS)
+                .map_err(|error| too_large(error.to_string()))?;
+        }
+        let batch = builder.build().map_err(|error| too_large(error.to_string()))?;
+        let appended = match self.log.append(batch) {
+            Ok(ticket) => ticket.await,
+            Err(error) => Err(error),
+        };
+        match appended {
+            Ok(_) => Ok(()),
+            // This log is closed by nothing but the end of the broker.
+            Err(AppendError::Closed) => {
+                Err(ApiError::new(ErrorCode::ShuttingDown, "the broker is shutting down"))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}

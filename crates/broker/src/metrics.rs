@@ -1,0 +1,124 @@
+//! What the broker counts, for Prometheus.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use millrace_types::ErrorCode;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::ApiError;
+use crate::admission::Operation;
+use crate::core::Core;
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct RequestLabels {
+    operation: &'static str,
+    code: String,
+}
+
+/// Counters with their handles at hand: no label is looked up on the way of a request that succeeds.
+#[derive(Debug)]
+pub(crate) struct BrokerMetrics {
+    requests: Family<RequestLabels, Counter>,
+    succeeded: BTreeMap<Operation, Counter>,
+    bytes_produced: Counter,
+    bytes_fetched: Counter,
+    produce_seconds: Histogram,
+}
+
+impl BrokerMetrics {
+    pub(crate) fn new() -> Arc<BrokerMetrics> {
+        let requests = Family::<RequestLabels, Counter>::default();
+        let ok = |operation: Operation| {
+            let labels = RequestLabels { operation: operation.name(), code: "OK".to_owned() };
+            (operation, requests.get_or_create_owned(&labels))
+        };
+        Arc::new(BrokerMetrics {
+            succeeded: Operation::ALL.into_iter().map(ok).collect(),
+            requests,
+            bytes_produced: Counter::default(),
+            bytes_fetched: Counter::default(),
+            // 50 microseconds to 26 seconds.
+            produce_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 20)),
+        })
+    }
+
+    /// Counts a request by its outcome and passes it on.
+    pub(crate) fn count<T>(&self, operation: Operation, result: Result<T, ApiError>) -> Result<T, ApiError> {
+        self.count_code(operation, result.as_ref().err().map(|error| error.code));
+        result
+    }
+
+    /// Counts a request; no code is a success.
+    pub(crate) fn count_code(&self, operation: Operation, code: Option<ErrorCode>) {
+        match (code, self.succeeded.get(&operation)) {
+            (None, Some(counter)) => {
+                counter.inc();
+            }
+            (code, _) => {
+                let code = code.map_or_else(|| "OK".to_owned(), ErrorCode::name);
+                self.requests.get_or_create(&RequestLabels { operation: operation.name(), code }).inc();
+            }
+        }
+    }
+
+    pub(crate) fn produced(&self, bytes: usize) {
+        self.bytes_produced.inc_by(bytes as u64);
+    }
+
+    pub(crate) fn fetched(&self, bytes: usize) {
+        self.bytes_fetched.inc_by(bytes as u64);
+    }
+
+    pub(crate) fn acknowledged(&self, seconds: f64) {
+        self.produce_seconds.observe(seconds);
+    }
+
+    /// Lets the registry show the counters, and what the core can tell when it is asked.
+    pub(crate) fn register(&self, core: &Arc<Core>, registry: &mut Registry) {
+        let (requests, produced, fetched) =
+            (self.requests.clone(), self.bytes_produced.clone(), self.bytes_fetched.clone());
+        registry.register("requests", "Requests by operation and outcome", requests);
+        registry.register_with_unit("produced", "Batches appended", Unit::Bytes, produced);
+        registry.register_with_unit("fetched", "Batches answered to readers", Unit::Bytes, fetched);
+        let latency = self.produce_seconds.clone();
+        let help = "From the arrival of a produce to its acknowledgement";
+        registry.register_with_unit("produce_latency", help, Unit::Seconds, latency);
+        registry.register_collector(Box::new(Gauges { core: Arc::downgrade(core) }));
+    }
+}
+
+/// Read when scraped. Holds the core weakly: a registry must not keep a stopped broker's files open.
+struct Gauges {
+    core: Weak<Core>,
+}
+
+impl fmt::Debug for Gauges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gauges")
+    }
+}
+
+impl Collector for Gauges {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(core) = self.core.upgrade() else { return Ok(()) };
+        let image = core.metadata.image();
+        let mut gauge = |name: &str, help: &str, value: u64| {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
+        };
+        gauge("memory_in_use_bytes", "Bytes granted to requests and answers", core.memory.in_use())?;
+        let limit = core.memory.bytes_max() as u64;
+        gauge("memory_limit_bytes", "Bytes that can be granted", limit)?;
+        gauge("requests_in_flight", "Requests under way", core.admission.in_flight() as u64)?;
+        gauge("topics", "Topics, those of the product included", image.topics().count() as u64)?;
+        gauge("partitions_open", "Partition logs open on this node", core.partitions.count() as u64)
+    }
+}

@@ -1,0 +1,262 @@
+//! The committed offsets, kept in `__consumer_offsets`: drives one pure value for each of its partitions.
+//!
+//! Stepping the value and queueing its records happen under one lock, so that the order of the steps is the order of
+//! the log; nothing is awaited there. What was persisted becomes visible when its sync has returned.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use millrace_env::Env;
+use millrace_group::{CommitRefusal, Effect, Event, GroupOffsets, OffsetRecord, PersistId};
+use millrace_log::{AppendError, Log, Ticket};
+use millrace_record::{Batch, BatchBuilder, BatchOptions, NO_HEADERS};
+use millrace_types::{ErrorCode, PartitionIndex, TimestampMs, TopicId, limits};
+use parking_lot::Mutex;
+
+use crate::ApiError;
+use crate::io_pool::on_pool;
+use crate::replay::{damaged, replay};
+
+/// All partitions of `__consumer_offsets`.
+#[derive(Debug)]
+pub(crate) struct OffsetsStore {
+    env: Env,
+    partitions: Vec<Arc<OffsetsPartition>>,
+}
+
+#[derive(Debug)]
+struct OffsetsPartition {
+    log: Arc<Log>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Counts the values: what an older one has persisted is not the newer one's to confirm.
+    generation: u64,
+    value: Value,
+}
+
+#[derive(Debug)]
+enum Value {
+    Ready(GroupOffsets),
+    /// Dropped whole after a persist of unknown or inconvenient outcome; being replayed.
+    Rebuilding,
+    /// The replay failed.
+    Lost(ApiError),
+}
+
+/// A step whose records are queued.
+#[derive(Debug)]
+struct Begun {
+    reply: Vec<Result<(), CommitRefusal>>,
+    waiting: Option<(u64, PersistId, Ticket)>,
+}
+
+enum BeginError {
+    QueueFull,
+    Api(ApiError),
+}
+
+/// Builds the value of one partition from its log. Blocks.
+///
+/// # Errors
+/// If anything in it is damaged.
+pub(crate) fn replay_offsets(log: &Log) -> Result<GroupOffsets, ApiError> {
+    let mut value = GroupOffsets::default();
+    replay(log, |record| {
+        value
+            .replay(record.key.as_deref(), record.value.as_deref())
+            .map_err(|error| damaged(log, format!("offset {}: {error}", record.offset)))
+    })?;
+    Ok(value)
+}
+
+impl OffsetsStore {
+    /// The store of replayed partitions, in their order.
+    pub(crate) fn new(env: Env, replayed: Vec<(Arc<Log>, GroupOffsets)>) -> OffsetsStore {
+        let partition = |(log, value)| {
+            let state = Mutex::new(State { generation: 0, value: Value::Ready(value) });
+            Arc::new(OffsetsPartition { log, state })
+        };
+        OffsetsStore { env, partitions: replayed.into_iter().map(partition).collect() }
+    }
+
+    /// Steps the value of one partition with the event that `make` gives under its lock, and answers when what it
+    /// persisted is committed. Not to be dropped half-way: callers run it in a task of its own.
+    ///
+    /// # Errors
+    /// As an append; an indefinite one says that the records may be there.
+    pub(crate) async fn step(
+        &self,
+        partition: PartitionIndex,
+        mut make: impl FnMut() -> Event + Send,
+    ) -> Result<Vec<Result<(), CommitRefusal>>, ApiError> {
+        let partition = self.partition(partition)?;
+        let begun = loop {
+            match partition.begin(self.env.clock.wall(), make()) {
+                Ok(begun) => break begun,
+                Err(BeginError::QueueFull) => partition.log.room().await,
+                Err(BeginError::Api(error)) => return Err(error),
+            }
+        };
+        let Some((generation, id, ticket)) = begun.waiting else {
+            return Ok(begun.reply);
+        };
+        match ticket.await {
+            Ok(_) => {
+                partition.committed(generation, id);
+                Ok(begun.reply)
+            }
+            Err(error) => {
+                self.failed(partition, generation, id);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Looks at the value of one partition.
+    ///
+    /// # Errors
+    /// Retriable while the value is being rebuilt.
+    pub(crate) fn look<T>(
+        &self,
+        partition: PartitionIndex,
+        look: impl FnOnce(&GroupOffsets) -> T,
+    ) -> Result<T, ApiError> {
+        match &self.partition(partition)?.state.lock().value {
+            Value::Ready(value) => Ok(look(value)),
+            Value::Rebuilding => Err(rebuilding()),
+            Value::Lost(error) => Err(error.clone()),
+        }
+    }
+
+    /// Forgets, in every partition, what was committed for deleted topics.
+    ///
+    /// # Errors
+    /// Of the first partition that could not.
+    pub(crate) async fn forget(&self, ids: &BTreeSet<TopicId>) -> Result<(), ApiError> {
+        let steps = (0..limits::CONSUMER_OFFSETS_PARTITIONS).map(|partition| {
+            self.step(PartitionIndex(partition), || Event::TopicsDeleted { ids: ids.clone() })
+        });
+        for result in futures::future::join_all(steps).await {
+            result?;
+        }
+        Ok(())
+    }
+
+    /// The topics that something is committed for, in any partition.
+    pub(crate) fn topic_ids(&self) -> BTreeSet<TopicId> {
+        let all = (0..limits::CONSUMER_OFFSETS_PARTITIONS).map(PartitionIndex);
+        all.filter_map(|partition| self.look(partition, GroupOffsets::topic_ids).ok()).flatten().collect()
+    }
+
+    fn partition(&self, partition: PartitionIndex) -> Result<&Arc<OffsetsPartition>, ApiError> {
+        let found = usize::try_from(partition.0).ok().and_then(|number| self.partitions.get(number));
+        found
+            .ok_or_else(|| ApiError::new(ErrorCode::Internal, "a partition of __consumer_offsets is missing"))
+    }
+
+    /// A persist has failed after its append: undone if nothing was stepped since, else the value is dropped whole
+    /// and rebuilt from its log.
+    fn failed(&self, partition: &Arc<OffsetsPartition>, generation: u64, id: PersistId) {
+        let mut state = partition.state.lock();
+        if state.generation != generation {
+            return;
+        }
+        if let Value::Ready(value) = &mut state.value
+            && value.refused(id)
+        {
+            return;
+        }
+        state.generation += 1;
+        state.value = Value::Rebuilding;
+        drop(state);
+        let (env, partition) = (self.env.clone(), Arc::clone(partition));
+        let rebuild = async move { partition.rebuild(&env).await };
+        let _task = self.env.tasks.spawn("rebuild committed offsets", Box::pin(rebuild));
+    }
+}
+
+impl OffsetsPartition {
+    fn begin(&self, now: TimestampMs, event: Event) -> Result<Begun, BeginError> {
+        let mut state = self.state.lock();
+        let generation = state.generation;
+        let value = match &mut state.value {
+            Value::Ready(value) => value,
+            Value::Rebuilding => return Err(BeginError::Api(rebuilding())),
+            Value::Lost(error) => return Err(BeginError::Api(error.clone())),
+        };
+        let mut begun = Begun { reply: Vec::new(), waiting: None };
+        for effect in value.step(event, now) {
+            match effect {
+                Effect::Persist { id, records } => match self.append(&records, now) {
+                    Ok(ticket) => begun.waiting = Some((generation, id, ticket)),
+                    Err(error) => {
+                        // The newest step, undone under the same lock: it cannot fail.
+                        let undone = value.refused(id);
+                        debug_assert!(undone, "the newest persist can be undone");
+                        return Err(error);
+                    }
+                },
+                Effect::Reply(reply) => begun.reply = reply,
+            }
+        }
+        Ok(begun)
+    }
+
+    fn append(&self, records: &[OffsetRecord], now: TimestampMs) -> Result<Ticket, BeginError> {
+        let batch = batch_of(records, now).map_err(BeginError::Api)?;
+        self.log.append(batch).map_err(|error| match error {
+            AppendError::QueueFull => BeginError::QueueFull,
+            AppendError::Closed => {
+                BeginError::Api(ApiError::new(ErrorCode::ShuttingDown, "the broker is shutting down"))
+            }
+            error => BeginError::Api(error.into()),
+        })
+    }
+
+    fn committed(&self, generation: u64, id: PersistId) {
+        let mut state = self.state.lock();
+        if state.generation == generation
+            && let Value::Ready(value) = &mut state.value
+        {
+            value.committed(id);
+        }
+    }
+
+    async fn rebuild(self: Arc<Self>, env: &Env) {
+        // Whatever was queued before the value was dropped is either in the log by then, or never will be.
+        let offsets = self.log.offsets();
+        if offsets.end > offsets.high_watermark {
+            self.log.wait_above(offsets.end.saturating_sub(1)).await;
+        }
+        let log = Arc::clone(&self.log);
+        let replayed = on_pool(env, move || replay_offsets(&log)).await.and_then(|replayed| replayed);
+        self.state.lock().value = match replayed {
+            Ok(value) => Value::Ready(value),
+            Err(error) => {
+                tracing::error!(%error, "committed offsets cannot be read again");
+                Value::Lost(error)
+            }
+        };
+    }
+}
+
+fn rebuilding() -> ApiError {
+    ApiError::new(ErrorCode::Throttled, "committed offsets are being read again from their log")
+}
+
+fn batch_of(records: &[OffsetRecord], now: TimestampMs) -> Result<Batch, ApiError> {
+    let bytes_max = limits::BATCH_BYTES_MAX;
+    let mut builder =
+        BatchBuilder::new(BatchOptions { bytes_target: bytes_max, bytes_max, ..BatchOptions::default() });
+    let too_large = |error: String| ApiError::new(ErrorCode::BatchTooLarge, format!("the commit: {error}"));
+    for record in records {
+        let value = record.value.as_ref().map(|value| value.encode());
+        builder
+            .append(now, Some(&record.key.encode()), value.as_deref(), NO_HEADERS)
+            .map_err(|error| too_large(error.to_string()))?;
+    }
+    builder.build().map_err(|error| too_large(error.to_string()))
+}

@@ -1,0 +1,96 @@
+//! The open logs of this node, found without a lock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use millrace_log::{Log, LogConfig, PartitionMeta, TimestampType};
+use millrace_metadata::{RecordTime, Topic, TopicConfig};
+use millrace_types::{PartitionIndex, TopicId, TopicPartition};
+
+/// What this node has of one partition.
+#[derive(Clone, Debug)]
+pub(crate) enum Held {
+    /// Its log is open.
+    Open(Arc<Log>),
+    /// Its log is missing or cannot be opened; the text says why.
+    Unavailable(Arc<str>),
+}
+
+/// The partitions of one topic, by number.
+pub(crate) type TopicLogs = Arc<[Held]>;
+
+/// Every open log, by topic id. Replaced as a whole when a topic comes or goes, read without waiting.
+#[derive(Debug, Default)]
+pub(crate) struct Partitions {
+    by_topic: ArcSwap<BTreeMap<TopicId, TopicLogs>>,
+}
+
+impl Partitions {
+    pub(crate) fn insert(&self, topic: TopicId, logs: Vec<Held>) {
+        let logs: TopicLogs = logs.into();
+        self.by_topic.rcu(|all| {
+            let mut all = BTreeMap::clone(all);
+            all.insert(topic, Arc::clone(&logs));
+            all
+        });
+    }
+
+    /// All topics at once, at start.
+    pub(crate) fn insert_all(&self, topics: BTreeMap<TopicId, Vec<Held>>) {
+        self.by_topic.rcu(|all| {
+            let mut all = BTreeMap::clone(all);
+            all.extend(topics.iter().map(|(topic, logs)| (*topic, TopicLogs::from(logs.as_slice()))));
+            all
+        });
+    }
+
+    pub(crate) fn remove(&self, topic: TopicId) {
+        self.by_topic.rcu(|all| {
+            let mut all = BTreeMap::clone(all);
+            all.remove(&topic);
+            all
+        });
+    }
+
+    pub(crate) fn get(&self, id: TopicPartition) -> Option<Held> {
+        let number = usize::try_from(id.partition.0).ok()?;
+        self.by_topic.load().get(&id.topic)?.get(number).cloned()
+    }
+
+    /// How many logs are open.
+    pub(crate) fn count(&self) -> usize {
+        let open = |logs: &TopicLogs| logs.iter().filter(|held| matches!(held, Held::Open(_))).count();
+        self.by_topic.load().values().map(open).sum()
+    }
+}
+
+/// What a topic's configuration means to its logs.
+pub(crate) fn log_config(config: &TopicConfig) -> LogConfig {
+    LogConfig {
+        segment_bytes: config.segment_bytes,
+        segment_ms: config.segment_ms,
+        index_interval_bytes: config.index_interval_bytes,
+        batch_bytes_max: config.batch_bytes_max,
+        timestamp_type: match config.record_time {
+            RecordTime::Create => TimestampType::Create,
+            RecordTime::LogAppend => TimestampType::LogAppend,
+        },
+        sync_mode: config.sync_mode,
+    }
+}
+
+/// What a new log of the topic says about itself.
+pub(crate) fn partition_meta(topic: &Topic, partition: PartitionIndex) -> PartitionMeta {
+    PartitionMeta {
+        id: TopicPartition { topic: topic.id, partition },
+        name: topic.name.clone(),
+        partitions: topic.partition_count(),
+        replication_factor: topic.replication_factor,
+    }
+}
+
+/// The numbers of a topic's partitions.
+pub(crate) fn numbers(topic: &Topic) -> impl Iterator<Item = PartitionIndex> + use<> {
+    (0..topic.partition_count()).map(PartitionIndex)
+}

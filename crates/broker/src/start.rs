@@ -1,0 +1,291 @@
+//! How a broker starts: directory, metadata, partitions, committed offsets, in this order.
+//!
+//! What the metadata says and what the disk holds are compared, and the metadata wins by words only: a log is deleted
+//! only because a committed record says that its topic was, never because its topic is absent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use millrace_env::{Env, RngExt};
+use millrace_log::{DirError, Log, LogConfig, LogDir, LogDirOptions, OpenedDir, PartitionMeta};
+use millrace_metadata::{Command, CreateTopic, FEATURE_LEVEL_NEWEST, Image, Owner};
+use millrace_types::{ErrorCode, PartitionIndex, TopicId, TopicName, TopicPartition, limits};
+
+use crate::io_pool::{each_on_pool, on_pool};
+use crate::metadata_log::{MetadataLog, Replayed, metadata_log_config, replay_metadata};
+use crate::offsets_store::{OffsetsStore, replay_offsets};
+use crate::partitions::{Held, Partitions, log_config, numbers, partition_meta};
+use crate::{ApiError, BrokerConfig};
+
+/// The name of the topic that holds the cluster's decisions. It is no topic of the image: the image is made of it.
+pub(crate) const CLUSTER_METADATA: &str = "__cluster_metadata";
+/// The name of the topic that holds committed offsets.
+pub(crate) const CONSUMER_OFFSETS: &str = "__consumer_offsets";
+/// `segment.bytes` of [`CONSUMER_OFFSETS`] (Kafka's `offsets.topic.segment.bytes`).
+const OFFSETS_SEGMENT_BYTES: u64 = 100 * 1024 * 1024;
+/// The share of the memory budget that the logs keep for readers at the tail: one part in this many.
+const TAIL_CACHE_SHARE: u64 = 8;
+
+/// What a start has opened.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) dir: Arc<LogDir>,
+    pub(crate) metadata: MetadataLog,
+    pub(crate) partitions: Partitions,
+    pub(crate) offsets: OffsetsStore,
+    /// Logs on the disk that belong to no topic that the metadata knows. Left alone.
+    pub(crate) orphans: Vec<TopicPartition>,
+    /// Partitions that cannot be served, as text for the operator.
+    pub(crate) unavailable: Vec<String>,
+}
+
+/// Of the memory budget, what the logs may keep for readers at the tail.
+pub(crate) fn tail_cache_bytes(config: &BrokerConfig) -> u64 {
+    config.memory_budget_bytes / TAIL_CACHE_SHARE
+}
+
+/// Opens everything.
+///
+/// # Errors
+/// What keeps the broker from starting.
+pub(crate) async fn open(env: &Env, config: &BrokerConfig) -> Result<Started, ApiError> {
+    let options = LogDirOptions {
+        path: config.data_dir.clone(),
+        node: config.node,
+        tail_cache_bytes: usize::try_from(tail_cache_bytes(config)).unwrap_or(usize::MAX),
+    };
+    let inner = env.clone();
+    let OpenedDir { dir, found } = on_pool(env, move || LogDir::open(&inner, options)).await??;
+    match open_logs(env, config, &dir, found).await {
+        Ok(started) => Ok(started),
+        Err(error) => {
+            // The logs that were opened are closed again, so that the failed start leaves no unclean stop behind. The
+            // reason that stopped the start is the one to tell.
+            let _closed = on_pool(env, move || dir.close()).await;
+            Err(error)
+        }
+    }
+}
+
+async fn open_logs(
+    env: &Env,
+    config: &BrokerConfig,
+    dir: &Arc<LogDir>,
+    found: Vec<PartitionMeta>,
+) -> Result<Started, ApiError> {
+    let (metadata, deleted) = open_metadata(env, dir, &found).await?;
+    found_cluster(env, config, dir, &metadata).await?;
+    let image = metadata.image();
+    let mut reconciled = reconcile(&image, &found, &deleted);
+    delete_leftovers(env, dir, std::mem::take(&mut reconciled.leftovers)).await?;
+    let topics = open_partitions(env, dir, &image, reconciled.present).await?;
+    let unavailable = report(&image, &topics, &reconciled.orphans);
+    let offsets = open_offsets(env, &image, &topics, &deleted).await?;
+    let partitions = Partitions::default();
+    partitions.insert_all(topics);
+    let orphans = reconciled.orphans;
+    Ok(Started { dir: Arc::clone(dir), metadata, partitions, offsets, orphans, unavailable })
+}
+
+/// Opens and replays the metadata log, or makes it in an empty directory.
+async fn open_metadata(
+    env: &Env,
+    dir: &Arc<LogDir>,
+    found: &[PartitionMeta],
+) -> Result<(MetadataLog, BTreeSet<TopicId>), ApiError> {
+    let id = TopicPartition { topic: TopicId::CLUSTER_METADATA, partition: PartitionIndex(0) };
+    let exists = found.iter().any(|meta| meta.id == id);
+    if !exists && !found.is_empty() {
+        let message = format!(
+            "{} holds {} partition logs but no {CLUSTER_METADATA}: nothing is served and nothing is deleted",
+            dir.path().display(),
+            found.len()
+        );
+        return Err(ApiError::new(ErrorCode::Corrupt, message));
+    }
+    let name = product_name(CLUSTER_METADATA)?;
+    let inner = Arc::clone(dir);
+    let opened = on_pool(env, move || -> Result<_, ApiError> {
+        let log = if exists {
+            inner.open_log(id, metadata_log_config())?
+        } else {
+            let meta = PartitionMeta { id, name, partitions: 1, replication_factor: 1 };
+            inner.create(meta, metadata_log_config())?
+        };
+        let replayed = replay_metadata(&log)?;
+        Ok((log, replayed))
+    });
+    let (log, Replayed { image, deleted }) = opened.await??;
+    Ok((MetadataLog::new(log, Arc::clone(&env.clock), image), deleted))
+}
+
+/// Says what every start says; what is known already writes nothing.
+async fn found_cluster(
+    env: &Env,
+    config: &BrokerConfig,
+    dir: &LogDir,
+    metadata: &MetadataLog,
+) -> Result<(), ApiError> {
+    metadata.propose(&Command::RaiseFeatureLevel { level: FEATURE_LEVEL_NEWEST }).await?;
+    let (node, directory, grpc) = (config.node, dir.directory_id(), config.grpc_advertised.clone());
+    metadata.propose(&Command::RegisterBroker { node, directory, grpc }).await?;
+    let name = product_name(CONSUMER_OFFSETS)?;
+    if metadata.image().topic_by_name(&name).is_some() {
+        return Ok(());
+    }
+    let config = |key: &str, value: u64| (key.to_owned(), value.to_string());
+    let create = CreateTopic {
+        id: TopicId(env.rng.uuid_v4()),
+        name,
+        partitions: Some(limits::CONSUMER_OFFSETS_PARTITIONS),
+        replication_factor: None,
+        configs: BTreeMap::from([
+            config("segment.bytes", OFFSETS_SEGMENT_BYTES),
+            config("max.message.bytes", limits::BATCH_BYTES_MAX as u64),
+        ]),
+        owner: Owner::Product,
+    };
+    metadata.propose(&Command::CreateTopic(create)).await?;
+    Ok(())
+}
+
+fn product_name(name: &str) -> Result<TopicName, ApiError> {
+    TopicName::new(name).map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))
+}
+
+/// The disk against the metadata.
+#[derive(Debug, Default)]
+struct Reconciled {
+    /// Logs of topics that exist.
+    present: BTreeSet<TopicPartition>,
+    /// Logs of topics whose deletion is committed: a crash came before the directory was gone.
+    leftovers: Vec<TopicPartition>,
+    /// Logs of topics that the metadata never heard of.
+    orphans: Vec<TopicPartition>,
+}
+
+fn reconcile(image: &Image, found: &[PartitionMeta], deleted: &BTreeSet<TopicId>) -> Reconciled {
+    let mut reconciled = Reconciled::default();
+    for PartitionMeta { id, .. } in found {
+        let topic = image.topic_by_id(id.topic);
+        if id.topic == TopicId::CLUSTER_METADATA {
+            continue;
+        }
+        if topic.is_some_and(|topic| topic.partition(id.partition).is_some()) {
+            reconciled.present.insert(*id);
+        } else if deleted.contains(&id.topic) {
+            reconciled.leftovers.push(*id);
+        } else {
+            reconciled.orphans.push(*id);
+        }
+    }
+    reconciled
+}
+
+async fn delete_leftovers(
+    env: &Env,
+    dir: &Arc<LogDir>,
+    leftovers: Vec<TopicPartition>,
+) -> Result<(), ApiError> {
+    let inner = Arc::clone(dir);
+    for result in each_on_pool(env, leftovers, move |id| inner.delete(id)).await? {
+        result?;
+    }
+    Ok(())
+}
+
+/// Opens the logs of all topics, and makes those that a crash kept from being made.
+async fn open_partitions(
+    env: &Env,
+    dir: &Arc<LogDir>,
+    image: &Image,
+    present: BTreeSet<TopicPartition>,
+) -> Result<BTreeMap<TopicId, Vec<Held>>, ApiError> {
+    let mut items = Vec::new();
+    for topic in image.topics() {
+        for partition in numbers(topic) {
+            let meta = partition_meta(topic, partition);
+            let exists = present.contains(&meta.id);
+            items.push((meta, log_config(&topic.config), exists));
+        }
+    }
+    // A clean stop leaves no topic without its logs, except on the very first start.
+    let clean = dir.start_report().clean && !present.is_empty();
+    let inner = Arc::clone(dir);
+    let opened = each_on_pool(env, items, move |(meta, config, exists)| {
+        let topic = meta.id.topic;
+        open_one(&inner, meta, config, (exists, clean)).map(|held| (topic, held))
+    });
+    let mut topics: BTreeMap<TopicId, Vec<Held>> = BTreeMap::new();
+    for result in opened.await? {
+        let (topic, held) = result?;
+        topics.entry(topic).or_default().push(held);
+    }
+    Ok(topics)
+}
+
+fn open_one(
+    dir: &LogDir,
+    meta: PartitionMeta,
+    config: LogConfig,
+    (exists, clean): (bool, bool),
+) -> Result<Held, ApiError> {
+    if exists {
+        return match dir.open_log(meta.id, config) {
+            Ok(log) => Ok(Held::Open(log)),
+            // The rest of the directory stays readable.
+            Err(DirError::Damaged { path, what }) => {
+                Ok(Held::Unavailable(format!("{path} is damaged: {what}").into()))
+            }
+            Err(error) => Err(error.into()),
+        };
+    }
+    if clean {
+        // Made anew it would be empty, and its lost records would look as if they had never been.
+        return Ok(Held::Unavailable("its log is missing from the data directory".into()));
+    }
+    tracing::warn!(partition = %meta.id, name = %meta.name, "making a log that the last run did not come to make");
+    Ok(Held::Open(dir.create(meta, config)?))
+}
+
+fn report(image: &Image, topics: &BTreeMap<TopicId, Vec<Held>>, orphans: &[TopicPartition]) -> Vec<String> {
+    for id in orphans {
+        tracing::warn!(partition = %id, "a log belongs to no topic that the metadata knows; it is left alone");
+    }
+    let mut unavailable = Vec::new();
+    for topic in image.topics() {
+        for (partition, held) in topics.get(&topic.id).into_iter().flatten().enumerate() {
+            if let Held::Unavailable(why) = held {
+                tracing::error!(topic = %topic.name, partition, %why, "a partition cannot be served");
+                unavailable.push(format!("{} partition {partition}: {why}", topic.name));
+            }
+        }
+    }
+    unavailable
+}
+
+/// Replays the committed offsets, and finishes the deletions that a crash left half done.
+async fn open_offsets(
+    env: &Env,
+    image: &Image,
+    topics: &BTreeMap<TopicId, Vec<Held>>,
+    deleted: &BTreeSet<TopicId>,
+) -> Result<OffsetsStore, ApiError> {
+    let id = image.topic_by_name(&product_name(CONSUMER_OFFSETS)?).map(|topic| topic.id);
+    let logs = id.and_then(|id| topics.get(&id)).into_iter().flatten();
+    let logs = logs.map(|held| match held {
+        Held::Open(log) => Ok(Arc::clone(log)),
+        Held::Unavailable(why) => {
+            Err(ApiError::new(ErrorCode::Corrupt, format!("{CONSUMER_OFFSETS}: {why}")))
+        }
+    });
+    let logs: Vec<Arc<Log>> = logs.collect::<Result<_, _>>()?;
+    let replayed = each_on_pool(env, logs, |log| replay_offsets(&log).map(|value| (log, value))).await?;
+    let replayed = replayed.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let store = OffsetsStore::new(env.clone(), replayed);
+    let stale: BTreeSet<TopicId> = store.topic_ids().intersection(deleted).copied().collect();
+    if !stale.is_empty() {
+        store.forget(&stale).await?;
+    }
+    Ok(store)
+}
