@@ -73,5 +73,6 @@ fn build_code(error: &BuildError) -> ErrorCode {
         BuildError::Empty => ErrorCode::InvalidRequest,
         BuildError::TooLarge { .. } => ErrorCode::BatchTooLarge,
         BuildError::Compress { .. } => ErrorCode::Internal,
+        BuildError::Append(error) => append_code(error),
     }
 }
