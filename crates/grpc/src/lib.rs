@@ -15,6 +15,8 @@ mod decode;
 mod door;
 mod error_map;
 mod error_page;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handlers;
 mod listener;
 mod parts;

@@ -34,7 +34,7 @@ pub(crate) async fn handle(
     Ok(v1::CommitOffsetsResponse { offsets: answers.collect() })
 }
 
-fn commit(wire: &v1::OffsetCommit) -> Result<OffsetCommit, ApiError> {
+pub(crate) fn commit(wire: &v1::OffsetCommit) -> Result<OffsetCommit, ApiError> {
     Ok(OffsetCommit {
         topic: parts::topic(wire.topic.as_ref())?,
         partition: parts::partition(wire.partition)?,

@@ -94,7 +94,7 @@ async fn ask(
     }
 }
 
-fn question(wire: &v1::PartitionFetch) -> Result<PartitionFetch, ApiError> {
+pub(crate) fn question(wire: &v1::PartitionFetch) -> Result<PartitionFetch, ApiError> {
     Ok(PartitionFetch {
         topic: parts::topic(wire.topic.as_ref())?,
         partition: parts::partition(wire.partition)?,

@@ -34,7 +34,7 @@ pub(crate) async fn handle(
     Ok(v1::FetchOffsetsResponse { offsets })
 }
 
-fn question(key: &v1::OffsetKey) -> Result<(TopicRef, PartitionIndex), ApiError> {
+pub(crate) fn question(key: &v1::OffsetKey) -> Result<(TopicRef, PartitionIndex), ApiError> {
     Ok((parts::topic(key.topic.as_ref())?, parts::partition(key.partition)?))
 }
 

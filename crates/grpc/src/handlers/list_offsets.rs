@@ -37,7 +37,7 @@ pub(crate) async fn handle(
     Ok(v1::ListOffsetsResponse { answers: answers.collect() })
 }
 
-fn query(wire: &v1::OffsetQuery) -> Result<OffsetQuery, ApiError> {
+pub(crate) fn query(wire: &v1::OffsetQuery) -> Result<OffsetQuery, ApiError> {
     let point = match wire.at {
         Some(At::Earliest(_)) => OffsetPoint::Earliest,
         Some(At::Latest(_)) => OffsetPoint::Latest,

@@ -1,0 +1,46 @@
+//! What the fuzz targets call: the conversions of a door, from the bytes of a message to the broker's words and back.
+//!
+//! Compiled only where the fuzzer builds (`cfg(fuzzing)`), so that no handler need be public.
+
+use bytes::Bytes;
+use millrace_broker::Fetched;
+use millrace_proto::v1;
+use millrace_types::Offset;
+use prost::Message as _;
+
+use crate::decode::{Wanted, decode_partition};
+use crate::handlers::{commit_offsets, fetch, fetch_offsets, list_offsets, produce};
+
+/// Takes a produce apart; true if the broker would have been asked.
+pub fn produce(message: Bytes) -> bool {
+    let Ok(request) = v1::ProduceRequest::decode(message) else { return false };
+    matches!(produce::take(request), Ok((_, Some(_))))
+}
+
+/// Takes a fetch apart; how many of its partitions can be read.
+pub fn fetch(message: Bytes) -> usize {
+    let Ok(request) = v1::FetchRequest::decode(message) else { return 0 };
+    request.partitions.iter().flat_map(fetch::question).count()
+}
+
+/// Takes the requests about offsets apart, whichever of them the bytes are.
+pub fn offsets(message: Bytes) -> usize {
+    let listed = v1::ListOffsetsRequest::decode(message.clone()).unwrap_or_default();
+    let committed = v1::CommitOffsetsRequest::decode(message.clone()).unwrap_or_default();
+    let fetched = v1::FetchOffsetsRequest::decode(message).unwrap_or_default();
+    listed.queries.iter().flat_map(list_offsets::query).count()
+        + committed.offsets.iter().flat_map(commit_offsets::commit).count()
+        + fetched.partitions.iter().flat_map(fetch_offsets::question).count()
+}
+
+/// Turns stored batches into plain records, as a fetch that asks for records does; answers where the next one starts.
+pub fn stored_batches(batches: Bytes, from: Offset, end: Option<Offset>, bytes_max: usize) -> Option<Offset> {
+    let fetched = Fetched {
+        extents: vec![batches],
+        next_offset: from,
+        high_watermark: Offset::MAX,
+        last_stable: Offset::MAX,
+        log_start: Offset::ZERO,
+    };
+    decode_partition(fetched, Wanted { from, end, bytes_max }).ok().map(|decoded| decoded.next_offset)
+}
