@@ -1,12 +1,26 @@
 //! One data directory: its identity, its logs, its flusher.
 
+mod janitor;
+mod layout;
+mod marks;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use millrace_env::Env;
+use millrace_env::{DirLock, Env, FsExt};
 use millrace_types::{ClusterId, DirectoryId, NodeId, TopicPartition};
+use parking_lot::Mutex;
 
+use crate::failure::Failure;
+use crate::flusher::Pool;
+use crate::format::node_meta::NodeMeta;
+use crate::names::{self, CLEAN_MARK};
+use crate::recovery::{self, LastStop, OpenRequest};
+use crate::tail_cache::TailBudget;
 use crate::{DirError, Log, LogConfig, PartitionMeta};
+use marks::Marks;
 
 /// Why the process must end: the data directory failed and this process must not try again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,76 +64,199 @@ pub struct OpenedDir {
     pub found: Vec<PartitionMeta>,
 }
 
+/// What all logs of a directory share.
+#[derive(Debug)]
+pub(crate) struct DirShared {
+    pub(crate) env: Env,
+    pub(crate) path: PathBuf,
+    pub(crate) node: NodeMeta,
+    pub(crate) failure: Failure,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) tail_budget: TailBudget,
+    pub(crate) marks: Marks,
+    report: Mutex<StartReport>,
+}
+
+/// Something that opening a log has found.
+#[derive(Debug)]
+pub(crate) enum Finding {
+    /// A torn tail was cut.
+    Cut(String),
+    /// Bytes that were synced are bad or gone.
+    Damaged(String),
+    /// So many bytes were read.
+    Read(u64),
+}
+
+impl DirShared {
+    pub(crate) fn note(&self, finding: Finding) {
+        let mut report = self.report.lock();
+        match finding {
+            Finding::Cut(text) => {
+                tracing::warn!(text, "a torn tail was cut");
+                report.cut.push(text);
+            }
+            Finding::Damaged(text) => {
+                tracing::error!(text, "damage was found; it is kept and not served");
+                report.damaged.push(text);
+            }
+            Finding::Read(bytes) => report.bytes_read += bytes,
+        }
+    }
+
+    pub(crate) fn io_error(&self, context: &str, source: io::Error) -> DirError {
+        DirError::Io { context: context.to_owned(), source }
+    }
+
+    /// A failed write or sync of a file that later starts believe: the directory has failed.
+    pub(crate) fn fail(&self, context: &str, source: io::Error) -> DirError {
+        self.failure.fail(&format!("{context}: {source}"));
+        self.io_error(context, source)
+    }
+}
+
 /// One data directory, locked by this process. Its flusher is the only code that syncs data.
 #[derive(Debug)]
-pub struct LogDir {}
+pub struct LogDir {
+    shared: Arc<DirShared>,
+    logs: Mutex<Logs>,
+    /// Held for the janitor, so that two callers do not do the same work, and for closing.
+    upkeep: Mutex<()>,
+    _lock: Box<dyn DirLock>,
+}
+
+#[derive(Debug, Default)]
+struct Logs {
+    open: BTreeMap<TopicPartition, Arc<Log>>,
+    /// Partitions that somebody is opening, creating or deleting.
+    busy: BTreeSet<TopicPartition>,
+    closed: bool,
+}
 
 impl LogDir {
     /// Locks and opens a directory, formatting an empty one, and writes the running mark before anything else.
     ///
     /// # Errors
     /// [`DirError`].
-    pub fn open(_env: &Env, _options: LogDirOptions) -> Result<OpenedDir, DirError> {
-        unimplemented!()
+    pub fn open(env: &Env, options: LogDirOptions) -> Result<OpenedDir, DirError> {
+        let LogDirOptions { path, node, tail_cache_bytes } = options;
+        let layout = layout::open(env, &path, node)?;
+        let report = StartReport {
+            clean: layout.last_stop == LastStop::Clean,
+            cache_may_be_lost: layout.cache_may_be_lost,
+            bytes_read: 0,
+            cut: Vec::new(),
+            damaged: layout.damaged,
+        };
+        let shared = Arc::new(DirShared {
+            env: env.clone(),
+            path,
+            node: layout.node,
+            failure: Failure::default(),
+            pool: Pool::new(env.clone()),
+            tail_budget: TailBudget::new(tail_cache_bytes),
+            marks: Marks::new(layout.marks_file, layout.previous_marks),
+            report: Mutex::new(report),
+        });
+        let dir = LogDir { shared, logs: Mutex::default(), upkeep: Mutex::new(()), _lock: layout.lock };
+        Ok(OpenedDir { dir: Arc::new(dir), found: layout.found })
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        unimplemented!()
+        &self.shared.path
     }
 
     /// The cluster it belongs to.
     #[must_use]
     pub fn cluster_id(&self) -> ClusterId {
-        unimplemented!()
+        self.shared.node.cluster
     }
 
     /// Its own id.
     #[must_use]
     pub fn directory_id(&self) -> DirectoryId {
-        unimplemented!()
+        self.shared.node.directory
     }
 
     /// Makes the log of a new partition; its files and directory entries are synced before it returns.
     ///
     /// # Errors
     /// [`DirError::Conflict`] if there is one.
-    pub fn create(&self, _meta: PartitionMeta, _config: LogConfig) -> Result<Arc<Log>, DirError> {
-        unimplemented!()
+    pub fn create(&self, meta: PartitionMeta, config: LogConfig) -> Result<Arc<Log>, DirError> {
+        let id = meta.id;
+        self.exclusively(id, || {
+            let path: Arc<Path> = self.shared.path.join(names::partition_dir(id)).into();
+            layout::create_partition(&self.shared, &path, &meta)?;
+            let request = OpenRequest { meta, path, config, mark: None, last_stop: LastStop::Clean };
+            recovery::open(&self.shared, request)
+        })
     }
 
     /// Opens a log that was found, recovering it if the last stop was not clean. Blocks.
     ///
     /// # Errors
     /// [`DirError`].
-    pub fn open_log(&self, _id: TopicPartition, _config: LogConfig) -> Result<Arc<Log>, DirError> {
-        unimplemented!()
+    pub fn open_log(&self, id: TopicPartition, config: LogConfig) -> Result<Arc<Log>, DirError> {
+        if let Some(log) = self.logs.lock().open.get(&id) {
+            return Ok(Arc::clone(log));
+        }
+        self.exclusively(id, || {
+            let path: Arc<Path> = self.shared.path.join(names::partition_dir(id)).into();
+            let meta = layout::read_partition_meta(&*self.shared.env.fs, &path)?;
+            let meta =
+                meta.ok_or_else(|| DirError::Conflict(format!("there is no log of partition {id}")))?;
+            let mark = self.shared.marks.previous(id);
+            let clean = self.shared.report.lock().clean;
+            // A mark that says where a clean stop ended, and files that say otherwise: believe neither.
+            let last_stop = if clean { LastStop::Clean } else { LastStop::Unclean };
+            recovery::open(&self.shared, OpenRequest { meta, path, config, mark, last_stop })
+        })
     }
 
     /// Deletes a log: renamed to `.gone` and synced before this returns, unlinked later by the janitor.
     ///
     /// # Errors
     /// [`DirError`].
-    pub fn delete(&self, _id: TopicPartition) -> Result<(), DirError> {
-        unimplemented!()
+    pub fn delete(&self, id: TopicPartition) -> Result<(), DirError> {
+        self.shared.failure.check()?;
+        let log = {
+            let mut logs = self.logs.lock();
+            if logs.busy.contains(&id) {
+                return Err(DirError::Conflict(format!("partition {id} is being opened or deleted")));
+            }
+            logs.busy.insert(id);
+            logs.open.remove(&id)
+        };
+        if let Some(log) = log {
+            log.inner().end_without_sync();
+        }
+        let outcome = layout::delete_partition(&self.shared, id);
+        self.shared.marks.forget(id);
+        self.logs.lock().busy.remove(&id);
+        outcome
     }
 
     /// What recovery has found in the logs that were opened so far.
     #[must_use]
     pub fn start_report(&self) -> StartReport {
-        unimplemented!()
+        self.shared.report.lock().clone()
     }
 
     /// Completes with the reason if the directory fails. Whoever serves it then stops the process.
-    pub fn on_fatal(&self, _callback: Box<dyn FnOnce(Fatal) + Send>) {
-        unimplemented!()
+    pub fn on_fatal(&self, callback: Box<dyn FnOnce(Fatal) + Send>) {
+        self.shared.failure.on_fatal(callback);
     }
 
     /// Work off the writer's path, called every second or so by whoever serves the directory: seals rolled segments,
     /// writes the synced marks, syncs what nobody waits for, rolls by age, unlinks what was deleted. Blocks.
     pub fn janitor_step(&self) {
-        unimplemented!()
+        let _upkeep = self.upkeep.lock();
+        if self.shared.failure.is_failed() || self.logs.lock().closed {
+            return;
+        }
+        janitor::step(&self.shared, &self.open_logs());
     }
 
     /// Syncs and closes every log and writes the clean mark last. Appends after this answer `Closed`.
@@ -127,6 +264,62 @@ impl LogDir {
     /// # Errors
     /// [`DirError`]; then the next start counts as unclean.
     pub fn close(&self) -> Result<(), DirError> {
-        unimplemented!()
+        let _upkeep = self.upkeep.lock();
+        {
+            let mut logs = self.logs.lock();
+            if logs.closed {
+                return Ok(());
+            }
+            if !logs.busy.is_empty() {
+                return Err(DirError::Conflict("logs are being opened or deleted".to_owned()));
+            }
+            logs.closed = true;
+        }
+        let logs = self.open_logs();
+        for log in &logs {
+            log.inner().close_for_good()?;
+        }
+        self.shared.pool.stop();
+        self.shared.failure.check()?;
+        self.shared.marks.write_and_sync(&self.shared, &logs)?;
+        let path = self.shared.path.join(CLEAN_MARK);
+        let mark = crate::format::run_mark::CleanMark { generation: self.shared.marks.generation() };
+        let written = self.shared.env.fs.replace(&path, &mark.encode());
+        written.map_err(|e| self.shared.fail("writing the clean mark", e))
+    }
+
+    fn open_logs(&self) -> Vec<Arc<Log>> {
+        self.logs.lock().open.values().map(Arc::clone).collect()
+    }
+
+    /// Opens or makes a log while nobody else touches that partition.
+    fn exclusively(
+        &self,
+        id: TopicPartition,
+        open: impl FnOnce() -> Result<Arc<crate::inner::LogInner>, DirError>,
+    ) -> Result<Arc<Log>, DirError> {
+        self.shared.failure.check()?;
+        {
+            let mut logs = self.logs.lock();
+            if logs.closed {
+                return Err(DirError::Conflict("the data directory is closed".to_owned()));
+            }
+            if logs.open.contains_key(&id) || !logs.busy.insert(id) {
+                return Err(DirError::Conflict(format!("there is a log of partition {id} already")));
+            }
+        }
+        let opened = open().map(|inner| Arc::new(Log::new(inner)));
+        let mut logs = self.logs.lock();
+        logs.busy.remove(&id);
+        let log = opened?;
+        logs.open.insert(id, Arc::clone(&log));
+        Ok(log)
+    }
+}
+
+impl Drop for LogDir {
+    fn drop(&mut self) {
+        // Without a `close` this is a crash as far as the files are concerned; the threads must not outlive it.
+        self.shared.pool.abandon();
     }
 }

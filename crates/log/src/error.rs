@@ -1,6 +1,6 @@
 //! One error enum per operation.
 
-use millrace_types::{Offset, OffsetRange, ProducerEpoch};
+use millrace_types::{Offset, OffsetRange, ProducerEpoch, ProducerId};
 
 /// Why an append was refused, or why its outcome is not known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +32,12 @@ pub enum AppendError {
     ProducerFenced {
         /// The newest epoch seen.
         current: ProducerEpoch,
+    },
+    /// Definite. The partition has forgotten this producer, so it cannot tell a retry from a gap.
+    #[error("nothing is known of producer {id} any more")]
+    UnknownProducer {
+        /// The producer.
+        id: ProducerId,
     },
     /// Definite. The append queue is full; try again when [`crate::Log::room`] completes.
     #[error("the append queue of the partition is full")]

@@ -9,6 +9,7 @@
 pub mod envelope;
 pub mod epoch_file;
 mod fields;
+pub mod log_start;
 pub mod node_meta;
 pub mod offset_index;
 pub mod partition_meta;

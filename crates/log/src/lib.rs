@@ -14,19 +14,35 @@
 
 mod append;
 mod config;
+mod cut;
 mod dir;
 pub mod epochs;
 mod error;
+mod failure;
+mod flusher;
 pub mod format;
+mod inner;
 pub mod inspect;
 mod log;
 pub mod names;
 pub mod producers;
+mod queue;
 mod read;
+mod reader;
+mod recovery;
+mod segment;
+mod tail_cache;
+mod ticket;
+mod upkeep;
+mod waiters;
+mod writer;
 
-pub use append::{Appended, Ticket};
+pub use append::Appended;
 pub use config::{LogConfig, TimestampType};
 pub use dir::{Fatal, LogDir, LogDirOptions, OpenedDir, StartReport};
 pub use error::{AppendError, DirError, ReadError};
-pub use log::{HighWatermarkWait, Log, LogOffsets, PartitionMeta};
-pub use read::{ReadAnswer, ReadPlan, ReadRequest, TimeHit};
+pub use log::{Log, LogOffsets, PartitionMeta};
+pub use read::{ReadAnswer, ReadRequest, TimeHit};
+pub use reader::ReadPlan;
+pub use ticket::Ticket;
+pub use waiters::HighWatermarkWait;

@@ -2,12 +2,17 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
 
 use millrace_record::Batch;
 use millrace_types::{LeaderEpoch, Offset, TimestampMs, TopicName, TopicPartition};
 
-use crate::{AppendError, DirError, LogConfig, ReadError, ReadPlan, ReadRequest, Ticket, TimeHit};
+use crate::inner::LogInner;
+use crate::queue::{self, Pending};
+use crate::ticket::Cell;
+use crate::{
+    AppendError, DirError, HighWatermarkWait, LogConfig, ReadError, ReadPlan, ReadRequest, Ticket, TimeHit,
+};
 
 /// What `partition.meta` says: enough to rebuild the cluster's metadata from the data directories alone.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,25 +46,36 @@ pub struct LogOffsets {
 
 /// An open partition log. Shared by reference count; all methods may be called from any thread.
 #[derive(Debug)]
-pub struct Log {}
+pub struct Log {
+    inner: Arc<LogInner>,
+}
 
 impl Log {
+    pub(crate) fn new(inner: Arc<LogInner>) -> Log {
+        Log { inner }
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<LogInner> {
+        &self.inner
+    }
+
     /// What the log belongs to.
     #[must_use]
     pub fn meta(&self) -> &PartitionMeta {
-        unimplemented!()
+        &self.inner.meta
     }
 
     /// The marks.
     #[must_use]
     pub fn offsets(&self) -> LogOffsets {
-        unimplemented!()
+        self.inner.offsets()
     }
 
     /// Bytes of all segments together.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
-        unimplemented!()
+        let segments = Arc::clone(&self.inner.view.read().segments);
+        segments.iter().map(|segment| segment.size()).sum()
     }
 
     /// Queues a checked batch, writes what is queued if no other thread is writing, and answers a ticket.
@@ -70,31 +86,41 @@ impl Log {
     /// # Errors
     /// Definite refusals that are known at once ([`AppendError::QueueFull`], [`AppendError::TooLarge`],
     /// [`AppendError::Closed`], [`AppendError::StorageFailed`] after an earlier failure); the ticket answers the rest.
-    pub fn append(&self, _batch: Batch) -> Result<Ticket, AppendError> {
-        unimplemented!()
+    pub fn append(&self, batch: Batch) -> Result<Ticket, AppendError> {
+        if let Some(error) = self.inner.shared.failure.append_error() {
+            return Err(error);
+        }
+        let max = self.inner.config().batch_bytes_max;
+        if batch.size() > max {
+            return Err(AppendError::TooLarge { bytes: batch.size(), max });
+        }
+        let cell = Arc::new(Cell::default());
+        self.inner.queue.push(Pending { batch, cell: Arc::clone(&cell) })?;
+        self.inner.combine();
+        Ok(Ticket::new(Arc::clone(&self.inner), cell))
     }
 
     /// Completes when the append queue has room again (or the log is closed).
     #[must_use]
     pub fn room(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        unimplemented!()
+        queue::room(Arc::clone(&self.inner))
     }
 
     /// Decides which bytes answer a read, without touching a page that may not be resident.
     ///
     /// # Errors
     /// [`ReadError::OutOfRange`] and [`ReadError::Closed`]. An offset equal to the readable end is no error: the plan is empty.
-    pub fn read(&self, _request: &ReadRequest) -> Result<ReadPlan, ReadError> {
-        unimplemented!()
+    pub fn read(&self, request: &ReadRequest) -> Result<ReadPlan, ReadError> {
+        ReadPlan::make(&self.inner, request)
     }
 
     /// The first record at or after `timestamp`, below the high watermark. Reads at most one index and one index
-    /// interval of log; may block.
+    /// interval of log, and the batch that it finds; may block.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub fn offset_for_time(&self, _timestamp: TimestampMs) -> Result<Option<TimeHit>, ReadError> {
-        unimplemented!()
+    pub fn offset_for_time(&self, timestamp: TimestampMs) -> Result<Option<TimeHit>, ReadError> {
+        self.inner.offset_for_time(timestamp)
     }
 
     /// The largest record timestamp and its offset, or `None` for an empty log. May block.
@@ -102,73 +128,62 @@ impl Log {
     /// # Errors
     /// [`ReadError`].
     pub fn largest_timestamp(&self) -> Result<Option<TimeHit>, ReadError> {
-        unimplemented!()
+        self.inner.largest_timestamp()
     }
 
     /// Completes when the high watermark is above `offset`, or the log is closed. Makes no call until then.
     #[must_use]
-    pub fn wait_above(&self, _offset: Offset) -> HighWatermarkWait {
-        unimplemented!()
+    pub fn wait_above(&self, offset: Offset) -> HighWatermarkWait {
+        HighWatermarkWait::new(Arc::clone(&self.inner), offset)
     }
 
     /// The epoch that appends carry now.
     #[must_use]
     pub fn leader_epoch(&self) -> LeaderEpoch {
-        unimplemented!()
+        self.inner.leader_epoch()
     }
 
     /// Begins a leader epoch: batches appended from now on carry it. Synced before it returns.
     ///
     /// # Errors
     /// [`DirError`]; an epoch that is not above the current one is a conflict.
-    pub fn begin_epoch(&self, _epoch: LeaderEpoch) -> Result<(), DirError> {
-        unimplemented!()
+    pub fn begin_epoch(&self, epoch: LeaderEpoch) -> Result<(), DirError> {
+        self.inner.begin_epoch(epoch)
     }
 
     /// The largest epoch at or below `epoch` and where it ended (KIP-101, KIP-279), for readers that may be ahead.
     #[must_use]
-    pub fn end_of_epoch(&self, _epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
-        unimplemented!()
+    pub fn end_of_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        let writer = self.inner.writer.lock();
+        writer.epochs.end_of(epoch, writer.end).map(|found| (found.epoch, found.end))
     }
 
-    /// Drops the suffix from `end` on. Synced before it returns.
+    /// Drops the suffix from `end` on; a batch that reaches past it goes whole. Synced before it returns.
     ///
     /// # Errors
-    /// [`DirError`].
-    pub fn truncate_to(&self, _end: Offset) -> Result<(), DirError> {
-        unimplemented!()
+    /// [`DirError`]; an end below the log start is a conflict.
+    pub fn truncate_to(&self, end: Offset) -> Result<(), DirError> {
+        self.inner.truncate_to(end)
     }
 
     /// Raises the log start and drops the segments that lie below it.
     ///
     /// # Errors
     /// [`DirError`]; a log start above the high watermark is a conflict.
-    pub fn trim_to(&self, _log_start: Offset) -> Result<(), DirError> {
-        unimplemented!()
+    pub fn trim_to(&self, log_start: Offset) -> Result<(), DirError> {
+        self.inner.trim_to(log_start)
     }
 
     /// Empties the log, its indexes and its producer state: start and end are `offset`. Synced before it returns.
     ///
     /// # Errors
     /// [`DirError`].
-    pub fn reset_to(&self, _offset: Offset) -> Result<(), DirError> {
-        unimplemented!()
+    pub fn reset_to(&self, offset: Offset) -> Result<(), DirError> {
+        self.inner.reset_to(offset)
     }
 
     /// Follows a changed topic configuration.
-    pub fn configure(&self, _config: LogConfig) {
-        unimplemented!()
-    }
-}
-
-/// A registered waiter for the high watermark.
-#[derive(Debug)]
-pub struct HighWatermarkWait {}
-
-impl Future for HighWatermarkWait {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
-        unimplemented!()
+    pub fn configure(&self, config: LogConfig) {
+        *self.inner.config.write() = Arc::new(config);
     }
 }

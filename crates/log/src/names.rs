@@ -4,7 +4,7 @@
 //!  data-dir/
 //!    node.meta  synced.marks  running.mark  clean.mark  lock
 //!    0123456789abcdef0123456789abcdef-7/            <topic id>-<partition>
-//!      partition.meta  leader.epochs
+//!      partition.meta  leader.epochs  log.start
 //!      00000000000000000000.log                     <base offset, 20 digits>.<suffix>
 //!      00000000000000000000.index  .timeindex       Kafka's suffixes: for Kafka's formats only
 //!      00000000000000000000.seal   .producers  .cut ours
@@ -27,6 +27,8 @@ pub const CLEAN_MARK: &str = "clean.mark";
 pub const PARTITION_META: &str = "partition.meta";
 /// `leader.epochs`: where each leader epoch of a partition starts.
 pub const LEADER_EPOCHS: &str = "leader.epochs";
+/// `log.start`: the first offset of a partition that was trimmed or reset.
+pub const LOG_START: &str = "log.start";
 /// The preallocated file that the next roll renames.
 pub const SPARE: &str = "next.spare";
 /// What the name of something deleted ends with, until it is unlinked.
@@ -97,6 +99,8 @@ pub enum PartitionEntry {
     Meta,
     /// `leader.epochs`.
     Epochs,
+    /// `log.start`.
+    LogStart,
     /// A spare file.
     Spare,
     /// A file that was being written; nothing refers to it.
@@ -119,6 +123,7 @@ pub fn partition_entry(name: &str) -> PartitionEntry {
     match name {
         PARTITION_META => PartitionEntry::Meta,
         LEADER_EPOCHS => PartitionEntry::Epochs,
+        LOG_START => PartitionEntry::LogStart,
         SPARE => PartitionEntry::Spare,
         _ => match parse_segment_file(name) {
             Some((base, file)) => PartitionEntry::Segment { base, file },
@@ -130,7 +135,8 @@ pub fn partition_entry(name: &str) -> PartitionEntry {
 /// A temporary or deleted file counts as ours only if its name without the suffix is ours.
 fn leftover(name: &str) -> PartitionEntry {
     let ours = |stem: &str| {
-        matches!(stem, PARTITION_META | LEADER_EPOCHS | SPARE) || parse_segment_file(stem).is_some()
+        matches!(stem, PARTITION_META | LEADER_EPOCHS | LOG_START | SPARE)
+            || parse_segment_file(stem).is_some()
     };
     if name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(ours) {
         PartitionEntry::Temporary

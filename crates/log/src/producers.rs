@@ -360,6 +360,19 @@ impl ProducerState {
         producer.last_append = producer.last_append.max(appended);
     }
 
+    /// What is known of one producer, to be put back if the batch that is applied next cannot be written.
+    pub(crate) fn get(&self, id: ProducerId) -> Option<Producer> {
+        self.producers.get(&id).copied()
+    }
+
+    /// Makes what is known of a producer what it was.
+    pub(crate) fn put_back(&mut self, id: ProducerId, before: Option<Producer>) {
+        match before {
+            Some(producer) => self.producers.insert(id, producer),
+            None => self.producers.remove(&id),
+        };
+    }
+
     /// Forgets producers that wrote longest ago in the log, if there is no room for one more.
     fn make_room(&mut self, limit: usize) {
         if self.producers.len() < limit {

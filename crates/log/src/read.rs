@@ -1,9 +1,7 @@
-//! A read, planned first and loaded after.
+//! A read: what is asked, and what is answered.
 
 use bytes::Bytes;
 use millrace_types::{Offset, OffsetRange, TimestampMs};
-
-use crate::ReadError;
 
 /// What to read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,33 +12,6 @@ pub struct ReadRequest {
     pub until: Option<Offset>,
     /// Byte budget. The first batch is answered even if it is larger.
     pub bytes_max: usize,
-}
-
-/// Which bytes answer a read.
-#[derive(Debug)]
-pub struct ReadPlan {}
-
-impl ReadPlan {
-    /// Whether [`ReadPlan::load`] is certain not to block, because all bytes lie in the tail cache (or there are none).
-    #[must_use]
-    pub fn is_resident(&self) -> bool {
-        unimplemented!()
-    }
-
-    /// How many bytes the answer will hold.
-    #[must_use]
-    pub fn size_bytes(&self) -> usize {
-        unimplemented!()
-    }
-
-    /// Brings the bytes into memory, checks blocks that were not checked since the log was opened, and answers them.
-    /// May block unless [`ReadPlan::is_resident`].
-    ///
-    /// # Errors
-    /// [`ReadError::Corrupt`], [`ReadError::Io`], [`ReadError::Closed`].
-    pub fn load(self) -> Result<ReadAnswer, ReadError> {
-        unimplemented!()
-    }
 }
 
 /// Whole batches, in order, as stored.

@@ -41,6 +41,8 @@ pub enum FileKind {
     RunningMark = 8,
     /// `clean.mark`.
     CleanMark = 9,
+    /// `log.start`.
+    LogStart = 10,
 }
 
 /// Why bytes are not what they should be.

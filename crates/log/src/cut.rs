@@ -1,0 +1,344 @@
+//! Changing what a log holds other than by appending: truncate the suffix, trim the prefix, reset.
+//!
+//! Every one of them leaves, at every moment, files that recovery reads as the log before or the log after (or, of a
+//! truncation and a reset, something in between that ends on a batch). The synced mark is lowered before bytes that it
+//! covers go, or recovery would call their absence damage.
+
+use std::io;
+use std::sync::Arc;
+
+use millrace_env::{FsExt, OpenMode};
+use millrace_types::{LeaderEpoch, Offset};
+use parking_lot::RwLock;
+
+use crate::flusher::Mark;
+use crate::format::{epoch_file, log_start};
+use crate::inner::LogInner;
+use crate::names::{LEADER_EPOCHS, LOG_START, SegmentFile, TEMPORARY_SUFFIX, segment_file};
+use crate::producers::ProducerState;
+use crate::recovery::{Listing, unlink_if_there, unlink_segment};
+use crate::recovery::{ReplayRequest, StoredIndexes, TailRequest, read_tail, replay};
+use crate::segment::{Body, Segment, Stage, Walk, WalkEnd, read_fully};
+use crate::ticket::Cell;
+use crate::writer::{Writer, create_segment_file};
+use crate::{AppendError, DirError};
+
+/// Bytes that one step of a copy takes.
+const COPY_BYTES: usize = 1024 * 1024;
+
+impl LogInner {
+    /// Drops the suffix from `end` on; a batch that reaches past it goes whole.
+    pub(crate) fn truncate_to(self: &Arc<Self>, end: Offset) -> Result<(), DirError> {
+        self.change(|writer| {
+            if end >= writer.end {
+                return Ok(Vec::new());
+            }
+            let start = self.view.read().log_start;
+            if end < start {
+                return Err(DirError::Conflict(format!(
+                    "cannot truncate to {end}, the log starts at {start}"
+                )));
+            }
+            self.while_no_sync(|| self.cut(writer, end)).map_err(|e| self.fail("truncating", e))
+        })
+    }
+
+    /// Raises the log start and drops the segments below it.
+    pub(crate) fn trim_to(self: &Arc<Self>, start: Offset) -> Result<(), DirError> {
+        self.change(|writer| {
+            let (old, high_watermark) = {
+                let view = self.view.read();
+                (view.log_start, view.synced_end)
+            };
+            if start > high_watermark {
+                let text = format!("cannot trim to {start}, the high watermark is {high_watermark}");
+                return Err(DirError::Conflict(text));
+            }
+            if start > old {
+                self.trim(writer, start).map_err(|e| self.fail("trimming", e))?;
+            }
+            Ok(Vec::new())
+        })
+    }
+
+    /// Empties the log: start and end are `offset`.
+    pub(crate) fn reset_to(self: &Arc<Self>, offset: Offset) -> Result<(), DirError> {
+        self.change(|writer| {
+            self.while_no_sync(|| self.reset(writer, offset)).map_err(|e| self.fail("resetting", e))
+        })
+    }
+
+    /// Begins a leader epoch at the end of the log.
+    pub(crate) fn begin_epoch(self: &Arc<Self>, epoch: LeaderEpoch) -> Result<(), DirError> {
+        self.change(|writer| {
+            if epoch <= writer.epoch {
+                let text = format!("leader epoch {epoch} is not above {}", writer.epoch);
+                return Err(DirError::Conflict(text));
+            }
+            let _changed = writer.epochs.assign(epoch, writer.end);
+            self.write_epochs(writer).map_err(|e| self.fail("beginning an epoch", e))?;
+            writer.epoch = epoch;
+            self.set_leader_epoch(epoch);
+            Ok(Vec::new())
+        })
+    }
+
+    /// Runs `change` as the only writer, then tells those whose batches are gone, and goes on with the queue.
+    fn change(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut Writer) -> Result<Vec<Arc<Cell>>, DirError>,
+    ) -> Result<(), DirError> {
+        self.shared.failure.check()?;
+        if self.is_closed() {
+            return Err(DirError::Conflict(format!("the log of partition {} is closed", self.meta.id)));
+        }
+        let outcome = change(&mut self.writer.lock());
+        let gone = match &outcome {
+            Ok(gone) => gone.as_slice(),
+            Err(_) => &[],
+        };
+        let reason = AppendError::StorageFailed("the batch was truncated".to_owned());
+        for waker in gone.iter().filter_map(|cell| cell.refuse(reason.clone())) {
+            waker.wake();
+        }
+        self.combine();
+        self.hand_over();
+        outcome.map(|_| ())
+    }
+
+    fn write_epochs(&self, writer: &Writer) -> io::Result<()> {
+        self.shared.env.fs.replace(&self.path.join(LEADER_EPOCHS), &epoch_file::encode(&writer.epochs))
+    }
+
+    fn write_log_start(&self, start: Offset) -> io::Result<()> {
+        self.shared.env.fs.replace(&self.path.join(LOG_START), &log_start::encode(start))
+    }
+
+    /// Makes the synced mark no higher than `mark`, in memory first: the janitor writes what it finds there.
+    fn lower_mark(&self, mark: Mark) -> io::Result<()> {
+        {
+            let mut sync = self.sync.lock();
+            if sync.synced.offset > mark.offset {
+                sync.synced = mark;
+            }
+        }
+        self.shared.marks.lower(&self.shared, self.meta.id, mark).map_err(|e| io::Error::other(e.to_string()))
+    }
+
+    fn cut(&self, writer: &mut Writer, end: Offset) -> io::Result<Vec<Arc<Cell>>> {
+        let fs = &*self.shared.env.fs;
+        let segments = Arc::clone(&self.view.read().segments);
+        let index = segments.partition_point(|segment| segment.base <= end).saturating_sub(1);
+        let Some(segment) = segments.get(index) else { return Ok(Vec::new()) };
+        let (position, end) = boundary(segment, end)?;
+        let mark = Mark { offset: end, segment: segment.base, position };
+        let synced_end = self.synced_end();
+        self.lower_mark(mark)?;
+        for file in self.sync.lock().take_dirty() {
+            file.sync_data()?;
+        }
+        let later = segments.get(index + 1..).unwrap_or_default();
+        for gone in later.iter().rev() {
+            unlink_segment(fs, &self.path, gone.base)?;
+        }
+        fs.sync_dir(&self.path)?;
+        let in_place = later.is_empty() && end >= synced_end;
+        let kept =
+            if in_place { self.shorten(segment, position)? } else { self.copy_prefix(segment, position)? };
+        let kept = Arc::new(kept);
+        writer.end = kept.end();
+        writer.position = position;
+        writer.allocated = position;
+        writer.active = Arc::clone(&kept);
+        let mut list: Vec<Arc<Segment>> = segments.get(..index).unwrap_or_default().to_vec();
+        list.push(kept);
+        self.publish(writer, list);
+        self.rewind(writer)?;
+        let mut sync = self.sync.lock();
+        sync.rolled.retain(|rolled| rolled.base < mark.segment);
+        Ok(sync.reset(writer.mark()).into_iter().map(|waiting| waiting.cell).collect())
+    }
+
+    /// Cuts bytes that no reader was ever given.
+    fn shorten(&self, segment: &Segment, position: u64) -> io::Result<Segment> {
+        segment.file.set_len(position)?;
+        segment.file.sync_data()?;
+        self.cut_segment(segment, Arc::clone(&segment.file), position)
+    }
+
+    /// Puts a copy of the first bytes in the place of a segment. Readers of the old file keep it.
+    fn copy_prefix(&self, segment: &Segment, position: u64) -> io::Result<Segment> {
+        let fs = &*self.shared.env.fs;
+        unlink_if_there(fs, &segment.path(SegmentFile::Seal))?;
+        fs.sync_dir(&self.path)?;
+        let name = segment_file(segment.base, SegmentFile::Log);
+        let temporary = self.path.join(format!("{name}{TEMPORARY_SUFFIX}"));
+        let copy = fs.open(&temporary, OpenMode::CreateOrTruncate)?;
+        let mut buffer = vec![0; COPY_BYTES];
+        let mut at = 0;
+        while at < position {
+            let wanted = usize::try_from(position - at).unwrap_or(usize::MAX).min(COPY_BYTES);
+            let Some(chunk) = buffer.get_mut(..wanted) else { break };
+            if read_fully(&*segment.file, chunk, at)? < wanted {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            copy.write_all_at(chunk, at)?;
+            at += wanted as u64;
+        }
+        copy.sync_data()?;
+        fs.rename(&temporary, &self.path.join(name))?;
+        fs.sync_dir(&self.path)?;
+        self.cut_segment(segment, copy, position)
+    }
+
+    /// A segment that ends at `position`, with the indexes that belong to it.
+    fn cut_segment(
+        &self,
+        old: &Segment,
+        file: Arc<dyn millrace_env::File>,
+        position: u64,
+    ) -> io::Result<Segment> {
+        let fs = &*self.shared.env.fs;
+        let offsets =
+            old.with_offset_index(fs, |index| index.iter().flat_map(|e| e.encode()).collect::<Vec<u8>>())?;
+        let times =
+            old.with_time_index(fs, |index| index.iter().flat_map(|e| e.encode()).collect::<Vec<u8>>())?;
+        let request = TailRequest {
+            file: &*file,
+            base: old.base,
+            size: position,
+            synced_position: position,
+            synced_offset: old.base,
+            indexes: StoredIndexes { offsets, times },
+            interval: self.config().index_interval_bytes,
+        };
+        let mut body = read_tail(request)?.body;
+        let old_body = old.body.read();
+        body.appended_last = old_body.appended_last;
+        if let (Some(indexes), Stage::Live(before)) = (body.live(), &old_body.stage) {
+            indexes.offsets_written = indexes.offsets_written.min(before.offsets_written);
+            indexes.times_written = indexes.times_written.min(before.times_written);
+        }
+        drop(old_body);
+        Ok(Segment {
+            base: old.base,
+            dir: Arc::clone(&old.dir),
+            inherited_bytes: old.inherited_bytes.min(position),
+            file,
+            body: RwLock::new(body),
+        })
+    }
+
+    /// Shows readers the log as it is now; all of it is synced.
+    fn publish(&self, writer: &Writer, segments: Vec<Arc<Segment>>) {
+        self.tail.clear();
+        let mut view = self.view.write();
+        view.segments = Arc::new(segments);
+        view.end = writer.end;
+        view.log_start = view.log_start.min(writer.end);
+        self.set_synced_end(&mut view, writer.end);
+    }
+
+    /// Brings leader epochs and producer state back to what they were at the end of the log.
+    fn rewind(&self, writer: &mut Writer) -> io::Result<()> {
+        let fs = &*self.shared.env.fs;
+        let _changed = writer.epochs.truncate_from_end(writer.end);
+        let _changed = writer.epochs.assign(writer.epoch, writer.end);
+        self.write_epochs(writer)?;
+        let end = writer.end;
+        writer.snapshots.retain(|snapshot| snapshot.offset <= end);
+        let listing = Listing::read(fs, &self.path)?;
+        for base in listing.snapshots.iter().filter(|base| **base > end) {
+            unlink_if_there(fs, &self.path.join(segment_file(*base, SegmentFile::Producers)))?;
+        }
+        let (segments, log_start) = {
+            let view = self.view.read();
+            (Arc::clone(&view.segments), view.log_start)
+        };
+        let replayed = replay(&ReplayRequest {
+            fs,
+            dir: &self.path,
+            segments: &segments,
+            snapshots: &listing.snapshots,
+            log_start,
+            end,
+            now: self.shared.env.clock.wall(),
+        })?;
+        writer.producers = replayed.state;
+        Ok(())
+    }
+
+    fn trim(&self, writer: &mut Writer, start: Offset) -> io::Result<()> {
+        let fs = &*self.shared.env.fs;
+        self.write_log_start(start)?;
+        let segments = Arc::clone(&self.view.read().segments);
+        let kept_from = segments.partition_point(|segment| segment.base <= start).saturating_sub(1);
+        let (below, kept) = segments.split_at(kept_from.min(segments.len()));
+        {
+            let mut view = self.view.write();
+            view.log_start = start;
+            view.segments = Arc::new(kept.to_vec());
+        }
+        let first_kept = kept.first().map_or(start, |segment| segment.base);
+        self.sync.lock().rolled.retain(|rolled| rolled.base >= first_kept);
+        for gone in below {
+            unlink_segment(fs, &self.path, gone.base)?;
+        }
+        let _changed = writer.epochs.trim_from_start(start);
+        self.write_epochs(writer)
+    }
+
+    fn reset(&self, writer: &mut Writer, offset: Offset) -> io::Result<Vec<Arc<Cell>>> {
+        let fs = &*self.shared.env.fs;
+        let segments = Arc::clone(&self.view.read().segments);
+        let first = segments.first().map_or(offset, |segment| segment.base).min(offset);
+        self.lower_mark(Mark { offset: first, segment: first, position: 0 })?;
+        self.sync.lock().take_dirty();
+        for gone in segments.iter().rev() {
+            unlink_segment(fs, &self.path, gone.base)?;
+        }
+        for base in Listing::read(fs, &self.path)?.snapshots {
+            unlink_if_there(fs, &self.path.join(segment_file(base, SegmentFile::Producers)))?;
+        }
+        fs.sync_dir(&self.path)?;
+        self.write_log_start(offset)?;
+        let active = create_segment_file(fs, &self.path, offset)?;
+        writer.epochs.clear();
+        let _changed = writer.epochs.assign(writer.epoch, offset);
+        self.write_epochs(writer)?;
+        writer.active = Arc::clone(&active);
+        writer.end = offset;
+        writer.position = 0;
+        writer.allocated = 0;
+        writer.first_append = None;
+        writer.producers = ProducerState::new();
+        writer.snapshots.clear();
+        writer.bytes_since_snapshot = 0;
+        self.publish(writer, vec![active]);
+        self.view.write().log_start = offset;
+        let mut sync = self.sync.lock();
+        sync.rolled.clear();
+        Ok(sync.abandon_to(writer.mark()))
+    }
+}
+
+/// Where the batch that holds `end` begins, and with which offset: the place to cut.
+fn boundary(segment: &Segment, end: Offset) -> io::Result<(u64, Offset)> {
+    let (size, segment_end) = {
+        let body = segment.body.read();
+        let Body { size, end, .. } = &*body;
+        (*size, *end)
+    };
+    if end >= segment_end {
+        return Ok((size, segment_end));
+    }
+    let mut walk = Walk::new(&*segment.file, 0, segment.base, size);
+    loop {
+        let (position, expected) = (walk.position(), walk.expected());
+        match walk.step()? {
+            Ok((spot, _)) if spot.last >= end => return Ok((position, expected)),
+            Ok(_) => {}
+            Err(WalkEnd::End | WalkEnd::Bad) => return Ok((position, expected)),
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The files of the directory itself: identity, lock, marks, and the directories of partitions.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use millrace_env::{DirLock, EntryKind, Env, Fs, FsExt, OpenMode, RngExt};
+use millrace_types::{ClusterId, DirectoryId, LeaderEpoch, NodeId, Offset, TopicPartition};
+
+use super::DirShared;
+use crate::epochs::EpochCache;
+use crate::format::envelope::DecodeError;
+use crate::format::node_meta::{self, DIRECTORY_FORMAT, NodeMeta};
+use crate::format::run_mark::{self, CleanMark, RunningMark};
+use crate::format::synced_marks::{self, SyncedMark, SyncedMarks, SyncedMarksFile};
+use crate::format::{epoch_file, partition_meta};
+use crate::names::{
+    self, CLEAN_MARK, LEADER_EPOCHS, NODE_META, PARTITION_META, RUNNING_MARK, SYNCED_MARKS, SegmentFile,
+    segment_file,
+};
+use crate::recovery::LastStop;
+use crate::{DirError, PartitionMeta};
+
+/// A directory as it was found, locked, with its marks renewed.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub(super) lock: Box<dyn DirLock>,
+    pub(super) node: NodeMeta,
+    pub(super) last_stop: LastStop,
+    pub(super) cache_may_be_lost: bool,
+    pub(super) previous_marks: BTreeMap<TopicPartition, SyncedMark>,
+    pub(super) marks_file: SyncedMarksFile,
+    pub(super) found: Vec<PartitionMeta>,
+    pub(super) damaged: Vec<String>,
+}
+
+/// Opens a directory. Nothing is written before the lock is held; the running mark is written before anything else.
+pub(super) fn open(env: &Env, path: &Path, node: NodeId) -> Result<Layout, DirError> {
+    let fs = &*env.fs;
+    let context = |source| DirError::Io { context: format!("opening {}", path.display()), source };
+    make_dir(fs, path).map_err(context)?;
+    let lock = fs.lock_dir(path).map_err(|e| match e.kind() {
+        io::ErrorKind::WouldBlock => DirError::Locked(path.display().to_string()),
+        _ => context(e),
+    })?;
+    let (node, is_new) = identify(env, path, node)?;
+    let mount = fs.mount_identity(path).map_err(context)?;
+    let (last_stop, cache_may_be_lost) = if is_new {
+        (LastStop::Clean, false)
+    } else {
+        let clean = read_clean_mark(fs, path).map_err(context)?;
+        let running = read_running_mark(fs, path).map_err(context)?;
+        (clean, running.is_none_or(|mark| mark.cache_may_be_lost(&mount)))
+    };
+    let previous = read_marks(fs, path);
+    remove_clean_mark(fs, path).map_err(context)?;
+    fs.replace(&path.join(RUNNING_MARK), &RunningMark { mount }.encode()).map_err(context)?;
+    let marks_path = path.join(SYNCED_MARKS);
+    let marks_file = SyncedMarksFile::create(Arc::clone(&env.fs), &marks_path, &previous).map_err(context)?;
+    let (found, damaged) = find_partitions(fs, path)?;
+    let previous_marks = previous.marks.into_iter().map(|mark| (mark.partition, mark)).collect();
+    Ok(Layout { lock, node, last_stop, cache_may_be_lost, previous_marks, marks_file, found, damaged })
+}
+
+fn make_dir(fs: &dyn Fs, path: &Path) -> io::Result<()> {
+    if fs.read_dir(path).is_ok() {
+        return Ok(());
+    }
+    fs.create_dir_all(path)?;
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => fs.sync_dir(parent),
+        None => fs.sync_dir(Path::new(".")),
+    }
+}
+
+/// Reads `node.meta`, or makes it in a directory that holds nothing.
+fn identify(env: &Env, path: &Path, node: NodeId) -> Result<(NodeMeta, bool), DirError> {
+    let fs = &*env.fs;
+    let file = path.join(NODE_META);
+    let context = |source| DirError::Io { context: format!("reading {}", file.display()), source };
+    match fs.read_small(&file, node_meta::BYTES_MAX) {
+        Ok(bytes) => {
+            let meta = node_meta::decode(&bytes).map_err(|e| decode_error(&file, e))?;
+            if meta.node != node {
+                let text = format!("{} belongs to node {}, not to node {node}", path.display(), meta.node);
+                return Err(DirError::Conflict(text));
+            }
+            Ok((meta, false))
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            refuse_foreign(fs, path)?;
+            let meta = NodeMeta {
+                cluster: ClusterId(env.rng.uuid_v4()),
+                node,
+                directory: DirectoryId(env.rng.uuid_v4()),
+                format: DIRECTORY_FORMAT,
+            };
+            fs.replace(&file, &node_meta::encode(&meta)).map_err(context)?;
+            Ok((meta, true))
+        }
+        Err(e) => Err(context(e)),
+    }
+}
+
+/// Only an empty directory is formatted: what lies in another one is somebody's.
+fn refuse_foreign(fs: &dyn Fs, path: &Path) -> Result<(), DirError> {
+    let entries = fs.read_dir(path);
+    let entries =
+        entries.map_err(|source| DirError::Io { context: format!("listing {}", path.display()), source })?;
+    let half_made = format!("{NODE_META}{}", names::TEMPORARY_SUFFIX);
+    let harmless = ["lock", "lost+found", half_made.as_str()];
+    match entries.iter().find(|entry| !harmless.contains(&entry.name.as_str())) {
+        Some(entry) => Err(DirError::Conflict(format!(
+            "{} has no {NODE_META} and is not empty (there is {:?}); only an empty directory is formatted",
+            path.display(),
+            entry.name
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn read_clean_mark(fs: &dyn Fs, path: &Path) -> io::Result<LastStop> {
+    match fs.read_small(&path.join(CLEAN_MARK), run_mark::BYTES_MAX) {
+        Ok(bytes) if CleanMark::decode(&bytes).is_ok() => Ok(LastStop::Clean),
+        Ok(_) => Ok(LastStop::Unclean),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+            Ok(LastStop::Unclean)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+fn read_running_mark(fs: &dyn Fs, path: &Path) -> io::Result<Option<RunningMark>> {
+    match fs.read_small(&path.join(RUNNING_MARK), run_mark::BYTES_MAX) {
+        Ok(bytes) => Ok(RunningMark::decode(&bytes).ok()),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// The marks of the last run. Without them everything behind the last seal counts as not synced.
+fn read_marks(fs: &dyn Fs, path: &Path) -> SyncedMarks {
+    synced_marks::read(fs, &path.join(SYNCED_MARKS)).unwrap_or_else(|error| {
+        tracing::debug!(%error, "no synced marks");
+        SyncedMarks { generation: 0, marks: Vec::new() }
+    })
+}
+
+fn remove_clean_mark(fs: &dyn Fs, path: &Path) -> io::Result<()> {
+    match fs.unlink(&path.join(CLEAN_MARK)) {
+        Ok(()) => fs.sync_dir(path),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+fn find_partitions(fs: &dyn Fs, path: &Path) -> Result<(Vec<PartitionMeta>, Vec<String>), DirError> {
+    let context = |source| DirError::Io { context: format!("listing {}", path.display()), source };
+    let (mut found, mut damaged) = (Vec::new(), Vec::new());
+    for entry in fs.read_dir(path).map_err(context)? {
+        let Some(id) = names::parse_partition_dir(&entry.name).filter(|_| entry.kind == EntryKind::Dir)
+        else {
+            continue;
+        };
+        match read_partition_meta(fs, &path.join(&entry.name)) {
+            Ok(Some(meta)) if meta.id == id => found.push(meta),
+            Ok(Some(meta)) => damaged.push(format!("{}: its {PARTITION_META} names {}", entry.name, meta.id)),
+            // A directory that was being made when the process died: nothing was ever written to it.
+            Ok(None) => {}
+            Err(error @ DirError::NewerFormat { .. }) => return Err(error),
+            Err(error) => damaged.push(error.to_string()),
+        }
+    }
+    found.sort_by_key(|meta| meta.id);
+    Ok((found, damaged))
+}
+
+/// What partition a directory holds; `None` if that was not written yet.
+pub(super) fn read_partition_meta(fs: &dyn Fs, dir: &Path) -> Result<Option<PartitionMeta>, DirError> {
+    let file = dir.join(PARTITION_META);
+    match fs.read_small(&file, partition_meta::BYTES_MAX) {
+        Ok(bytes) => partition_meta::decode(&bytes).map(Some).map_err(|e| decode_error(&file, e)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(DirError::Io { context: format!("reading {}", file.display()), source }),
+    }
+}
+
+fn decode_error(file: &Path, error: DecodeError) -> DirError {
+    let path = file.display().to_string();
+    match error {
+        DecodeError::Newer { found, known, .. } => DirError::NewerFormat { path, found, known },
+        other => DirError::Damaged { path, what: other.to_string() },
+    }
+}
+
+/// Makes the directory of a partition. `partition.meta` comes last: without it there is no partition.
+pub(super) fn create_partition(
+    shared: &DirShared,
+    path: &Path,
+    meta: &PartitionMeta,
+) -> Result<(), DirError> {
+    let fs = &*shared.env.fs;
+    if read_partition_meta(fs, path)?.is_some() {
+        return Err(DirError::Conflict(format!("there is a log of partition {} already", meta.id)));
+    }
+    let make = || -> io::Result<()> {
+        fs.create_dir_all(path)?;
+        let file =
+            fs.open(&path.join(segment_file(Offset::ZERO, SegmentFile::Log)), OpenMode::CreateOrTruncate)?;
+        file.sync_data()?;
+        let mut epochs = EpochCache::default();
+        let _changed = epochs.assign(LeaderEpoch::default(), Offset::ZERO);
+        fs.replace(&path.join(LEADER_EPOCHS), &epoch_file::encode(&epochs))?;
+        fs.replace(&path.join(PARTITION_META), &partition_meta::encode(meta))?;
+        fs.sync_dir(&shared.path)
+    };
+    make().map_err(|e| {
+        let context = format!("creating {}", path.display());
+        // A full disk is no broken promise: nothing of the partition counts before its last file is there.
+        if crate::writer::is_storage_full(&e) {
+            shared.io_error(&context, e)
+        } else {
+            shared.fail(&context, e)
+        }
+    })
+}
+
+/// Takes the directory of a partition out of the way; it is unlinked later.
+pub(super) fn delete_partition(shared: &DirShared, id: TopicPartition) -> Result<(), DirError> {
+    let fs = &*shared.env.fs;
+    let name = names::partition_dir(id);
+    let (from, to) = (shared.path.join(&name), shared.path.join(names::gone(&name)));
+    match fs.rename(&from, &to) {
+        Ok(()) => fs.sync_dir(&shared.path).map_err(|e| shared.fail("deleting a log", e)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            Err(DirError::Conflict(format!("there is no log of partition {id}")))
+        }
+        Err(e) => Err(shared.io_error(&format!("deleting {}", from.display()), e)),
+    }
+}

@@ -1,0 +1,99 @@
+//! The synced marks of this run, and those that the last one left.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use millrace_types::TopicPartition;
+use parking_lot::Mutex;
+
+use super::DirShared;
+use crate::flusher::Mark;
+use crate::format::synced_marks::{SyncedMark, SyncedMarksFile};
+use crate::{DirError, Log};
+
+/// What `synced.marks` says and will say.
+#[derive(Debug)]
+pub(crate) struct Marks {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    file: SyncedMarksFile,
+    /// What is in the file.
+    written: BTreeMap<TopicPartition, SyncedMark>,
+    writes: u64,
+}
+
+impl Marks {
+    pub(super) fn new(file: SyncedMarksFile, previous: BTreeMap<TopicPartition, SyncedMark>) -> Marks {
+        Marks { state: Mutex::new(State { file, written: previous, writes: 0 }) }
+    }
+
+    /// The mark that the last run left for a partition that is not open yet.
+    pub(super) fn previous(&self, id: TopicPartition) -> Option<SyncedMark> {
+        self.state.lock().written.get(&id).copied()
+    }
+
+    /// How often marks were written.
+    pub(super) fn generation(&self) -> u64 {
+        self.state.lock().writes
+    }
+
+    /// A deleted partition has no mark; the file forgets it at the next write.
+    pub(super) fn forget(&self, id: TopicPartition) {
+        self.state.lock().written.remove(&id);
+    }
+
+    /// Writes where the logs are synced by now, if that has changed. What is not open keeps its mark.
+    pub(super) fn write_and_sync(&self, shared: &DirShared, logs: &[Arc<Log>]) -> Result<(), DirError> {
+        let mut state = self.state.lock();
+        let mut marks = state.written.clone();
+        for log in logs {
+            // A log that is deleted meanwhile is forgotten after this; a mark of what is gone does no harm.
+            let inner = log.inner();
+            marks.insert(inner.meta.id, marked(inner.meta.id, inner.sync.lock().synced));
+        }
+        state.write(shared, marks)
+    }
+
+    /// Lowers the mark of a log that is about to be cut to `mark`, before it is.
+    pub(crate) fn lower(&self, shared: &DirShared, id: TopicPartition, mark: Mark) -> Result<(), DirError> {
+        let mut state = self.state.lock();
+        let lowered = marked(id, mark);
+        if state.written.get(&id).is_none_or(|written| written.offset <= lowered.offset) {
+            return Ok(());
+        }
+        let mut marks = state.written.clone();
+        marks.insert(id, lowered);
+        state.write(shared, marks)
+    }
+}
+
+impl State {
+    fn write(
+        &mut self,
+        shared: &DirShared,
+        marks: BTreeMap<TopicPartition, SyncedMark>,
+    ) -> Result<(), DirError> {
+        if marks == self.written && self.writes > 0 {
+            return Ok(());
+        }
+        let list: Vec<SyncedMark> = marks.values().copied().collect();
+        let written = self.file.write(&list).and_then(|()| self.file.sync());
+        written.map_err(|e| {
+            if crate::writer::is_storage_full(&e) {
+                shared.io_error("writing the synced marks", e)
+            } else {
+                shared.fail("writing the synced marks", e)
+            }
+        })?;
+        self.written = marks;
+        self.writes += 1;
+        Ok(())
+    }
+}
+
+fn marked(partition: TopicPartition, mark: Mark) -> SyncedMark {
+    SyncedMark { partition, base: mark.segment, position: mark.position, offset: mark.offset }
+}

@@ -1,0 +1,158 @@
+//! The shared state of one open log: what the writer, the flusher, readers and the janitor meet in.
+//!
+//! Locks, in the order in which they may be taken: `writer`, `view`, a segment's `body`, `sync`; the queue, the
+//! waiters and the tail cache are leaves. None is held over a sync.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
+
+use millrace_types::{LeaderEpoch, Offset};
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use crate::dir::DirShared;
+use crate::flusher::SyncState;
+use crate::queue::AppendQueue;
+use crate::segment::Segment;
+use crate::tail_cache::TailCache;
+use crate::waiters::Waiters;
+use crate::writer::Writer;
+use crate::{AppendError, DirError, LogConfig, LogOffsets, PartitionMeta, ReadError};
+
+/// One open log.
+#[derive(Debug)]
+pub(crate) struct LogInner {
+    pub(crate) shared: Arc<DirShared>,
+    pub(crate) meta: PartitionMeta,
+    pub(crate) path: Arc<Path>,
+    pub(crate) config: RwLock<Arc<LogConfig>>,
+    pub(crate) queue: AppendQueue,
+    pub(crate) writer: Mutex<Writer>,
+    pub(crate) view: RwLock<View>,
+    pub(crate) sync: Mutex<SyncState>,
+    /// Notified when no sync is in flight any more.
+    pub(crate) sync_idle: Condvar,
+    pub(crate) waiters: Waiters,
+    pub(crate) tail: Arc<TailCache>,
+    closed: AtomicBool,
+    /// `writer.epoch` for those who must not wait for the writer.
+    epoch: AtomicI32,
+    /// `view.synced_end` for those who must not wait for the view.
+    synced_end: AtomicI64,
+}
+
+/// What readers see.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) log_start: Offset,
+    pub(crate) synced_end: Offset,
+    pub(crate) end: Offset,
+    /// By rising base offset; never empty; the last one is active.
+    pub(crate) segments: Arc<Vec<Arc<Segment>>>,
+}
+
+/// The parts of a log as they were found or made.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) meta: PartitionMeta,
+    pub(crate) path: Arc<Path>,
+    pub(crate) config: LogConfig,
+    pub(crate) writer: Writer,
+    pub(crate) view: View,
+    /// Segments below the active one that have no seal yet.
+    pub(crate) rolled: Vec<Arc<Segment>>,
+}
+
+impl LogInner {
+    pub(crate) fn new(shared: Arc<DirShared>, parts: Parts) -> Arc<LogInner> {
+        let Parts { meta, path, config, writer, view, rolled } = parts;
+        let synced_end = AtomicI64::new(view.synced_end.get());
+        let epoch = AtomicI32::new(writer.epoch.0);
+        let sync = SyncState::new(&view, writer.mark(), rolled);
+        Arc::new(LogInner {
+            shared,
+            meta,
+            path,
+            config: RwLock::new(Arc::new(config)),
+            queue: AppendQueue::default(),
+            writer: Mutex::new(writer),
+            view: RwLock::new(view),
+            sync: Mutex::new(sync),
+            sync_idle: Condvar::new(),
+            waiters: Waiters::default(),
+            tail: Arc::default(),
+            closed: AtomicBool::new(false),
+            epoch,
+            synced_end,
+        })
+    }
+
+    pub(crate) fn config(&self) -> Arc<LogConfig> {
+        Arc::clone(&self.config.read())
+    }
+
+    pub(crate) fn offsets(&self) -> LogOffsets {
+        let view = self.view.read();
+        LogOffsets {
+            log_start: view.log_start,
+            local_start: view.log_start,
+            high_watermark: view.synced_end,
+            last_stable: view.synced_end,
+            synced_end: view.synced_end,
+            end: view.end,
+        }
+    }
+
+    /// The first offset that is not synced; on a single node the high watermark.
+    pub(crate) fn synced_end(&self) -> Offset {
+        Offset::new(self.synced_end.load(Ordering::SeqCst)).unwrap_or(Offset::ZERO)
+    }
+
+    /// Moves the synced end, in the view that the caller has locked for writing.
+    pub(crate) fn set_synced_end(&self, view: &mut View, end: Offset) {
+        debug_assert!(end <= view.end, "synced {end} behind the end {}", view.end);
+        view.synced_end = end;
+        self.synced_end.store(end.get(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn leader_epoch(&self) -> LeaderEpoch {
+        LeaderEpoch(self.epoch.load(Ordering::SeqCst))
+    }
+
+    /// Follows `writer.epoch`, which the caller has just changed.
+    pub(crate) fn set_leader_epoch(&self, epoch: LeaderEpoch) {
+        self.epoch.store(epoch.0, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Refuses appends, reads and waits from now on.
+    pub(crate) fn mark_closed(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.queue.close();
+        self.waiters.wake_all();
+    }
+
+    /// Whether the append that ended at `last` is safe: `None` while that is not known.
+    ///
+    /// After a failure nothing is acknowledged, not even what was synced before: which of the two came first is not
+    /// worth a race.
+    pub(crate) fn acknowledgement(&self, last: Offset) -> Option<Result<(), AppendError>> {
+        if let Some(error) = self.shared.failure.append_error() {
+            return Some(Err(error));
+        }
+        (self.synced_end() > last).then_some(Ok(()))
+    }
+
+    pub(crate) fn check_open(&self) -> Result<(), ReadError> {
+        if self.is_closed() { Err(ReadError::Closed) } else { Ok(()) }
+    }
+
+    /// Notes a failed write or sync and turns it into the answer of an operation.
+    pub(crate) fn fail(&self, context: &str, source: std::io::Error) -> DirError {
+        self.shared.failure.fail(&format!("{context} of {}: {source}", self.path.display()));
+        DirError::Io { context: format!("{context} of {}", self.path.display()), source }
+    }
+}

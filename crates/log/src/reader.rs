@@ -1,0 +1,253 @@
+//! Reading: planned without a call, loaded after.
+//!
+//! ```text
+//!   tail cache ── shared bytes, no call
+//!   stored     ── offset index ─► header hops within one interval ─► one read ─► cut at the last whole batch that fits
+//! ```
+//! What an earlier process wrote is checked before it is served: sealed blocks against their seal, batches of a
+//! segment without a seal against their own checksum. Nothing at or above the high watermark is answered.
+
+mod time;
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millrace_record::{Batch, BatchHeader};
+use millrace_types::{Offset, OffsetRange};
+
+use crate::inner::LogInner;
+use crate::segment::{BatchSpot, Segment, Walk, WalkEnd, read_fully};
+use crate::tail_cache::{CachedRange, Piece, ReadBounds};
+use crate::{ReadAnswer, ReadError, ReadRequest};
+
+/// Which bytes answer a read.
+#[derive(Debug)]
+pub struct ReadPlan {
+    log: Arc<LogInner>,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// Nothing to read yet.
+    Nothing(Offset),
+    Cached(CachedRange),
+    Stored(StoredRead),
+}
+
+/// A read of one segment.
+#[derive(Debug)]
+struct StoredRead {
+    segment: Arc<Segment>,
+    /// Where the segment should end: the base of the next one, or the end of the log.
+    segment_end: Offset,
+    from: Offset,
+    bounds: ReadBounds,
+    size_max: usize,
+}
+
+impl ReadPlan {
+    pub(crate) fn make(log: &Arc<LogInner>, request: &ReadRequest) -> Result<ReadPlan, ReadError> {
+        log.check_open()?;
+        let ReadRequest { from, until, bytes_max } = *request;
+        let (segments, high_watermark) = {
+            let view = log.view.read();
+            let range = OffsetRange { start: view.log_start, end: view.end };
+            if from < range.start || from > range.end {
+                return Err(ReadError::OutOfRange { offset: from, range });
+            }
+            (Arc::clone(&view.segments), view.synced_end)
+        };
+        let until = until.map_or(high_watermark, |until| until.min(high_watermark));
+        let bounds = ReadBounds { until, high_watermark, bytes_max };
+        let plan = |source| Ok(ReadPlan { log: Arc::clone(log), source });
+        if from >= until {
+            return plan(Source::Nothing(from));
+        }
+        if let Some(cached) = log.tail.read(from, bounds) {
+            return plan(Source::Cached(cached));
+        }
+        let index = segments.partition_point(|segment| segment.base <= from).saturating_sub(1);
+        let Some(segment) = segments.get(index).map(Arc::clone) else {
+            return plan(Source::Nothing(from));
+        };
+        let segment_end = segments.get(index + 1).map_or(high_watermark, |next| next.base);
+        let size = usize::try_from(segment.size()).unwrap_or(usize::MAX);
+        let size_max = bytes_max.max(log.config().batch_bytes_max).min(size);
+        plan(Source::Stored(StoredRead { segment, segment_end, from, bounds, size_max }))
+    }
+
+    /// Whether [`ReadPlan::load`] is certain not to block, because all bytes lie in the tail cache (or there are none).
+    #[must_use]
+    pub fn is_resident(&self) -> bool {
+        !matches!(self.source, Source::Stored(_))
+    }
+
+    /// How many bytes the answer will hold: exact if [`ReadPlan::is_resident`], else the most that it can be under the
+    /// topic's present `max.message.bytes`.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        match &self.source {
+            Source::Nothing(_) => 0,
+            Source::Cached(cached) => cached.pieces.iter().map(Piece::size).sum(),
+            Source::Stored(stored) => stored.size_max,
+        }
+    }
+
+    /// Brings the bytes into memory, checks blocks that were not checked since the log was opened, and answers them.
+    /// May block unless [`ReadPlan::is_resident`].
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`], [`ReadError::Io`], [`ReadError::Closed`].
+    pub fn load(self) -> Result<ReadAnswer, ReadError> {
+        self.log.check_open()?;
+        match self.source {
+            Source::Nothing(from) => {
+                Ok(ReadAnswer { extents: Vec::new(), range: OffsetRange { start: from, end: from } })
+            }
+            Source::Cached(CachedRange { pieces, first, end }) => {
+                let extents = pieces.iter().map(Piece::bytes).collect();
+                Ok(ReadAnswer { extents, range: OffsetRange { start: first, end } })
+            }
+            Source::Stored(stored) => stored.load(&self.log),
+        }
+    }
+}
+
+impl StoredRead {
+    fn load(self, log: &LogInner) -> Result<ReadAnswer, ReadError> {
+        let spot = match find(log, &self.segment, self.from).map_err(|e| io_error(&e))? {
+            Found::Batch(spot) => spot,
+            Found::Damage(position) => return Err(self.corrupt(log, position)),
+        };
+        let size = self.segment.size();
+        let wanted = (self.bounds.bytes_max as u64).max(spot.size).min(size - spot.position);
+        let mut buffer = vec![0; usize::try_from(wanted).unwrap_or(usize::MAX)];
+        let read = read_fully(&*self.segment.file, &mut buffer, spot.position).map_err(|e| io_error(&e))?;
+        buffer.truncate(read);
+        if let Some(sealed) = self.segment.sealed() {
+            let checked = sealed.check(&self.segment, spot.position..spot.position + read as u64);
+            if let Some(bad) = checked.map_err(|e| io_error(&e))? {
+                buffer.truncate(usize::try_from(bad.start.saturating_sub(spot.position)).unwrap_or(0));
+            }
+        }
+        let inherited = match self.segment.sealed() {
+            Some(_) => 0,
+            None => self.segment.inherited_bytes.saturating_sub(spot.position),
+        };
+        let bytes = Bytes::from(buffer);
+        let whole = self.whole_batches(&bytes, inherited);
+        if whole.length == 0 {
+            return Err(self.corrupt(log, spot.position));
+        }
+        let range = OffsetRange { start: spot.base, end: whole.end };
+        Ok(ReadAnswer { extents: vec![bytes.slice(..whole.length)], range })
+    }
+
+    /// How far whole batches within the bounds go. Those that begin below `inherited` are checked.
+    fn whole_batches(&self, bytes: &Bytes, inherited: u64) -> Whole {
+        let mut whole = Whole { length: 0, end: self.from };
+        let ReadBounds { until, high_watermark, bytes_max } = self.bounds;
+        while let Some(rest) = bytes.get(whole.length..).filter(|rest| !rest.is_empty()) {
+            let Ok(header) = BatchHeader::parse(rest) else { break };
+            let Some(spot) = BatchSpot::of(&header, whole.length as u64) else { break };
+            let length = whole.length + header.size();
+            let is_first = whole.length == 0;
+            let follows = is_first || spot.base >= whole.end;
+            let fits = length <= bytes.len() && (is_first || length <= bytes_max);
+            let wanted = spot.last < high_watermark && (is_first || spot.base < until);
+            if !follows || !fits || !wanted {
+                break;
+            }
+            let unchecked = (whole.length as u64) < inherited;
+            if unchecked && Batch::parse_stored(&bytes.slice(whole.length..length)).is_err() {
+                break;
+            }
+            whole = Whole { length, end: spot.last.next() };
+        }
+        whole
+    }
+
+    /// The answer where the batch that should lie at `position` is damaged: up to the next one that is not.
+    fn corrupt(&self, log: &LogInner, position: u64) -> ReadError {
+        let end = next_intact(log, &self.segment, position, self.from).unwrap_or(self.segment_end);
+        ReadError::Corrupt(OffsetRange { start: self.from, end: end.max(self.from.next()) })
+    }
+}
+
+struct Whole {
+    length: usize,
+    end: Offset,
+}
+
+enum Found {
+    Batch(BatchSpot),
+    /// Bytes at this position are not the batch that they should be.
+    Damage(u64),
+}
+
+/// The batch that holds `offset`, or the first one behind it: index, then header hops.
+fn find(log: &LogInner, segment: &Segment, offset: Offset) -> io::Result<Found> {
+    let (size, end) = {
+        let body = segment.body.read();
+        (body.size, body.end)
+    };
+    if offset >= end {
+        return Ok(Found::Damage(size));
+    }
+    let entry = segment.with_offset_index(&*log.shared.env.fs, |index| index.lookup(segment.base, offset))?;
+    if let Some(entry) = entry.filter(|entry| u64::from(entry.position) < size) {
+        let mut walk = walk_from(log, segment, entry.position.into(), size);
+        // An index is a hint: it is believed if the batch that it names is the one that it says.
+        if let Ok((spot, _)) = walk.step()?
+            && spot.last == entry.last_offset(segment.base)
+        {
+            return if spot.last >= offset { Ok(Found::Batch(spot)) } else { hop(walk, offset) };
+        }
+    }
+    hop(walk_from(log, segment, 0, size), offset)
+}
+
+fn walk_from<'a>(log: &LogInner, segment: &'a Segment, position: u64, size: u64) -> Walk<'a> {
+    Walk::new(&*segment.file, position, segment.base, size).window(log.config().index_interval_bytes)
+}
+
+fn hop(mut walk: Walk<'_>, offset: Offset) -> io::Result<Found> {
+    loop {
+        match walk.step()? {
+            Ok((spot, _)) if spot.last >= offset => return Ok(Found::Batch(spot)),
+            Ok(_) => {}
+            Err(WalkEnd::End | WalkEnd::Bad) => return Ok(Found::Damage(walk.position())),
+        }
+    }
+}
+
+/// The base offset of the first batch behind `position` that an index entry names and that is what it says.
+fn next_intact(log: &LogInner, segment: &Segment, position: u64, from: Offset) -> Option<Offset> {
+    let size = segment.size();
+    let entries: Vec<_> = segment
+        .with_offset_index(&*log.shared.env.fs, |index| {
+            index.iter().filter(|entry| u64::from(entry.position) > position).collect()
+        })
+        .ok()?;
+    entries.into_iter().find_map(|entry| {
+        let mut walk = walk_from(log, segment, entry.position.into(), size);
+        let (spot, _) = walk.step().ok()?.ok()?;
+        let named = spot.last == entry.last_offset(segment.base) && spot.base > from;
+        (named && is_intact(segment, &spot)).then_some(spot.base)
+    })
+}
+
+fn is_intact(segment: &Segment, spot: &BatchSpot) -> bool {
+    if let Some(sealed) = segment.sealed() {
+        return sealed.check(segment, spot.position..spot.end_position()).is_ok_and(|bad| bad.is_none());
+    }
+    let mut buffer = vec![0; usize::try_from(spot.size).unwrap_or(0)];
+    let read = read_fully(&*segment.file, &mut buffer, spot.position).unwrap_or(0);
+    read == buffer.len() && Batch::parse_stored(&Bytes::from(buffer)).is_ok()
+}
+
+fn io_error(error: &io::Error) -> ReadError {
+    ReadError::Io(error.to_string())
+}

@@ -1,0 +1,208 @@
+//! Looking up by time: time index, offset index, header hops, and at last the records of one batch.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millrace_record::Batch;
+use millrace_types::{Offset, OffsetRange, TimestampMs};
+
+use super::{io_error, walk_from};
+use crate::format::time_index::{TimeIndex, TimeIndexEntry};
+use crate::inner::LogInner;
+use crate::segment::{BatchSpot, Segment, read_fully};
+use crate::{ReadError, TimeHit};
+
+impl LogInner {
+    /// The first record at or after `timestamp` in the committed part of the log.
+    ///
+    /// Batches are looked at in the order of their offsets, so among records out of order in time the one with the
+    /// lowest offset is found, as in Kafka.
+    pub(crate) fn offset_for_time(&self, timestamp: TimestampMs) -> Result<Option<TimeHit>, ReadError> {
+        self.check_open()?;
+        let Committed { segments, log_start, high_watermark } = self.committed();
+        for segment in segments.iter() {
+            let largest = segment.body.read().largest;
+            let may_hold = largest.is_some_and(|largest| largest.timestamp >= timestamp);
+            if !may_hold || segment.end() <= log_start || segment.base >= high_watermark {
+                continue;
+            }
+            let wanted = Wanted { timestamp, log_start, high_watermark };
+            if let Some(hit) = self.first_in_segment(segment, &wanted)? {
+                return Ok(Some(hit));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The largest timestamp in the committed part of the log, and the first record that carries it.
+    pub(crate) fn largest_timestamp(&self) -> Result<Option<TimeHit>, ReadError> {
+        self.check_open()?;
+        let Committed { segments, log_start, high_watermark } = self.committed();
+        let mut best: Option<TimestampMs> = None;
+        for segment in segments.iter().filter(|segment| segment.end() > log_start) {
+            let largest = segment.body.read().largest;
+            let timestamp = match largest {
+                Some(largest) if largest.last < high_watermark && largest.last >= log_start => {
+                    Some(largest.timestamp)
+                }
+                // The largest is not committed yet, or trimmed: look at what is left.
+                Some(_) => {
+                    self.largest_between(segment, log_start, high_watermark).map_err(|e| io_error(&e))?
+                }
+                None => None,
+            };
+            best = best.max(timestamp);
+        }
+        match best {
+            Some(timestamp) => self.offset_for_time(timestamp),
+            None => Ok(None),
+        }
+    }
+
+    fn committed(&self) -> Committed {
+        let view = self.view.read();
+        Committed {
+            segments: Arc::clone(&view.segments),
+            log_start: view.log_start,
+            high_watermark: view.synced_end,
+        }
+    }
+
+    fn first_in_segment(&self, segment: &Segment, wanted: &Wanted) -> Result<Option<TimeHit>, ReadError> {
+        let size = segment.size();
+        let start = self.start_for_time(segment, wanted.timestamp).map_err(|e| io_error(&e))?;
+        let mut walk = walk_from(self, segment, start, size);
+        loop {
+            let position = walk.position();
+            let Ok((spot, _)) = walk.step().map_err(|e| io_error(&e))? else {
+                if position == size {
+                    return Ok(None);
+                }
+                let end = segment.end().max(walk.expected().next());
+                return Err(ReadError::Corrupt(OffsetRange { start: walk.expected(), end }));
+            };
+            if spot.last >= wanted.high_watermark {
+                return Ok(None);
+            }
+            if spot.max_timestamp >= wanted.timestamp
+                && spot.last >= wanted.log_start
+                && let Some(hit) = first_in_batch(segment, &spot, wanted)?
+            {
+                return Ok(Some(hit));
+            }
+        }
+    }
+
+    /// A position at or before the first batch that reaches `timestamp`, at most an index interval before it.
+    ///
+    /// The time index gets an entry with an offset entry, whenever the largest timestamp has grown in that interval.
+    /// So the first entry at or after the target names the interval in which the target was first reached: it ends at
+    /// the first offset entry at or behind that entry's batch, and begins at the offset entry before.
+    fn start_for_time(&self, segment: &Segment, timestamp: TimestampMs) -> io::Result<u64> {
+        let fs = &*self.shared.env.fs;
+        let reached = segment.with_time_index(fs, |index| {
+            let entry = first_reaching(&index, timestamp)?;
+            Some(entry.offset(segment.base))
+        })?;
+        let entry = segment.with_offset_index(fs, |index| match reached {
+            Some(offset) => {
+                index.lookup(segment.base, offset.saturating_sub(1)).filter(|_| offset > segment.base)
+            }
+            None => index.last(),
+        })?;
+        let Some(entry) = entry.filter(|entry| u64::from(entry.position) < segment.size()) else {
+            return Ok(0);
+        };
+        let mut walk = walk_from(self, segment, entry.position.into(), segment.size());
+        let agrees = walk.step()?.is_ok_and(|(spot, _)| spot.last == entry.last_offset(segment.base));
+        Ok(if agrees { entry.position.into() } else { 0 })
+    }
+
+    /// The largest timestamp of the batches of a segment that lie wholly between two offsets.
+    fn largest_between(
+        &self,
+        segment: &Segment,
+        start: Offset,
+        end: Offset,
+    ) -> io::Result<Option<TimestampMs>> {
+        let fs = &*self.shared.env.fs;
+        let mut best = None;
+        let mut position = 0;
+        if start <= segment.base {
+            // What an offset entry names or has before it is in the time index already.
+            best = segment.with_time_index(fs, |index| {
+                let kept = index.entries_below(segment.base, end);
+                index.get(kept.checked_sub(1)?).map(|entry| entry.timestamp)
+            })?;
+            let last = end.saturating_sub(1);
+            let entry = segment.with_offset_index(fs, |index| index.lookup(segment.base, last))?;
+            position = entry.map_or(0, |entry| entry.position.into());
+        }
+        let mut walk = walk_from(self, segment, position, segment.size());
+        while let Ok((spot, _)) = walk.step()? {
+            if spot.last >= end {
+                break;
+            }
+            if spot.last >= start && spot.max_timestamp.is_some() {
+                best = best.max(Some(spot.max_timestamp));
+            }
+        }
+        Ok(best)
+    }
+}
+
+/// The first entry at or after `timestamp`.
+fn first_reaching(index: &TimeIndex<'_>, timestamp: TimestampMs) -> Option<TimeIndexEntry> {
+    let (mut low, mut high) = (0, index.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if index.get(middle)?.timestamp < timestamp {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    index.get(low)
+}
+
+struct Committed {
+    segments: Arc<Vec<Arc<Segment>>>,
+    log_start: Offset,
+    high_watermark: Offset,
+}
+
+struct Wanted {
+    timestamp: TimestampMs,
+    log_start: Offset,
+    high_watermark: Offset,
+}
+
+/// The first record of a batch at or after a time. Opens the batch, which checks it.
+fn first_in_batch(
+    segment: &Segment,
+    spot: &BatchSpot,
+    wanted: &Wanted,
+) -> Result<Option<TimeHit>, ReadError> {
+    let damaged = || ReadError::Corrupt(OffsetRange { start: spot.base, end: spot.last.next() });
+    let mut buffer = vec![0; usize::try_from(spot.size).unwrap_or(0)];
+    let read = read_fully(&*segment.file, &mut buffer, spot.position).map_err(|e| io_error(&e))?;
+    buffer.truncate(read);
+    let batch = Batch::parse_stored(&Bytes::from(buffer)).map_err(|_| damaged())?;
+    if batch.is_control() {
+        return Ok(None);
+    }
+    if batch.header().attributes.is_log_append_time() {
+        let offset = batch.base_offset().max(wanted.log_start);
+        return Ok(Some(TimeHit { offset, timestamp: batch.max_timestamp() }));
+    }
+    let records = batch.records().map_err(|_| damaged())?;
+    for view in records.views() {
+        let view = view.map_err(|_| damaged())?;
+        let (offset, timestamp) = (records.offset_of(&view), records.timestamp_of(&view));
+        if timestamp >= wanted.timestamp && offset >= wanted.log_start {
+            return Ok(Some(TimeHit { offset, timestamp }));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,449 @@
+//! Opening a log: from what lies on the medium to what may be served and appended to.
+//!
+//! ```text
+//!   listing ─► sealed segments (believed, checked at their first read)
+//!           ─► segments without a seal: sync, drop the cache, read back from the mark on (see `tail`)
+//!                 torn tail: copied to `<base>.cut`, cut         damage: kept, reported, not served
+//!           ─► leader epochs, producer state ─► a new leader epoch after an unclean stop
+//! ```
+//! After a clean stop nothing of the log is read but the header hops behind the last index entry.
+
+mod listing;
+mod replay;
+mod tail;
+
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use millrace_env::{File, Fs, FsExt, OpenMode};
+use millrace_types::{LeaderEpoch, Offset, TimestampMs};
+use parking_lot::RwLock;
+
+use crate::dir::{DirShared, Finding};
+use crate::epochs::EpochCache;
+use crate::format::seal::{self, Seal};
+use crate::format::synced_marks::SyncedMark;
+use crate::format::{epoch_file, offset_index, time_index};
+use crate::inner::{LogInner, Parts, View};
+use crate::names::{LEADER_EPOCHS, SegmentFile, segment_file};
+use crate::segment::{Body, Largest, SealedPart, Segment, Stage};
+use crate::writer::{Writer, create_segment_file};
+use crate::{DirError, LogConfig, PartitionMeta};
+use listing::HasSeal;
+use tail::TailReport;
+
+pub(crate) use listing::{Listing, unlink_if_there, unlink_segment};
+pub(crate) use replay::{ReplayRequest, replay};
+pub(crate) use tail::{StoredIndexes, TailRequest, read_tail};
+
+/// The largest index file that is believed to be one: Kafka's `segment.index.bytes` with time to spare.
+const INDEX_FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What is known of a log before it is opened.
+#[derive(Debug)]
+pub(crate) struct OpenRequest {
+    pub(crate) meta: PartitionMeta,
+    pub(crate) path: Arc<Path>,
+    pub(crate) config: LogConfig,
+    /// Up to where the last run had synced it, if it is known.
+    pub(crate) mark: Option<SyncedMark>,
+    pub(crate) last_stop: LastStop,
+}
+
+/// How the last run ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LastStop {
+    Clean,
+    Unclean,
+}
+
+/// A log while it is being opened.
+struct Opening<'a> {
+    shared: &'a Arc<DirShared>,
+    fs: &'a dyn Fs,
+    request: &'a OpenRequest,
+    log_start: Offset,
+    segments: Vec<Arc<Segment>>,
+    epochs: EpochCache,
+    epochs_on_disk: EpochCache,
+    bytes_read: u64,
+}
+
+/// Opens a log, recovering it if need be.
+pub(crate) fn open(shared: &Arc<DirShared>, request: OpenRequest) -> Result<Arc<LogInner>, DirError> {
+    let context = |source| shared.io_error(&format!("opening {}", request.path.display()), source);
+    let fs = &*shared.env.fs;
+    let mut listing = Listing::read(fs, &request.path).map_err(context)?;
+    listing.sweep(fs, &request.path).map_err(context)?;
+    let log_start = match &listing.log_start {
+        Some(Ok(offset)) => Some(*offset),
+        Some(Err(what)) => {
+            shared.note(Finding::Damaged(format!("{}: log.start: {what}", request.path.display())));
+            None
+        }
+        None => None,
+    };
+    let first = listing.segments.first_key_value().map(|(base, _)| *base);
+    let log_start = log_start.or(first).unwrap_or(Offset::ZERO);
+    drop_trimmed(fs, &request.path, &mut listing, log_start).map_err(context)?;
+    let epochs = read_epochs(fs, &request.path).map_err(context)?;
+    let mut opening = Opening {
+        shared,
+        fs,
+        request: &request,
+        log_start,
+        segments: Vec::new(),
+        epochs_on_disk: epochs.clone().unwrap_or_default(),
+        epochs: epochs.clone().unwrap_or_default(),
+        bytes_read: 0,
+    };
+    opening.read_segments(&listing).map_err(context)?;
+    if epochs.is_none() {
+        opening.rebuild_epochs().map_err(context)?;
+    }
+    let parts = opening.finish(&listing).map_err(context)?;
+    shared.note(Finding::Read(opening.bytes_read));
+    Ok(LogInner::new(Arc::clone(shared), parts))
+}
+
+/// Unlinks segments that a trim had left below the log start.
+fn drop_trimmed(fs: &dyn Fs, dir: &Path, listing: &mut Listing, log_start: Offset) -> io::Result<()> {
+    let bases: Vec<Offset> = listing.segments.keys().copied().collect();
+    for pair in bases.windows(2) {
+        if let [base, next] = pair
+            && *next <= log_start
+        {
+            unlink_segment(fs, dir, *base)?;
+            listing.segments.remove(base);
+        }
+    }
+    Ok(())
+}
+
+/// The leader epochs as stored; `None` if they must be built from the batches.
+fn read_epochs(fs: &dyn Fs, dir: &Path) -> io::Result<Option<EpochCache>> {
+    let path = dir.join(LEADER_EPOCHS);
+    match fs.read_small(&path, epoch_file::BYTES_MAX) {
+        Ok(bytes) => match epoch_file::decode(&bytes) {
+            Ok(epochs) => Ok(Some(epochs)),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "leader epochs do not open; building them from the log");
+                Ok(None)
+            }
+        },
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+impl Opening<'_> {
+    fn is_unclean(&self) -> bool {
+        self.request.last_stop == LastStop::Unclean
+    }
+
+    fn read_segments(&mut self, listing: &Listing) -> io::Result<()> {
+        let bases: Vec<(Offset, HasSeal)> =
+            listing.segments.iter().map(|(base, has)| (*base, *has)).collect();
+        for (number, (base, has_seal)) in bases.iter().enumerate() {
+            let torn = self.read_segment(*base, *has_seal)?;
+            self.report_gap(*base);
+            if let Some(torn) = torn {
+                // Whatever follows a torn tail was never acknowledged: a sync covers older files first.
+                for (later, _) in bases.iter().skip(number + 1).rev() {
+                    self.set_aside(*later)?;
+                }
+                return self.cut(torn);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds one segment. Answers its torn tail, if it has one.
+    fn read_segment(&mut self, base: Offset, has_seal: HasSeal) -> io::Result<Option<Range<u64>>> {
+        let dir = &self.request.path;
+        let file = self.fs.open(&dir.join(segment_file(base, SegmentFile::Log)), OpenMode::ReadWrite)?;
+        let size = file.size()?;
+        let seal = if has_seal == HasSeal::Yes { self.read_seal(base)? } else { None };
+        let (body, torn) = match seal {
+            Some(seal) => (sealed_body(seal), None),
+            None => {
+                let report = self.read_tail_of(&*file, base, size, has_seal)?;
+                (report.body, report.torn)
+            }
+        };
+        let segment =
+            Segment { base, dir: Arc::clone(dir), file, inherited_bytes: body.size, body: RwLock::new(body) };
+        self.segments.push(Arc::new(segment));
+        Ok(torn)
+    }
+
+    fn read_seal(&self, base: Offset) -> io::Result<Option<Seal>> {
+        let path = self.request.path.join(segment_file(base, SegmentFile::Seal));
+        let decoded = match self.fs.read_small(&path, seal::BYTES_MAX) {
+            Ok(bytes) => Seal::decode(&bytes).map_err(|e| e.to_string()),
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(e.to_string()),
+            Err(e) => return Err(e),
+        };
+        match decoded {
+            Ok(seal) if seal.records.base == base => Ok(Some(seal)),
+            Ok(_) => Ok(self.bad_seal(&path, "it is another segment's")),
+            Err(what) => Ok(self.bad_seal(&path, &what)),
+        }
+    }
+
+    fn bad_seal(&self, path: &Path, what: &str) -> Option<Seal> {
+        self.shared.note(Finding::Damaged(format!("{}: {what}", path.display())));
+        None
+    }
+
+    fn read_tail_of(
+        &mut self,
+        file: &dyn File,
+        base: Offset,
+        size: u64,
+        seal: HasSeal,
+    ) -> io::Result<TailReport> {
+        if self.is_unclean() {
+            // The cache lies after a failed sync, to the next process too: ask the medium.
+            file.sync_data()?;
+            file.drop_cache()?;
+        }
+        let (synced_position, synced_offset) = self.synced_part(base, size, seal);
+        let request = TailRequest {
+            file,
+            base,
+            size,
+            synced_position,
+            synced_offset,
+            indexes: self.read_indexes(base)?,
+            interval: self.request.config.index_interval_bytes,
+        };
+        let report = read_tail(request)?;
+        if self.is_unclean() {
+            self.bytes_read += report.bytes_read;
+        }
+        let path = self.request.path.join(segment_file(base, SegmentFile::Log));
+        for bad in &report.damaged {
+            let text = format!("{}: bytes {} to {} are damaged", path.display(), bad.start, bad.end);
+            self.shared.note(Finding::Damaged(text));
+        }
+        if synced_position > size && synced_offset > report.body.end {
+            let text =
+                format!("{}: {size} bytes are left of {synced_position} that were synced", path.display());
+            self.shared.note(Finding::Damaged(text));
+        }
+        for (epoch, start) in &report.epochs {
+            let _changed = self.epochs.assign(*epoch, *start);
+        }
+        Ok(report)
+    }
+
+    /// Up to where a segment without a seal was synced, and the offset there.
+    fn synced_part(&self, base: Offset, size: u64, seal: HasSeal) -> (u64, Offset) {
+        let mark = self.request.mark.as_ref();
+        match mark {
+            Some(mark) if mark.base == base => (mark.position, mark.offset),
+            // A sync of a later file covers the ones before it; so did the one that came before a seal.
+            Some(mark) if mark.base > base => (size, base),
+            _ if seal == HasSeal::Yes || !self.is_unclean() => (size, base),
+            _ => (0, base),
+        }
+    }
+
+    fn read_indexes(&self, base: Offset) -> io::Result<StoredIndexes> {
+        let read = |file, entry_bytes: usize| {
+            let path = self.request.path.join(segment_file(base, file));
+            match self.fs.read_small(&path, INDEX_FILE_BYTES_MAX) {
+                Ok(bytes) => {
+                    Ok(bytes.get(..bytes.len() - bytes.len() % entry_bytes).unwrap_or_default().to_vec())
+                }
+                Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+                    Ok(Vec::new())
+                }
+                Err(e) => Err(e),
+            }
+        };
+        Ok(StoredIndexes {
+            offsets: read(SegmentFile::OffsetIndex, offset_index::ENTRY_BYTES)?,
+            times: read(SegmentFile::TimeIndex, time_index::ENTRY_BYTES)?,
+        })
+    }
+
+    /// Reports offsets that were synced and that no file holds.
+    fn report_gap(&self, base: Offset) {
+        let [.., before, _] = self.segments.as_slice() else { return };
+        let end = before.end();
+        if end != base {
+            let dir = self.request.path.display();
+            self.shared
+                .note(Finding::Damaged(format!("{dir}: between {end} and {base} no file holds the records")));
+        }
+    }
+
+    /// Takes a segment out of the log and keeps it for people to look at.
+    fn set_aside(&self, base: Offset) -> io::Result<()> {
+        let dir = &self.request.path;
+        let log = dir.join(segment_file(base, SegmentFile::Log));
+        let cut = dir.join(segment_file(base, SegmentFile::Cut));
+        self.fs.rename(&log, &cut)?;
+        unlink_segment(self.fs, dir, base)?;
+        self.fs.sync_dir(dir)?;
+        self.shared.note(Finding::Cut(format!("{}: set aside, it follows a torn tail", log.display())));
+        Ok(())
+    }
+
+    /// Copies the torn tail of the last segment aside and cuts it.
+    fn cut(&self, torn: Range<u64>) -> io::Result<()> {
+        let Some(segment) = self.segments.last() else { return Ok(()) };
+        let path = segment.path(SegmentFile::Log);
+        let copied = copy_range(self.fs, &*segment.file, torn.clone(), &segment.path(SegmentFile::Cut))?;
+        if copied {
+            self.fs.sync_dir(&self.request.path)?;
+        }
+        segment.file.set_len(torn.start)?;
+        segment.file.sync_data()?;
+        let bytes = torn.end - torn.start;
+        self.shared.note(Finding::Cut(format!(
+            "{}: {bytes} bytes cut at position {}",
+            path.display(),
+            torn.start
+        )));
+        Ok(())
+    }
+
+    /// Builds the leader epochs from the header of every batch.
+    fn rebuild_epochs(&mut self) -> io::Result<()> {
+        self.epochs = EpochCache::default();
+        for segment in &self.segments {
+            let mut walk = crate::segment::Walk::new(&*segment.file, 0, segment.base, segment.size());
+            while let Ok((spot, header)) = walk.step()? {
+                let _changed = self.epochs.assign(LeaderEpoch(header.partition_leader_epoch), spot.base);
+            }
+            self.bytes_read += walk.bytes_read();
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, listing: &Listing) -> io::Result<Parts> {
+        let shared = self.shared;
+        let now = shared.env.clock.wall();
+        let active = self.active_segment(now)?;
+        let end = active.end();
+        let position = active.size();
+        let log_start = self.log_start.min(end);
+        self.renew_epochs(log_start, end)?;
+        let replayed = replay(&ReplayRequest {
+            fs: self.fs,
+            dir: &self.request.path,
+            segments: &self.segments,
+            snapshots: &listing.snapshots,
+            log_start,
+            end,
+            now,
+        })?;
+        self.bytes_read += replayed.bytes_read;
+        let rolled = self.segments.iter().rev().skip(1).rev().filter(|segment| segment.sealed().is_none());
+        let rolled = rolled.map(Arc::clone).collect();
+        let writer = Writer {
+            active,
+            end,
+            position,
+            allocated: position,
+            epoch: self.epochs.latest().unwrap_or_default(),
+            epochs: self.epochs.clone(),
+            producers: replayed.state,
+            spare: None,
+            first_append: (position > 0).then_some(now),
+            snapshots: Vec::new(),
+            bytes_since_snapshot: if replayed.from == end { 0 } else { position },
+        };
+        let segments = Arc::new(std::mem::take(&mut self.segments));
+        Ok(Parts {
+            meta: self.request.meta.clone(),
+            path: Arc::clone(&self.request.path),
+            config: self.request.config.clone(),
+            view: View { log_start, synced_end: end, end, segments },
+            writer,
+            rolled,
+        })
+    }
+
+    /// The segment that appends go to: the last one, or a new one where the last one must not grow.
+    fn active_segment(&mut self, now: TimestampMs) -> io::Result<Arc<Segment>> {
+        let mark = self.request.mark.as_ref().filter(|_| self.is_unclean());
+        let end = self.segments.last().map_or(self.log_start, |segment| segment.end());
+        // Offsets that were synced and are lost are never given to other records.
+        let end = mark.map_or(end, |mark| end.max(mark.offset)).max(self.log_start);
+        if let Some(last) = self.segments.last()
+            && last.sealed().is_none()
+            && last.end() == end
+        {
+            last.body.write().appended_last = now;
+            return Ok(Arc::clone(last));
+        }
+        let segment = create_segment_file(self.fs, &self.request.path, end)?;
+        self.fs.sync_dir(&self.request.path)?;
+        self.segments.push(Arc::clone(&segment));
+        Ok(segment)
+    }
+
+    /// Brings the leader epochs in line with the log, and begins a new one after an unclean stop: a reader that was
+    /// beyond the new end must be told, not served other records (KIP-320).
+    fn renew_epochs(&mut self, log_start: Offset, end: Offset) -> io::Result<()> {
+        let _changed = self.epochs.truncate_from_end(end);
+        let _changed = self.epochs.trim_from_start(log_start);
+        let latest = self.epochs.latest().max(self.epochs_on_disk.latest());
+        let epoch = match latest {
+            Some(latest) if self.is_unclean() => latest.next(),
+            Some(latest) => latest,
+            None => LeaderEpoch::default(),
+        };
+        let _changed = self.epochs.assign(epoch, end);
+        if self.epochs != self.epochs_on_disk {
+            self.fs.replace(&self.request.path.join(LEADER_EPOCHS), &epoch_file::encode(&self.epochs))?;
+        }
+        Ok(())
+    }
+}
+
+fn sealed_body(seal: Seal) -> Body {
+    let records = seal.records;
+    let largest = Largest { timestamp: records.largest_timestamp, last: records.last_offset };
+    Body {
+        size: seal.log_bytes(),
+        end: records.last_offset.next(),
+        largest: records.largest_timestamp.is_some().then_some(largest),
+        appended_last: records.last_append,
+        stage: Stage::Sealed(Arc::new(SealedPart::new(seal))),
+    }
+}
+
+/// Copies a range of a file into another one and syncs it. A tail of zeros is not worth a copy: it is what a file
+/// system shows that had written the length and not the data.
+fn copy_range(fs: &dyn Fs, file: &dyn File, range: Range<u64>, to: &Path) -> io::Result<bool> {
+    let mut target: Option<Arc<dyn File>> = None;
+    let mut buffer = vec![0; 1024 * 1024];
+    let mut position = range.start;
+    while position < range.end {
+        let wanted = usize::try_from(range.end - position).unwrap_or(usize::MAX).min(buffer.len());
+        let Some(chunk) = buffer.get_mut(..wanted) else { break };
+        let read = crate::segment::read_fully(file, chunk, position)?;
+        let bytes = chunk.get(..read).unwrap_or_default();
+        if target.is_none() && bytes.iter().any(|byte| *byte != 0) {
+            target = Some(fs.open(to, OpenMode::CreateOrTruncate)?);
+        }
+        if let Some(target) = &target {
+            target.write_all_at(bytes, position - range.start)?;
+        }
+        if read == 0 {
+            break;
+        }
+        position += read as u64;
+    }
+    if let Some(target) = &target {
+        target.sync_data()?;
+    }
+    Ok(target.is_some())
+}

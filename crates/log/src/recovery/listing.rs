@@ -1,0 +1,93 @@
+//! What lies in the directory of a partition.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use millrace_env::{EntryKind, Fs, FsExt};
+use millrace_types::Offset;
+
+use crate::format::log_start;
+use crate::names::{LOG_START, PartitionEntry, SegmentFile, partition_entry, segment_file};
+
+/// The files of the directory, by what they are.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// Base offsets of the `.log` files, and whether each has a seal.
+    pub(crate) segments: BTreeMap<Offset, HasSeal>,
+    /// Base offsets of the producer snapshots, rising.
+    pub(crate) snapshots: Vec<Offset>,
+    /// `log.start`, if there is one: what it says, or what is wrong with it.
+    pub(crate) log_start: Option<Result<Offset, String>>,
+    /// What nothing refers to: temporary and deleted files, a spare, indexes without a log.
+    leftovers: Vec<String>,
+}
+
+/// Whether a `.seal` stands beside a `.log`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum HasSeal {
+    Yes,
+    No,
+}
+
+impl Listing {
+    pub(crate) fn read(fs: &dyn Fs, dir: &Path) -> io::Result<Listing> {
+        let mut listing = Listing::default();
+        let mut seals = Vec::new();
+        let mut indexes = Vec::new();
+        for entry in fs.read_dir(dir)?.into_iter().filter(|entry| entry.kind == EntryKind::File) {
+            match partition_entry(&entry.name) {
+                PartitionEntry::Segment { base, file: SegmentFile::Log } => {
+                    listing.segments.insert(base, HasSeal::No);
+                }
+                PartitionEntry::Segment { base, file: SegmentFile::Seal } => seals.push(base),
+                PartitionEntry::Segment { base, file: SegmentFile::Producers } => {
+                    listing.snapshots.push(base)
+                }
+                PartitionEntry::Segment { file: SegmentFile::Cut, .. } => {}
+                PartitionEntry::Segment { base, .. } => indexes.push((base, entry.name)),
+                PartitionEntry::LogStart => {
+                    let bytes = fs.read_small(&dir.join(LOG_START), log_start::BYTES_MAX)?;
+                    listing.log_start = Some(log_start::decode(&bytes).map_err(|e| e.to_string()));
+                }
+                PartitionEntry::Spare | PartitionEntry::Temporary | PartitionEntry::Gone => {
+                    listing.leftovers.push(entry.name);
+                }
+                PartitionEntry::Meta | PartitionEntry::Epochs | PartitionEntry::Foreign => {}
+            }
+        }
+        for base in seals {
+            match listing.segments.get_mut(&base) {
+                Some(has_seal) => *has_seal = HasSeal::Yes,
+                None => listing.leftovers.push(segment_file(base, SegmentFile::Seal)),
+            }
+        }
+        let orphans = indexes.into_iter().filter(|(base, _)| !listing.segments.contains_key(base));
+        listing.leftovers.extend(orphans.map(|(_, name)| name));
+        Ok(listing)
+    }
+
+    /// Unlinks what nothing refers to.
+    pub(crate) fn sweep(&mut self, fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+        for name in self.leftovers.drain(..) {
+            fs.unlink(&dir.join(name))?;
+        }
+        Ok(())
+    }
+}
+
+/// Unlinks the files of a segment, the `.log` first: without it the others are leftovers.
+pub(crate) fn unlink_segment(fs: &dyn Fs, dir: &Path, base: Offset) -> io::Result<()> {
+    for file in [SegmentFile::Log, SegmentFile::Seal, SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+        unlink_if_there(fs, &dir.join(segment_file(base, file)))?;
+    }
+    Ok(())
+}
+
+/// Unlinks a file that may be gone already.
+pub(crate) fn unlink_if_there(fs: &dyn Fs, path: &Path) -> io::Result<()> {
+    match fs.unlink(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}

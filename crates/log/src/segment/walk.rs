@@ -1,0 +1,120 @@
+//! Stepping through a `.log` from header to header, without its payloads.
+
+use std::io;
+
+use millrace_env::File;
+use millrace_record::{BatchHeader, HEADER_BYTES};
+use millrace_types::Offset;
+
+use super::BatchSpot;
+
+/// Bytes that one step reads ahead: many small batches cost one call, a large one costs little more than its header.
+const WINDOW_BYTES: usize = 4096;
+
+/// Why a walk ended.
+#[derive(Debug)]
+pub(crate) enum WalkEnd {
+    /// At the end that it was given, on a batch boundary.
+    End,
+    /// At bytes that are not the next batch.
+    Bad,
+}
+
+/// Walks the batches of a file.
+#[derive(Debug)]
+pub(crate) struct Walk<'a> {
+    file: &'a dyn File,
+    /// Where the next batch is expected.
+    position: u64,
+    /// The lowest offset that the next batch may begin at.
+    expected: Offset,
+    /// No batch reaches past this position.
+    limit: u64,
+    window: Vec<u8>,
+    window_start: u64,
+    window_bytes: usize,
+    bytes_read: u64,
+}
+
+impl<'a> Walk<'a> {
+    /// From `position`, where a batch begins whose base offset is at least `expected`, up to `limit`.
+    pub(crate) fn new(file: &'a dyn File, position: u64, expected: Offset, limit: u64) -> Walk<'a> {
+        Walk {
+            file,
+            position,
+            expected,
+            limit,
+            window: Vec::new(),
+            window_start: 0,
+            window_bytes: WINDOW_BYTES,
+            bytes_read: 0,
+        }
+    }
+
+    /// Reads at most this much ahead: an index interval, so that a look-up stays within one.
+    pub(crate) fn window(mut self, bytes: u64) -> Walk<'a> {
+        self.window_bytes =
+            usize::try_from(bytes).unwrap_or(WINDOW_BYTES).clamp(HEADER_BYTES, 64 * WINDOW_BYTES);
+        self
+    }
+
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    pub(crate) fn expected(&self) -> Offset {
+        self.expected
+    }
+
+    /// The next batch, or why there is none. Headers are checked for their place, payloads not at all.
+    pub(crate) fn step(&mut self) -> io::Result<Result<(BatchSpot, BatchHeader), WalkEnd>> {
+        if self.position == self.limit {
+            return Ok(Err(WalkEnd::End));
+        }
+        let (position, expected, limit) = (self.position, self.expected, self.limit);
+        let Ok(header) = BatchHeader::parse(self.header_bytes()?) else {
+            return Ok(Err(WalkEnd::Bad));
+        };
+        let spot = BatchSpot::of(&header, position);
+        let Some(spot) = spot.filter(|spot| spot.base >= expected && spot.end_position() <= limit) else {
+            return Ok(Err(WalkEnd::Bad));
+        };
+        self.position = spot.end_position();
+        self.expected = spot.last.next();
+        Ok(Ok((spot, header)))
+    }
+
+    /// The bytes at the current position, a header's worth unless the file ends first.
+    fn header_bytes(&mut self) -> io::Result<&[u8]> {
+        let held = self.position.checked_sub(self.window_start).and_then(|skip| usize::try_from(skip).ok());
+        let skip = match held.filter(|skip| skip + HEADER_BYTES <= self.window.len()) {
+            Some(skip) => skip,
+            None => {
+                let left = usize::try_from(self.limit.saturating_sub(self.position)).unwrap_or(usize::MAX);
+                self.window.resize(self.window_bytes.min(left), 0);
+                let read = read_fully(self.file, &mut self.window, self.position)?;
+                self.window.truncate(read);
+                self.window_start = self.position;
+                self.bytes_read += read as u64;
+                0
+            }
+        };
+        Ok(self.window.get(skip..).unwrap_or_default())
+    }
+}
+
+/// Fills `buffer` as far as the file goes and tells how far.
+pub(crate) fn read_fully(file: &dyn File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, position + filled as u64)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    Ok(filled)
+}

@@ -1,0 +1,329 @@
+//! What the janitor does for one log, and what closing it for good does: indexes, seals, snapshots, spares.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millrace_env::{Fs, FsExt, OpenMode};
+use millrace_record::{Batch, BatchHeader, HEADER_BYTES};
+use millrace_types::{Offset, TimestampMs};
+
+use crate::DirError;
+use crate::format::producer_snapshot;
+use crate::format::seal::{BlockSums, Seal, SealedFile, SealedRecords};
+use crate::inner::LogInner;
+use crate::names::{PartitionEntry, SegmentFile, partition_entry, segment_file};
+use crate::recovery::unlink_if_there;
+use crate::segment::{SealedPart, Segment, Stage, read_fully};
+use crate::writer::{Snapshot, Spare, is_storage_full, is_too_old};
+
+/// Log bytes after which a snapshot of the producers is taken between rolls, so that replay stays short.
+const SNAPSHOT_EVERY_BYTES: u64 = 64 * 1024 * 1024;
+/// Snapshots that are kept: the newest, and one to fall back on.
+const SNAPSHOTS_KEPT: usize = 2;
+/// Bytes of the log that one read takes while it is summed for a seal.
+const CHUNK_BYTES: usize = 1024 * 1024;
+
+impl LogInner {
+    /// One round of the janitor.
+    pub(crate) fn upkeep(self: &Arc<Self>) -> Result<(), DirError> {
+        if self.is_closed() {
+            return Ok(());
+        }
+        self.combine();
+        self.sync_now();
+        self.shared.failure.check()?;
+        self.roll_if_old();
+        let work = || -> io::Result<()> {
+            self.seal_rolled()?;
+            self.write_snapshots()?;
+            let active = Arc::clone(&self.writer.lock().active);
+            write_indexes(&*self.shared.env.fs, &active)?;
+            self.make_spare(&active)
+        };
+        work().map_err(|e| self.soft_error("upkeep", e))
+    }
+
+    /// A full disk passes; anything else that a file of the log answers does not.
+    fn soft_error(&self, context: &str, error: io::Error) -> DirError {
+        if is_storage_full(&error) {
+            self.shared.io_error(&format!("{context} of {}", self.path.display()), error)
+        } else {
+            self.fail(context, error)
+        }
+    }
+
+    fn roll_if_old(self: &Arc<Self>) {
+        let config = self.config();
+        let now = self.shared.env.clock.wall();
+        {
+            let mut writer = self.writer.lock();
+            if writer.position == 0 || !is_too_old(&writer, &config, now.0) {
+                return;
+            }
+            if let Err(e) = self.roll(&mut writer) {
+                let _refusal = self.write_error("roll", &e);
+            }
+        }
+        self.combine();
+        self.sync_now();
+    }
+
+    /// Seals what was rolled and is synced.
+    fn seal_rolled(&self) -> io::Result<()> {
+        loop {
+            let next = {
+                let sync = self.sync.lock();
+                let synced = sync.synced;
+                sync.rolled.first().filter(|segment| segment.base < synced.segment).map(Arc::clone)
+            };
+            let Some(segment) = next else { return Ok(()) };
+            seal(&*self.shared.env.fs, &segment)?;
+            self.sync.lock().rolled.retain(|rolled| !Arc::ptr_eq(rolled, &segment));
+        }
+    }
+
+    /// Writes the producer states of rolls, and one between rolls when much was appended since.
+    fn write_snapshots(&self) -> io::Result<()> {
+        let taken = {
+            let mut writer = self.writer.lock();
+            let mut taken = std::mem::take(&mut writer.snapshots);
+            if writer.bytes_since_snapshot >= SNAPSHOT_EVERY_BYTES {
+                taken.push(Snapshot { offset: writer.end, state: writer.producers.clone() });
+                writer.bytes_since_snapshot = 0;
+            }
+            taken
+        };
+        if taken.is_empty() {
+            return Ok(());
+        }
+        for snapshot in taken {
+            self.write_snapshot(&snapshot)?;
+        }
+        self.drop_old_snapshots()
+    }
+
+    fn write_snapshot(&self, snapshot: &Snapshot) -> io::Result<()> {
+        let path = self.path.join(segment_file(snapshot.offset, SegmentFile::Producers));
+        self.shared.env.fs.replace(&path, &producer_snapshot::encode(&snapshot.state, snapshot.offset))
+    }
+
+    fn drop_old_snapshots(&self) -> io::Result<()> {
+        let fs = &self.shared.env.fs;
+        let mut bases: Vec<Offset> = fs
+            .read_dir(&self.path)?
+            .iter()
+            .filter_map(|entry| match partition_entry(&entry.name) {
+                PartitionEntry::Segment { base, file: SegmentFile::Producers } => Some(base),
+                _ => None,
+            })
+            .collect();
+        bases.truncate(bases.len().saturating_sub(SNAPSHOTS_KEPT));
+        for base in bases {
+            unlink_if_there(&**fs, &self.path.join(segment_file(base, SegmentFile::Producers)))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the file of the next roll once the active one is half full.
+    fn make_spare(&self, active: &Segment) -> io::Result<()> {
+        if active.size() < self.config().segment_bytes / 2 || self.writer.lock().spare.is_some() {
+            return Ok(());
+        }
+        // The file is made under the writer's lock: a roll that finds none makes one under the same name.
+        let mut writer = self.writer.lock();
+        if writer.spare.is_none() {
+            writer.spare = Some(Spare::make(&*self.shared.env.fs, &self.path)?);
+        }
+        Ok(())
+    }
+
+    /// Syncs what is written, refuses what comes, and leaves the files as a clean start wants them.
+    pub(crate) fn close_for_good(self: &Arc<Self>) -> Result<(), DirError> {
+        self.queue.close();
+        loop {
+            self.combine();
+            self.sync_now();
+            if self.queue.is_empty() || self.shared.failure.is_failed() {
+                break;
+            }
+        }
+        self.mark_closed();
+        self.shared.failure.check()?;
+        self.seal_rolled().map_err(|e| self.fail("closing", e))?;
+        let writer = self.writer.lock();
+        let active = Arc::clone(&writer.active);
+        let last = Snapshot { offset: writer.end, state: writer.producers.clone() };
+        drop(writer);
+        let finish = || -> io::Result<()> {
+            finish_indexes(&*self.shared.env.fs, &active)?;
+            self.write_snapshot(&last)?;
+            self.drop_old_snapshots()
+        };
+        finish().map_err(|e| self.fail("closing", e))?;
+        self.tail.clear();
+        Ok(())
+    }
+
+    /// Refuses everything from now on, without a sync: the log is being deleted.
+    pub(crate) fn end_without_sync(&self) {
+        self.mark_closed();
+        let writer = self.writer.lock();
+        let gone = self.while_no_sync(|| {
+            let mut gone = self.sync.lock().abandon();
+            gone.extend(self.queue.take_all().into_iter().map(|pending| pending.cell));
+            gone
+        });
+        drop(writer);
+        for waker in gone.iter().filter_map(|cell| cell.refuse(crate::AppendError::Closed)) {
+            waker.wake();
+        }
+        self.tail.clear();
+    }
+}
+
+/// Brings both index files up to what is in memory. Not synced: they can be built anew.
+fn write_indexes(fs: &dyn Fs, segment: &Segment) -> io::Result<()> {
+    for file in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+        let missing = {
+            let mut body = segment.body.write();
+            let Some(indexes) = body.live() else { return Ok(()) };
+            let (bytes, written) = match file {
+                SegmentFile::OffsetIndex => (&indexes.offsets, indexes.offsets_written),
+                _ => (&indexes.times, indexes.times_written),
+            };
+            let missing = bytes.get(written..).unwrap_or_default();
+            (!missing.is_empty()).then(|| (written, missing.to_vec()))
+        };
+        let Some((written, missing)) = missing else { continue };
+        let opened = open_index(fs, segment, file, written)?;
+        opened.write_all_at(&missing, written as u64)?;
+        let mut body = segment.body.write();
+        if let Some(indexes) = body.live() {
+            let end = written + missing.len();
+            match file {
+                SegmentFile::OffsetIndex => indexes.offsets_written = end,
+                _ => indexes.times_written = end,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Opens an index file of which the first `kept` bytes are right, and cuts what follows.
+fn open_index(
+    fs: &dyn Fs,
+    segment: &Segment,
+    file: SegmentFile,
+    kept: usize,
+) -> io::Result<Arc<dyn millrace_env::File>> {
+    let path = segment.path(file);
+    if kept == 0 {
+        return fs.open(&path, OpenMode::CreateOrTruncate);
+    }
+    let opened = fs.open(&path, OpenMode::ReadWrite)?;
+    if opened.size()? > kept as u64 {
+        opened.set_len(kept as u64)?;
+    }
+    Ok(opened)
+}
+
+/// Enters the largest timestamp, writes both indexes to their real size and syncs them.
+fn finish_indexes(fs: &dyn Fs, segment: &Segment) -> io::Result<()> {
+    {
+        let mut body = segment.body.write();
+        let largest = body.largest;
+        if let Some(indexes) = body.live() {
+            indexes.note_largest(segment.base, largest);
+        }
+    }
+    write_indexes(fs, segment)?;
+    let lengths = segment.body.write().live().map(|indexes| (indexes.offsets.len(), indexes.times.len()));
+    let Some((offsets, times)) = lengths else { return Ok(()) };
+    for (file, length) in [(SegmentFile::OffsetIndex, offsets), (SegmentFile::TimeIndex, times)] {
+        open_index(fs, segment, file, length)?.sync_data()?;
+    }
+    fs.sync_dir(&segment.dir)
+}
+
+/// Writes the seal of a segment that is synced and never written again. A segment in which a batch is damaged gets
+/// none: its batches go on being checked one by one whenever they are read.
+fn seal(fs: &dyn Fs, segment: &Segment) -> io::Result<()> {
+    let size = segment.size();
+    segment.file.set_len(size)?;
+    segment.file.sync_data()?;
+    finish_indexes(fs, segment)?;
+    let Some(summed) = sum(segment, size)? else {
+        tracing::warn!(path = %segment.path(SegmentFile::Log).display(), "not sealed, because it holds damaged batches");
+        return Ok(());
+    };
+    let (offsets, times, records) = {
+        let mut body = segment.body.write();
+        let records = SealedRecords {
+            base: segment.base,
+            records: summed.records,
+            last_offset: body.end.saturating_sub(1),
+            largest_timestamp: body.largest.map_or(TimestampMs::NONE, |largest| largest.timestamp),
+            last_append: body.appended_last,
+        };
+        let Some(indexes) = body.live() else { return Ok(()) };
+        (indexes.offsets.clone(), indexes.times.clone(), records)
+    };
+    let files = vec![
+        SealedFile::of(SegmentFile::OffsetIndex, &offsets),
+        SealedFile::of(SegmentFile::TimeIndex, &times),
+    ];
+    let seal = Seal::build(records, summed.blocks, files);
+    fs.replace(&segment.path(SegmentFile::Seal), &seal.encode())?;
+    segment.body.write().stage = Stage::Sealed(Arc::new(SealedPart::just_sealed(seal)));
+    Ok(())
+}
+
+struct Summed {
+    blocks: BlockSums,
+    records: u64,
+}
+
+/// Sums the log of a segment and counts its records; `None` if a batch is damaged.
+fn sum(segment: &Segment, size: u64) -> io::Result<Option<Summed>> {
+    let mut blocks = BlockSums::new();
+    let mut records = 0;
+    let mut next_header = 0;
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut position = 0;
+    while position < size {
+        let wanted = usize::try_from(size - position).unwrap_or(usize::MAX).min(CHUNK_BYTES);
+        let Some(buffer) = chunk.get_mut(..wanted) else { return Ok(None) };
+        if read_fully(&*segment.file, buffer, position)? < wanted {
+            return Ok(None);
+        }
+        blocks.push(buffer);
+        while next_header < position + wanted as u64 {
+            let Some(header) = header_at(segment, next_header, buffer, position)? else { return Ok(None) };
+            if next_header < segment.inherited_bytes && !is_intact(segment, next_header, header.size())? {
+                return Ok(None);
+            }
+            records += u64::try_from(header.record_count).unwrap_or(0);
+            next_header += header.size() as u64;
+        }
+        position += wanted as u64;
+    }
+    Ok((next_header == size).then_some(Summed { blocks, records }))
+}
+
+/// The header at a position, from the chunk at hand if it lies in it.
+fn header_at(segment: &Segment, at: u64, chunk: &[u8], chunk_start: u64) -> io::Result<Option<BatchHeader>> {
+    let skip = at.checked_sub(chunk_start).and_then(|skip| usize::try_from(skip).ok());
+    if let Some(bytes) = skip.and_then(|skip| chunk.get(skip..)).filter(|bytes| bytes.len() >= HEADER_BYTES) {
+        return Ok(BatchHeader::parse(bytes).ok());
+    }
+    let mut bytes = [0; HEADER_BYTES];
+    let read = read_fully(&*segment.file, &mut bytes, at)?;
+    Ok(bytes.get(..read).and_then(|bytes| BatchHeader::parse(bytes).ok()))
+}
+
+fn is_intact(segment: &Segment, position: u64, size: usize) -> io::Result<bool> {
+    let mut bytes = vec![0; size];
+    let read = read_fully(&*segment.file, &mut bytes, position)?;
+    Ok(read == size && Batch::parse_stored(&Bytes::from(bytes)).is_ok())
+}

@@ -1,0 +1,275 @@
+//! Appending: whoever holds the writer drains the queue, one vectored write for all that waits.
+//!
+//! ```text
+//!   take a group ─► place each batch (offset, epoch, producer check) ─► one write ─► publish ─► wake
+//!                        └─ refused: its ticket hears why            └─ ENOSPC: cut back, undo, refuse the group
+//! ```
+//! The writer is held for microseconds: a roll renames a file that was made ahead, nothing is synced here.
+
+mod group;
+mod roll;
+
+use std::io;
+use std::sync::Arc;
+use std::task::Waker;
+
+use millrace_record::Batch;
+use millrace_types::{LeaderEpoch, Offset, TimestampMs};
+
+use crate::epochs::EpochCache;
+use crate::flusher::Mark;
+use crate::inner::LogInner;
+use crate::producers::{BatchFacts, ProducerState, Verdict};
+use crate::queue::Pending;
+use crate::segment::{BatchSpot, Segment};
+use crate::{AppendError, Appended, LogConfig, TimestampType};
+use group::{Group, Placed};
+
+pub(crate) use roll::{Snapshot, Spare, create_segment_file, is_too_old};
+
+/// What only the holder of the writer may touch.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) active: Arc<Segment>,
+    pub(crate) end: Offset,
+    pub(crate) position: u64,
+    /// Up to where room on the disk is reserved for the active file.
+    pub(crate) allocated: u64,
+    pub(crate) epoch: LeaderEpoch,
+    pub(crate) epochs: EpochCache,
+    pub(crate) producers: ProducerState,
+    pub(crate) spare: Option<Spare>,
+    /// Wall time of the first append to the active segment.
+    pub(crate) first_append: Option<TimestampMs>,
+    /// Producer states as they were at rolls, still to be written by the janitor.
+    pub(crate) snapshots: Vec<Snapshot>,
+    /// Where the newest snapshot was taken, as a position that counts every byte ever appended since the start.
+    pub(crate) bytes_since_snapshot: u64,
+}
+
+impl Writer {
+    /// The end, as a place in the files.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { offset: self.end, segment: self.active.base, position: self.position }
+    }
+}
+
+impl LogInner {
+    /// Drains the queue unless somebody else is at it. No batch is left behind: whoever lets go of the writer looks
+    /// once more.
+    pub(crate) fn combine(&self) {
+        loop {
+            let Some(mut writer) = self.writer.try_lock() else {
+                return;
+            };
+            let woken = self.drain(&mut writer);
+            drop(writer);
+            woken.into_iter().for_each(Waker::wake);
+            if self.shared.failure.is_failed() {
+                return self.refuse_all();
+            }
+            if !self.queue.is_ready(self.sync.lock().unsynced_bytes()) {
+                return;
+            }
+        }
+    }
+
+    fn drain(&self, writer: &mut Writer) -> Vec<Waker> {
+        let mut woken = Vec::new();
+        loop {
+            let unsynced = self.sync.lock().unsynced_bytes();
+            let taken = self.queue.take(unsynced);
+            if taken.is_empty() || self.shared.failure.is_failed() {
+                self.refuse_pending(taken, &mut woken);
+                return woken;
+            }
+            let config = self.config();
+            let now = self.shared.env.clock.wall();
+            let mut group = Group::new(writer, now);
+            for pending in taken {
+                if let Some((cell, error)) = self.place(writer, &mut group, &config, pending) {
+                    woken.extend(cell.refuse(error));
+                }
+            }
+            self.write(writer, group, &config, &mut woken);
+        }
+    }
+
+    fn refuse_pending(&self, taken: Vec<Pending>, woken: &mut Vec<Waker>) {
+        let Some(error) = self.shared.failure.append_error() else {
+            return;
+        };
+        woken.extend(taken.iter().filter_map(|pending| pending.cell.refuse(error.clone())));
+    }
+
+    /// Decides about one batch and adds it to the group. What is refused is handed back with the reason.
+    fn place(
+        &self,
+        writer: &mut Writer,
+        group: &mut Group,
+        config: &LogConfig,
+        pending: Pending,
+    ) -> Option<(Arc<crate::ticket::Cell>, AppendError)> {
+        let Pending { batch, cell } = pending;
+        let facts = facts_of(&batch);
+        match writer.producers.check(&facts) {
+            Verdict::Accept => {}
+            Verdict::DuplicateOf { base_offset, last_offset, timestamp } => {
+                let log_append_time =
+                    (config.timestamp_type == TimestampType::LogAppend).then_some(timestamp);
+                let log_start = self.view.read().log_start;
+                let appended =
+                    Appended { base_offset, last_offset, log_append_time, log_start, duplicate: true };
+                group.answer(cell, appended);
+                return None;
+            }
+            verdict => return refusal(verdict, &facts).map(|error| (cell, error)),
+        }
+        let batch = match config.timestamp_type {
+            TimestampType::Create => batch,
+            TimestampType::LogAppend => batch.with_log_append_time(group.now),
+        };
+        if let Err(error) = self.make_room(writer, group, config, &batch) {
+            return Some((cell, error));
+        }
+        let base = group.end();
+        let Some(end) = base.checked_add(batch.offset_count()).filter(|end| *end < Offset::MAX) else {
+            return Some((cell, AppendError::OffsetsExhausted));
+        };
+        let facts = facts_of(&batch);
+        group.remember(facts.producer, writer.producers.get(facts.producer));
+        writer.producers.apply(&facts, base, group.now);
+        let spot = BatchSpot {
+            position: group.position(),
+            size: batch.size() as u64,
+            base,
+            last: end.saturating_sub(1),
+            max_timestamp: batch.max_timestamp(),
+        };
+        let log_append_time = (config.timestamp_type == TimestampType::LogAppend).then_some(group.now);
+        group.add(
+            cell,
+            log_append_time,
+            Placed { spot, head: batch.head_with(base, writer.epoch), tail: batch.tail() },
+        );
+        None
+    }
+
+    /// Rolls if the batch does not fit into the active segment any more. What was placed before is written first.
+    fn make_room(
+        &self,
+        writer: &mut Writer,
+        group: &mut Group,
+        config: &LogConfig,
+        batch: &Batch,
+    ) -> Result<(), AppendError> {
+        if !roll::is_due(writer, group, config, batch) {
+            return Ok(());
+        }
+        let empty = Group::new(writer, group.now);
+        let full = std::mem::replace(group, empty);
+        let mut woken = Vec::new();
+        self.write(writer, full, config, &mut woken);
+        let rolled = self.roll(writer);
+        *group = Group::new(writer, group.now);
+        group.woken = woken;
+        rolled.map_err(|e| self.write_error("roll", &e))
+    }
+
+    /// Writes a group with one call and publishes it.
+    fn write(&self, writer: &mut Writer, mut group: Group, config: &LogConfig, woken: &mut Vec<Waker>) {
+        woken.append(&mut group.woken);
+        if group.is_empty() {
+            return self.answer(&mut group, woken);
+        }
+        self.reserve(writer, config, group.position());
+        let runs = group.take_runs();
+        let buffers: Vec<io::IoSlice<'_>> =
+            runs.iter().flat_map(crate::tail_cache::Run::buffers).map(io::IoSlice::new).collect();
+        if let Err(e) = writer.active.file.write_all_vectored_at(&buffers, writer.position) {
+            drop(buffers);
+            return self.undo(writer, group, &e, woken);
+        }
+        drop(buffers);
+        writer.end = group.end();
+        writer.position = group.position();
+        writer.bytes_since_snapshot += group.bytes();
+        writer.first_append.get_or_insert(group.now);
+        {
+            let mut body = writer.active.body.write();
+            for spot in group.spots() {
+                body.append(writer.active.base, spot, config.index_interval_bytes);
+            }
+            body.appended_last = group.now;
+        }
+        self.view.write().end = writer.end;
+        for run in runs {
+            self.shared.tail_budget.push(&self.tail, run);
+        }
+        self.sync.lock().wrote(&writer.active.file, group.bytes(), writer.mark(), &mut group.take_unsynced());
+        self.answer(&mut group, woken);
+    }
+
+    /// Tells the tickets of a written group where their batches lie.
+    fn answer(&self, group: &mut Group, woken: &mut Vec<Waker>) {
+        let unsynced = &mut group.take_unsynced();
+        if !unsynced.is_empty() {
+            let mut sync = self.sync.lock();
+            sync.wait_for(unsynced);
+        }
+        let log_start = self.view.read().log_start;
+        for (cell, appended) in group.take_answers() {
+            woken.extend(cell.written(Appended { log_start, ..appended }));
+        }
+    }
+
+    /// The write failed: nothing of the group may be seen, in the file, the indexes or the producer state.
+    fn undo(&self, writer: &mut Writer, mut group: Group, error: &io::Error, woken: &mut Vec<Waker>) {
+        for (id, before) in group.take_undo().into_iter().rev() {
+            writer.producers.put_back(id, before);
+        }
+        let answer = self.write_error("write", error);
+        if answer == AppendError::StorageFull {
+            match writer.active.file.set_len(writer.position) {
+                Ok(()) => writer.allocated = writer.position,
+                Err(e) => {
+                    self.fail("cutting back after a failed write", e);
+                }
+            }
+        }
+        let answer = self.shared.failure.append_error().unwrap_or(answer);
+        for (cell, _) in group.take_answers() {
+            woken.extend(cell.refuse(answer.clone()));
+        }
+    }
+
+    /// A full disk refuses; anything else ends the directory, because what the file holds is not known.
+    pub(crate) fn write_error(&self, context: &str, error: &io::Error) -> AppendError {
+        if is_storage_full(error) {
+            return AppendError::StorageFull;
+        }
+        let reason = format!("{context} of {}: {error}", self.path.display());
+        self.shared.failure.fail(&reason);
+        AppendError::StorageFailed(reason)
+    }
+}
+
+/// Whether the disk, or what this user may take of it, is full.
+pub(crate) fn is_storage_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// What the producer state needs to know of a batch.
+pub(crate) fn facts_of(batch: &Batch) -> BatchFacts {
+    BatchFacts::of(batch.header())
+}
+
+fn refusal(verdict: Verdict, facts: &BatchFacts) -> Option<AppendError> {
+    match verdict {
+        Verdict::Accept | Verdict::DuplicateOf { .. } => None,
+        Verdict::Duplicate => Some(AppendError::DuplicateSequence { found: facts.first_sequence }),
+        Verdict::OutOfOrder { expected, found } => Some(AppendError::OutOfOrderSequence { expected, found }),
+        Verdict::Unknown => Some(AppendError::UnknownProducer { id: facts.producer }),
+        Verdict::Fenced { current } => Some(AppendError::ProducerFenced { current }),
+    }
+}

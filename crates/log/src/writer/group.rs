@@ -1,0 +1,155 @@
+//! Batches that are written with one call, before anybody else can see them.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use bytes::{Bytes, BytesMut};
+use millrace_record::HEAD_BYTES;
+use millrace_types::{Offset, ProducerId, TimestampMs};
+
+use super::Writer;
+use crate::Appended;
+use crate::producers::Producer;
+use crate::segment::BatchSpot;
+use crate::tail_cache::Run;
+use crate::ticket::{Cell, Unsynced};
+
+/// Batches below this size are copied together: one buffer for the write and one slice for readers instead of
+/// hundreds. Larger ones stay in the memory in which they were received.
+const JOINED_BATCH_BYTES: usize = 16 * 1024;
+
+/// A batch with its place in the log.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) spot: BatchSpot,
+    pub(crate) head: [u8; HEAD_BYTES],
+    pub(crate) tail: Bytes,
+}
+
+/// What one write will hold, and what is undone if it fails.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) now: TimestampMs,
+    pub(crate) woken: Vec<Waker>,
+    start: u64,
+    position: u64,
+    end: Offset,
+    runs: Vec<Run>,
+    joined: Joined,
+    spots: Vec<BatchSpot>,
+    answers: Vec<(Arc<Cell>, Appended)>,
+    unsynced: Vec<Unsynced>,
+    undo: Vec<(ProducerId, Option<Producer>)>,
+}
+
+#[derive(Debug, Default)]
+struct Joined {
+    base: Offset,
+    bytes: BytesMut,
+    ends: Vec<(Offset, usize)>,
+}
+
+impl Group {
+    /// An empty group at the writer's end.
+    pub(crate) fn new(writer: &Writer, now: TimestampMs) -> Group {
+        Group {
+            now,
+            woken: Vec::new(),
+            start: writer.position,
+            position: writer.position,
+            end: writer.end,
+            runs: Vec::new(),
+            joined: Joined::default(),
+            spots: Vec::new(),
+            answers: Vec::new(),
+            unsynced: Vec::new(),
+            undo: Vec::new(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.spots.is_empty()
+    }
+
+    /// Where the next batch would lie.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The offset that the next batch would get.
+    pub(crate) fn end(&self) -> Offset {
+        self.end
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.position - self.start
+    }
+
+    pub(crate) fn spots(&self) -> &[BatchSpot] {
+        &self.spots
+    }
+
+    /// Adds a batch at the end.
+    pub(crate) fn add(&mut self, cell: Arc<Cell>, log_append_time: Option<TimestampMs>, placed: Placed) {
+        let Placed { spot, head, tail } = placed;
+        self.position = spot.end_position();
+        self.end = spot.last.next();
+        self.spots.push(spot);
+        if HEAD_BYTES + tail.len() < JOINED_BATCH_BYTES {
+            if self.joined.ends.is_empty() {
+                self.joined.base = spot.base;
+            }
+            self.joined.bytes.extend_from_slice(&head);
+            self.joined.bytes.extend_from_slice(&tail);
+            self.joined.ends.push((self.end, self.joined.bytes.len()));
+        } else {
+            self.end_joined();
+            self.runs.push(Run::placed(spot.base, self.end, head, tail));
+        }
+        let appended = Appended {
+            base_offset: spot.base,
+            last_offset: spot.last,
+            log_append_time,
+            log_start: Offset::ZERO,
+            duplicate: false,
+        };
+        self.answer(cell, appended);
+    }
+
+    /// Adds an answer that needs no write: an exact retry.
+    pub(crate) fn answer(&mut self, cell: Arc<Cell>, appended: Appended) {
+        self.unsynced.push(Unsynced { last: appended.last_offset, cell: Arc::clone(&cell) });
+        self.answers.push((cell, appended));
+    }
+
+    /// Keeps what was known of a producer before the group, to be put back if the write fails.
+    pub(crate) fn remember(&mut self, id: ProducerId, before: Option<Producer>) {
+        if id != ProducerId::NONE {
+            self.undo.push((id, before));
+        }
+    }
+
+    fn end_joined(&mut self) {
+        if !self.joined.ends.is_empty() {
+            let Joined { base, bytes, ends } = std::mem::take(&mut self.joined);
+            self.runs.push(Run::joined(base, bytes.freeze(), ends));
+        }
+    }
+
+    pub(crate) fn take_runs(&mut self) -> Vec<Run> {
+        self.end_joined();
+        std::mem::take(&mut self.runs)
+    }
+
+    pub(crate) fn take_unsynced(&mut self) -> Vec<Unsynced> {
+        std::mem::take(&mut self.unsynced)
+    }
+
+    pub(crate) fn take_answers(&mut self) -> Vec<(Arc<Cell>, Appended)> {
+        std::mem::take(&mut self.answers)
+    }
+
+    pub(crate) fn take_undo(&mut self) -> Vec<(ProducerId, Option<Producer>)> {
+        std::mem::take(&mut self.undo)
+    }
+}

@@ -1,0 +1,6 @@
+//! The storage engine from the outside, on the simulated file system and on the real one.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod appending;
+mod world;
