@@ -31,6 +31,7 @@ impl From<AppendError> for ApiError {
             AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequence,
             AppendError::DuplicateSequence { .. } => ErrorCode::DuplicateSequence,
             AppendError::ProducerFenced { .. } => ErrorCode::ProducerFenced,
+            AppendError::UnknownProducer { .. } => ErrorCode::UnknownProducerId,
             AppendError::QueueFull => ErrorCode::Throttled,
             AppendError::StorageFull => ErrorCode::StorageFull,
             // The topic was deleted under the request's hands; while draining, the caller says so instead.
