@@ -15,12 +15,16 @@ use tonic::Status;
 
 use crate::error_map::refuse;
 use crate::permits::CallPermits;
+use crate::unread::{Entry, Unread};
 
 /// The body of an answer.
 pub(crate) struct AnswerBody {
     inner: tonic::body::Body,
     permits: Arc<CallPermits>,
     answer: Option<Arc<Permit>>,
+    unread: Arc<Unread>,
+    /// Set from handing out a frame until the client makes us ask for the next.
+    handed_out: Option<Entry>,
     /// For answers that have no end of their own: ends them when the broker drains.
     draining: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     ended: bool,
@@ -30,6 +34,7 @@ pub(crate) struct AnswerBody {
 struct PaidBytes {
     bytes: Bytes,
     _permit: Arc<Permit>,
+    _unread: Entry,
 }
 
 impl AsRef<[u8]> for PaidBytes {
@@ -42,17 +47,23 @@ impl AnswerBody {
     pub(crate) fn new(
         inner: tonic::body::Body,
         permits: Arc<CallPermits>,
+        unread: Arc<Unread>,
         draining: Option<WaitForCancellationFutureOwned>,
     ) -> AnswerBody {
-        AnswerBody { inner, permits, answer: None, draining: draining.map(Box::pin), ended: false }
+        let draining = draining.map(Box::pin);
+        AnswerBody { inner, permits, answer: None, unread, handed_out: None, draining, ended: false }
     }
 
-    fn pay(&mut self, bytes: Bytes) -> Bytes {
+    fn hand_out(&mut self, bytes: Bytes) -> Bytes {
+        self.handed_out = Some(self.unread.enter(bytes.len()));
         if let Some(permit) = self.permits.take_answer() {
             self.answer = Some(Arc::new(permit));
         }
         match &self.answer {
-            Some(permit) => Bytes::from_owner(PaidBytes { bytes, _permit: Arc::clone(permit) }),
+            Some(permit) => {
+                let (permit, unread) = (Arc::clone(permit), self.unread.enter(bytes.len()));
+                Bytes::from_owner(PaidBytes { bytes, _permit: permit, _unread: unread })
+            }
             None => bytes,
         }
     }
@@ -74,6 +85,7 @@ impl Body for AnswerBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
+        this.handed_out = None;
         if this.ended {
             return Poll::Ready(None);
         }
@@ -85,7 +97,7 @@ impl Body for AnswerBody {
         let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.inner).poll_frame(cx)));
         match polled {
             Ok(Poll::Ready(Some(Ok(frame)))) => {
-                Poll::Ready(Some(Ok(frame.map_data(|bytes| this.pay(bytes)))))
+                Poll::Ready(Some(Ok(frame.map_data(|bytes| this.hand_out(bytes)))))
             }
             Ok(other) => other,
             Err(_panic) => this.end_with(&panicked()),

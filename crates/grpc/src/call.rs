@@ -20,6 +20,7 @@ use crate::caller::Caller;
 use crate::error_map::refuse;
 use crate::request_body::{Admission, AdmittedBody};
 use crate::route::Route;
+use crate::unread::Unread;
 
 /// Where the details of a failed call travel.
 const DETAILS: &str = "grpc-status-details-bin";
@@ -38,6 +39,7 @@ impl Calls {
     pub(crate) async fn answer(
         self: Arc<Self>,
         connection: ConnectionId,
+        unread: Arc<Unread>,
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Infallible> {
         let route = Route::of(request.uri().path());
@@ -57,7 +59,7 @@ impl Calls {
         };
         explain(response.headers_mut());
         let draining = route.is_side_call().then(|| self.draining.clone().cancelled_owned());
-        Ok(response.map(|body| AnswerBody::new(body, permits, draining)))
+        Ok(response.map(|body| AnswerBody::new(body, permits, unread, draining)))
     }
 
     async fn handle(&self, request: Request<tonic::body::Body>) -> Response<tonic::body::Body> {

@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
 use crate::call::Calls;
+use crate::unread::Unread;
 
 /// Bytes of the preface with which every HTTP/2 client begins (RFC 9113, section 3.4).
 const PREFACE_BYTES: usize = 24;
@@ -41,6 +42,8 @@ pub(crate) struct Connections {
     pub(crate) tasks: Arc<dyn Tasks>,
     /// How long a client may take to say that it speaks HTTP/2.
     pub(crate) preface_patience: Duration,
+    /// How long an answer may wait for its client.
+    pub(crate) answer_patience: Duration,
     /// Set: answer what is there, take nothing new.
     pub(crate) draining: CancellationToken,
     /// Set: end now.
@@ -52,14 +55,16 @@ impl Connections {
     pub(crate) async fn serve(self, id: ConnectionId, stream: Box<dyn NetStream>) {
         let received = Arc::new(AtomicUsize::new(0));
         let io = TokioIo::new(CountedIo { inner: stream, received: Arc::clone(&received) });
-        let calls = Arc::clone(&self.calls);
+        let unread = Unread::new(Arc::clone(&self.clock), self.answer_patience);
+        let (calls, for_calls) = (Arc::clone(&self.calls), Arc::clone(&unread));
         let service = service_fn(move |request| {
-            let answer = Arc::clone(&calls).answer(id, request);
+            let answer = Arc::clone(&calls).answer(id, Arc::clone(&for_calls), request);
             async move { Ok::<_, Infallible>(Box::pin(answer).await.unwrap_or_else(|never| match never {})) }
         });
         let connection = self.builder().serve_connection(io, service);
         let mut connection = pin!(connection);
         let mut preface = pin!(self.clock.sleep(self.preface_patience));
+        let mut overdue = pin!(unread.overdue());
         let (mut greeted, mut drained) = (false, false);
         loop {
             tokio::select! {
@@ -75,6 +80,10 @@ impl Connections {
                     drained = true;
                     // GOAWAY; calls in flight are still answered.
                     connection.as_mut().graceful_shutdown();
+                }
+                () = overdue.as_mut() => {
+                    tracing::warn!(connection = id.0, "a client does not read its answers; its connection is closed");
+                    return;
                 }
                 () = preface.as_mut(), if !greeted => {
                     greeted = true;

@@ -29,11 +29,14 @@ pub struct Patience {
     pub preface: Duration,
     /// How long a message that has begun to arrive may stand still; large ones get time for their size on top.
     pub message: Duration,
+    /// How long an answer may wait for its client to read it; large ones get time for their size on top.
+    pub answer: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Patience {
-        Patience { preface: Duration::from_secs(10), message: Duration::from_secs(30) }
+        let (preface, half_a_minute) = (Duration::from_secs(10), Duration::from_secs(30));
+        Patience { preface, message: half_a_minute, answer: half_a_minute }
     }
 }
 
@@ -84,6 +87,7 @@ impl GrpcDoor {
             clock: Arc::clone(&env.clock),
             tasks: Arc::clone(&env.tasks),
             preface_patience: patience.preface,
+            answer_patience: patience.answer,
             draining: draining.clone(),
             ending: ending.clone(),
         };

@@ -24,6 +24,7 @@ mod permits;
 mod request_body;
 mod route;
 mod service;
+mod unread;
 
 pub use door::{GrpcDoor, OpenError, Patience};
 pub use error_map::grpc_code;

@@ -1,9 +1,13 @@
 //! The native API: types generated from `proto/millrace/v1`, and their conversions from and to the product's names.
 
+mod codec;
 mod error;
+mod shape;
 mod topic_ref;
 
+pub use codec::CheckedCodec;
 pub use error::{RpcStatus, error_of};
+pub use shape::{Repeated, Shape, ShapeError, check_shape};
 pub use topic_ref::{CheckedTopicRef, TopicRefError, id_bytes, topic_id};
 
 /// The generated messages, client and server of package `millrace.v1`.

@@ -1,6 +1,10 @@
 //! The configuration file that is shipped says what is true.
 
-#![expect(clippy::disallowed_methods, reason = "reads a file of the repository, not of a broker")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "reads a file of the repository, not of a broker"
+)]
 
 use std::path::Path;
 

@@ -100,9 +100,14 @@ pub const HTTP_CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 pub const HTTP_HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 /// The largest message that calls without data (health, reflection) may carry.
 pub const SIDE_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// The most partitions, records and headers that one message of the native API may hold together: each is a hundred bytes
+/// in memory, and may be two on the wire.
+pub const MESSAGE_ELEMENTS_MAX: usize = 262_144;
 /// What a request costs of the memory budget besides its bytes: its place in maps and queues.
 pub const REQUEST_OVERHEAD_BYTES: usize = 1024;
 
+// A message may name as many partitions as a request may, and a record in each.
+const _: () = assert!(3 * PARTITIONS_PER_REQUEST_MAX < MESSAGE_ELEMENTS_MAX);
 // One connection must not be able to fill the windows of all its streams and then some.
 const _: () = assert!(HTTP_STREAM_WINDOW_BYTES <= HTTP_CONNECTION_WINDOW_BYTES);
 // A frame has to fit into the window of its stream.

@@ -19,7 +19,7 @@ use millrace_proto::v1;
 use millrace_types::ErrorCode;
 use millrace_types::limits::PRODUCE_STREAM_IN_FLIGHT_MAX;
 use tokio_util::sync::WaitForCancellationFutureOwned;
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 
 use super::produce::take;
 use crate::caller::Caller;
@@ -72,21 +72,13 @@ impl Input {
             match requests.poll_next_unpin(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Ok(request))) => return Poll::Ready(Some(request)),
-                Poll::Ready(Some(Err(status))) => Some(explained(status)),
+                Poll::Ready(Some(Err(status))) => Some(status),
                 Poll::Ready(None) => None,
             }
         };
         *self = Input::Closed(closed);
         Poll::Ready(None)
     }
-}
-
-/// What tonic itself refuses is a message that is no protobuf.
-fn explained(status: Status) -> Status {
-    if status.code() == Code::Internal && status.details().is_empty() {
-        return refuse(ErrorCode::InvalidRequest, status.message());
-    }
-    status
 }
 
 impl Pipeline {
