@@ -15,6 +15,7 @@ use crate::backoff::Backoff;
 use crate::connection::{self, Rpc};
 use crate::metadata::TopicCache;
 use crate::producer::ProducerBuilder;
+use crate::reader::ReaderBuilder;
 use crate::{Admin, ClientError, ClientOptions};
 
 /// The most addresses that channels are kept for; a cluster has fewer brokers.
@@ -115,6 +116,12 @@ impl Client {
     #[must_use]
     pub fn producer(&self) -> ProducerBuilder {
         ProducerBuilder::new(self.clone())
+    }
+
+    /// Sets up a reader.
+    #[must_use]
+    pub fn reader(&self) -> ReaderBuilder {
+        ReaderBuilder::new(self.clone())
     }
 
     /// How this client behaves.

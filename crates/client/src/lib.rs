@@ -1,7 +1,26 @@
-//! The Rust client of Millrace: [`Client`] connects, [`Admin`] administers.
+//! The Rust client of Millrace: [`Client`] connects, [`Producer`] writes, [`Reader`] reads, [`Admin`] administers.
 //!
 //! It speaks the native API (gRPC, `proto/millrace/v1`) and never depends on the broker. Everything that it does to
 //! the machine goes through [`millrace_env::Env`], so that it runs in the simulator as well.
+//!
+//! ```no_run
+//! use millrace_client::{Client, ClientOptions, ProducerRecord, Until};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::connect(["127.0.0.1:7070"], ClientOptions::default()).await?;
+//!
+//! let producer = client.producer().build()?;
+//! let delivery = producer.send(ProducerRecord::new("flights", "JFK 09:15").key("UA1545")).await?;
+//! println!("stored at {:?}", delivery.await?.offset);
+//! producer.close().await?;
+//!
+//! let mut reader = client.reader().topic("flights").until(Until::EndAtStart).start().await?;
+//! while let Some(record) = reader.next().await {
+//!     println!("{:?}", record?.value);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! Every error says whether the request can have had an effect ([`Outcome`]): *definite* means it has not and will
 //! not, *indefinite* means nobody knows.
@@ -15,6 +34,7 @@ mod error;
 mod metadata;
 mod options;
 mod producer;
+mod reader;
 mod records;
 
 pub use admin::{
@@ -29,4 +49,8 @@ pub use millrace_types::{
 };
 pub use options::{CLIENT_ID_KEY, ClientOptions};
 pub use producer::{Delivery, Durability, Idempotence, ProduceError, Producer, ProducerBuilder};
+pub use reader::{
+    ConsumedBatch, ConsumedRecords, OnOutOfRange, PartitionProgress, Position, ReadError, Reader,
+    ReaderBuilder, Until,
+};
 pub use records::{ConsumedRecord, ProducerRecord, RecordMetadata};
