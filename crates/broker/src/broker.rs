@@ -260,3 +260,15 @@ impl Broker {
         self.core.metrics.count(operation, result)
     }
 }
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // A broker that is dropped without a drain is a crash to its directory; the janitor must not live on.
+        if let Some(janitor) = self.janitor.lock().take() {
+            janitor.abort();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

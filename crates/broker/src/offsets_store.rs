@@ -34,6 +34,8 @@ struct OffsetsPartition {
 struct State {
     /// Counts the values: what an older one has persisted is not the newer one's to confirm.
     generation: u64,
+    /// Persists that are queued or written and whose outcome is not known yet.
+    outstanding: usize,
     value: Value,
 }
 
@@ -76,7 +78,7 @@ impl OffsetsStore {
     /// The store of replayed partitions, in their order.
     pub(crate) fn new(env: Env, replayed: Vec<(Arc<Log>, GroupOffsets)>) -> OffsetsStore {
         let partition = |(log, value)| {
-            let state = Mutex::new(State { generation: 0, value: Value::Ready(value) });
+            let state = Mutex::new(State { generation: 0, outstanding: 0, value: Value::Ready(value) });
             Arc::new(OffsetsPartition { log, state })
         };
         OffsetsStore { env, partitions: replayed.into_iter().map(partition).collect() }
@@ -103,16 +105,14 @@ impl OffsetsStore {
         let Some((generation, id, ticket)) = begun.waiting else {
             return Ok(begun.reply);
         };
-        match ticket.await {
-            Ok(_) => {
-                partition.committed(generation, id);
-                Ok(begun.reply)
-            }
-            Err(error) => {
-                self.failed(partition, generation, id);
-                Err(error.into())
-            }
+        let persisted = ticket.await;
+        if partition.settle(generation, id, persisted.is_ok()) == Settled::RebuildNow {
+            let (env, partition) = (self.env.clone(), Arc::clone(partition));
+            let rebuild = async move { partition.rebuild(&env).await };
+            let _task = self.env.tasks.spawn("rebuild committed offsets", Box::pin(rebuild));
         }
+        persisted?;
+        Ok(begun.reply)
     }
 
     /// Looks at the value of one partition.
@@ -156,26 +156,13 @@ impl OffsetsStore {
         found
             .ok_or_else(|| ApiError::new(ErrorCode::Internal, "a partition of __consumer_offsets is missing"))
     }
+}
 
-    /// A persist has failed after its append: undone if nothing was stepped since, else the value is dropped whole
-    /// and rebuilt from its log.
-    fn failed(&self, partition: &Arc<OffsetsPartition>, generation: u64, id: PersistId) {
-        let mut state = partition.state.lock();
-        if state.generation != generation {
-            return;
-        }
-        if let Value::Ready(value) = &mut state.value
-            && value.refused(id)
-        {
-            return;
-        }
-        state.generation += 1;
-        state.value = Value::Rebuilding;
-        drop(state);
-        let (env, partition) = (self.env.clone(), Arc::clone(partition));
-        let rebuild = async move { partition.rebuild(&env).await };
-        let _task = self.env.tasks.spawn("rebuild committed offsets", Box::pin(rebuild));
-    }
+/// What the outcome of a persist leaves to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Settled {
+    Nothing,
+    RebuildNow,
 }
 
 impl OffsetsPartition {
@@ -202,6 +189,7 @@ impl OffsetsPartition {
                 Effect::Reply(reply) => begun.reply = reply,
             }
         }
+        state.outstanding += usize::from(begun.waiting.is_some());
         Ok(begun)
     }
 
@@ -216,21 +204,28 @@ impl OffsetsPartition {
         })
     }
 
-    fn committed(&self, generation: u64, id: PersistId) {
+    /// Takes the outcome of a persist. One that failed is undone if nothing was stepped since; else the value is
+    /// dropped whole, and rebuilt from its log once no other persist is on its way there.
+    fn settle(&self, generation: u64, id: PersistId, is_committed: bool) -> Settled {
         let mut state = self.state.lock();
+        state.outstanding = state.outstanding.saturating_sub(1);
         if state.generation == generation
             && let Value::Ready(value) = &mut state.value
         {
-            value.committed(id);
+            if is_committed {
+                value.committed(id);
+            } else if !value.refused(id) {
+                state.generation += 1;
+                state.value = Value::Rebuilding;
+            }
+        }
+        match state.value {
+            Value::Rebuilding if state.outstanding == 0 => Settled::RebuildNow,
+            _ => Settled::Nothing,
         }
     }
 
     async fn rebuild(self: Arc<Self>, env: &Env) {
-        // Whatever was queued before the value was dropped is either in the log by then, or never will be.
-        let offsets = self.log.offsets();
-        if offsets.end > offsets.high_watermark {
-            self.log.wait_above(offsets.end.saturating_sub(1)).await;
-        }
         let log = Arc::clone(&self.log);
         let replayed = on_pool(env, move || replay_offsets(&log)).await.and_then(|replayed| replayed);
         self.state.lock().value = match replayed {

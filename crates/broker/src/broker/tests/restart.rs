@@ -1,0 +1,172 @@
+//! What a start finds: after a clean stop, a kill, a power cut, and where disk and metadata disagree.
+
+use std::path::{Path, PathBuf};
+
+use millrace_env::sim::Fault;
+use millrace_env::{CallKind, FsExt};
+
+use super::*;
+
+/// The directories of partition logs, sorted by name.
+fn log_dirs(world: &World) -> Vec<PathBuf> {
+    let entries = world.sim.env().fs.read_dir(Path::new("/data")).unwrap();
+    let dirs = entries.into_iter().map(|entry| entry.name).filter(|name| name.contains('-'));
+    dirs.map(|name| Path::new("/data").join(name)).collect()
+}
+
+fn remove_all(world: &World, dir: &Path) {
+    let fs = world.sim.env().fs;
+    for entry in fs.read_dir(dir).unwrap() {
+        fs.unlink(&dir.join(entry.name)).unwrap();
+    }
+    fs.remove_dir(dir).unwrap();
+}
+
+#[tokio::test]
+async fn everything_acknowledged_is_there_after_every_kind_of_stop() {
+    let mut world = World::new(1).await;
+    world.create("a", 1).await;
+    let mut expected = Vec::new();
+    for round in 0..6 {
+        for number in 0..5 {
+            let value = format!("{round}.{number}");
+            world.produce("a", &[&value]).await.unwrap();
+            expected.push(value);
+        }
+        world = match round % 3 {
+            0 => world.restart().await,
+            1 => world.kill().await,
+            _ => world.cut(Survival::Random).await,
+        };
+        assert_eq!(world.values("a", 0).await.unwrap(), expected);
+        assert_eq!(world.broker.start_report().clean, round % 3 == 0);
+        assert_eq!(world.broker.start_report().damaged, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn an_unclean_start_begins_a_leader_epoch() {
+    let world = World::new(1).await;
+    world.create("a", 1).await;
+    world.produce("a", &["1"]).await.unwrap();
+    let epoch = async |world: &World| {
+        world.broker.describe_topic(&ctx(), by_name("a")).await.unwrap().partitions[0].leader_epoch
+    };
+    let first = epoch(&world).await;
+    let world = world.restart().await;
+    assert_eq!(epoch(&world).await, first);
+    let world = world.kill().await;
+    assert!(epoch(&world).await > first);
+}
+
+#[tokio::test]
+async fn producer_ids_are_never_handed_out_twice() {
+    let mut world = World::new(1).await;
+    let mut seen = std::collections::BTreeSet::new();
+    for round in 0..3 {
+        for _ in 0..1_500 {
+            let producer = world.broker.init_producer(&ctx()).await.unwrap();
+            assert!(seen.insert(producer.id), "{} twice", producer.id);
+        }
+        world = if round == 0 { world.restart().await } else { world.cut(Survival::Nothing).await };
+    }
+}
+
+#[tokio::test]
+async fn a_log_without_a_topic_is_left_alone() {
+    let world = World::new(1).await;
+    world.create("a", 1).await;
+    world.produce("a", &["1"]).await.unwrap();
+    let stranger = Path::new("/data").join(format!("{}-0", "ab".repeat(16)));
+    let source =
+        log_dirs(&world).into_iter().find(|dir| !dir.to_str().unwrap().contains("00000000")).unwrap();
+    world.broker.shut_down(Duration::from_secs(5)).await.unwrap();
+    let fs = world.sim.env().fs;
+    fs.create_dir_all(&stranger).unwrap();
+    let meta = millrace_log::format::partition_meta::encode(&millrace_log::PartitionMeta {
+        id: millrace_types::TopicPartition {
+            topic: millrace_types::TopicId([0xab; 16]),
+            partition: PartitionIndex(0),
+        },
+        name: TopicName::new("stranger").unwrap(),
+        partitions: 1,
+        replication_factor: 1,
+    });
+    assert!(fs.exists(&source.join("partition.meta")).unwrap());
+    fs.replace(&stranger.join("partition.meta"), &meta).unwrap();
+    fs.sync_dir(Path::new("/data")).unwrap();
+    let World { sim, broker } = world;
+    drop(broker);
+    let world = World { broker: start(sim.kill()).await, sim };
+    assert_eq!(world.broker.orphans().len(), 1);
+    assert!(log_dirs(&world).contains(&stranger));
+    assert_eq!(world.values("a", 0).await.unwrap(), ["1"]);
+}
+
+#[tokio::test]
+async fn a_log_that_a_crash_kept_from_being_made_is_made_at_the_next_start() {
+    let world = World::new(1).await;
+    let before = log_dirs(&world);
+    world.create("a", 2).await;
+    let made: Vec<_> = log_dirs(&world).into_iter().filter(|dir| !before.contains(dir)).collect();
+    assert_eq!(made.len(), 2);
+    world.sim.kill();
+    // As if the process had died right behind the metadata record.
+    for dir in &made {
+        remove_all(&world, dir);
+    }
+    let world = world.kill().await;
+    world.produce("a", &["1"]).await.unwrap();
+    assert_eq!(world.values("a", 0).await.unwrap(), ["1"]);
+}
+
+#[tokio::test]
+async fn a_log_that_is_missing_after_a_clean_stop_is_damage_and_not_made_anew() {
+    let world = World::new(1).await;
+    let before = log_dirs(&world);
+    world.create("a", 1).await;
+    world.create("b", 1).await;
+    let made: Vec<_> = log_dirs(&world).into_iter().filter(|dir| !before.contains(dir)).collect();
+    world.broker.shut_down(Duration::from_secs(5)).await.unwrap();
+    remove_all(&world, &made[0]);
+    let World { sim, broker } = world;
+    drop(broker);
+    let world = World { broker: start(sim.kill()).await, sim };
+    assert_eq!(world.broker.start_report().damaged.len(), 1);
+    let codes = [code(world.produce("a", &["1"]).await), code(world.produce("b", &["1"]).await)];
+    assert!(codes.contains(&None) && codes.contains(&Some(ErrorCode::Corrupt)), "{codes:?}");
+}
+
+#[tokio::test]
+async fn logs_without_any_metadata_are_not_served_and_not_deleted() {
+    let world = World::new(1).await;
+    world.create("a", 1).await;
+    world.broker.shut_down(Duration::from_secs(5)).await.unwrap();
+    let metadata = log_dirs(&world).into_iter().next().unwrap();
+    assert!(metadata.ends_with(format!("{}1-0", "0".repeat(31))));
+    remove_all(&world, &metadata);
+    let left = log_dirs(&world);
+    let World { sim, broker } = world;
+    drop(broker);
+    let refused = Broker::start(sim.kill(), config()).await;
+    assert_eq!(refused.err().map(|error| error.code), Some(ErrorCode::Corrupt));
+    let fs = sim.env().fs;
+    assert!(left.iter().all(|dir| fs.exists(dir).unwrap()));
+}
+
+#[tokio::test]
+async fn a_failed_sync_is_fatal_and_nothing_is_acknowledged_behind_it() {
+    let world = World::new(1).await;
+    world.create("a", 1).await;
+    world.produce("a", &["1"]).await.unwrap();
+    world.sim.disk().inject(Fault::io(CallKind::SyncData).on(".log"));
+    assert_eq!(code(world.produce("a", &["2"]).await), Some(ErrorCode::StorageFailed));
+    let fatal = world.broker.failed().await;
+    assert!(!fatal.reason.is_empty());
+    assert_eq!(code(world.produce("a", &["3"]).await), Some(ErrorCode::StorageFailed));
+    assert!(world.broker.shut_down(Duration::from_secs(5)).await.is_err(), "no clean mark");
+    world.sim.disk().heal();
+    let world = world.kill().await;
+    assert!(!world.broker.start_report().clean);
+    assert_eq!(world.values("a", 0).await.unwrap().first().map(String::as_str), Some("1"));
+}
