@@ -1,4 +1,5 @@
 //! The broker on the simulated machine: real log, real metadata, a disk that a test can cut.
+#![expect(clippy::disallowed_methods, reason = "a test is its own runtime: what it spawns ends with it")]
 
 mod bounds;
 mod offsets;

@@ -247,16 +247,19 @@ impl Reader {
     fn check_epoch(&self, epoch: LeaderEpoch) -> Result<(), ApiError> {
         let offset = self.fetch.offset;
         match self.log.end_of_epoch(epoch) {
-            Some((found, end)) if found < epoch || end < offset => {
-                let message = format!(
-                    "the record before {offset} was read in epoch {epoch}; here epoch {found} ended at {end}"
-                );
-                Err(ApiError::new(ErrorCode::LogTruncated, message))
-            }
-            // Known, or older than everything the log still knows.
-            _ => Ok(()),
+            Some((found, end)) if found == epoch && offset <= end => Ok(()),
+            Some((found, end)) => Err(truncated(format!(
+                "the record before {offset} was read in epoch {epoch}; here epoch {found} ended at {end}"
+            ))),
+            None => Err(truncated(format!(
+                "the record before {offset} was read in epoch {epoch}, of which this log knows nothing"
+            ))),
         }
     }
+}
+
+fn truncated(message: String) -> ApiError {
+    ApiError::new(ErrorCode::LogTruncated, message)
 }
 
 impl Planned {

@@ -11,7 +11,8 @@ async fn the_memory_of_an_answer_comes_back_when_the_door_drops_it() {
     let world = World::new(1).await;
     world.create("a", 1).await;
     world.produce("a", &["1"]).await.unwrap();
-    let fetch = || world.broker.fetch(&ctx(), fetch_request(vec![from("a", 0, 0)], Duration::ZERO));
+    let ctx = ctx();
+    let fetch = || world.broker.fetch(&ctx, fetch_request(vec![from("a", 0, 0)], Duration::ZERO));
     let answer = fetch().await.unwrap();
     let size = answer.partitions[0].as_ref().unwrap().extents.iter().map(Bytes::len).sum::<usize>();
     assert_eq!(world.broker.memory().in_use(), size as u64);
@@ -21,7 +22,7 @@ async fn the_memory_of_an_answer_comes_back_when_the_door_drops_it() {
     let everything = world.broker.memory().acquire(world.broker.memory().bytes_max()).await.unwrap();
     assert!(fetch().now_or_never().is_none());
     let long = fetch_request(vec![from("a", 0, 1)], Duration::from_secs(9));
-    assert!(world.broker.fetch(&ctx(), long).now_or_never().is_none());
+    assert!(world.broker.fetch(&ctx, long).now_or_never().is_none());
     drop(everything);
     assert_eq!(world.broker.memory().in_use(), 0);
 }

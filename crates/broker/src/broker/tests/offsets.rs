@@ -95,7 +95,7 @@ async fn one_commit_is_one_batch() {
     world.create("a", 50).await;
     world.sim.calls().reset();
     commit(&world, (0..50).map(|partition| at("a", partition, 1)).collect()).await;
-    assert_eq!(world.sim.calls().count(millrace_env::CallKind::Write), 1);
+    assert_eq!(world.sim.calls().count(millrace_env::counting::CallKind::Write), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

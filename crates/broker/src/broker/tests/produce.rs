@@ -1,6 +1,6 @@
 //! Appending: offsets, order, idempotence, refusals, and what a timeout says.
 
-use millrace_env::CallKind;
+use millrace_env::counting::CallKind;
 use millrace_record::{BatchBuilder, BatchKind, BatchOptions, NO_HEADERS};
 use millrace_types::{Outcome, ProducerEpoch, TimestampMs};
 

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use millrace_env::FsExt;
+use millrace_env::counting::CallKind;
 use millrace_env::sim::Fault;
-use millrace_env::{CallKind, FsExt};
 
 use super::*;
 

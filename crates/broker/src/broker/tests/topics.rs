@@ -75,7 +75,8 @@ async fn name_and_id_must_agree() {
     let world = World::new(1).await;
     let made = world.create("a", 1).await;
     let other = world.create("b", 1).await;
-    let ask = |topic| world.broker.describe_topic(&ctx(), topic);
+    let ctx = ctx();
+    let ask = |topic| world.broker.describe_topic(&ctx, topic);
     assert!(ask(TopicRef::Both(made.name.clone(), made.id)).await.is_ok());
     let crossed = ask(TopicRef::Both(made.name.clone(), other.id)).await;
     assert_eq!(code(crossed), Some(ErrorCode::UnknownTopicOrPartition));
