@@ -1,6 +1,6 @@
 //! The real machine: Linux by way of `std`, `rustix`, `memmap2` and tokio.
 //!
-//! One file per seam. The only `unsafe` of the workspace is in `map.rs`.
+//! One file per seam. The only `unsafe` of the workspace is in `map.rs`, and in `power.rs` for the suites that cut power.
 #![expect(
     clippy::disallowed_methods,
     reason = "this module is the one place that may touch the machine; everyone else is passed an Env"
@@ -11,6 +11,7 @@ mod file;
 mod fs;
 mod map;
 mod net;
+pub mod power;
 mod rng;
 mod tasks;
 

@@ -1,0 +1,230 @@
+//! Load, blow, restart, check; again. For kills and for power cuts.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use millrace_env::real::RealFs;
+use millrace_log::inspect::{Found, Inspection};
+use tempfile::TempDir;
+
+use crate::broker::{BrokerProcess, BrokerSetup};
+use crate::disk::{Disk, quick_folder};
+use crate::load::{Load, PARTITIONS, TOPIC, Underway};
+use crate::read::Wire;
+use crate::{Seed, say};
+
+/// The image is sparse: it takes what is written.
+const DISK_BYTES: u64 = 8 * 1024 * 1024 * 1024;
+/// How many records are acknowledged in a cycle before the blow falls.
+const RECORDS: (u64, u64) = (4_000, 14_000);
+/// After that, this many microseconds pass.
+const DELAY_MICROS: (u64, u64) = (0, 30_000);
+
+/// What happens to the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blow {
+    /// SIGKILL.
+    Kill,
+    /// The power of its disk is cut.
+    PowerCut,
+}
+
+/// Cycles in which something was under way when the blow fell, and what was checked.
+#[derive(Debug, Default)]
+struct Tally {
+    append: u32,
+    sync: u32,
+    roll: u32,
+    rolled: u32,
+    create: u32,
+    delete: u32,
+    commit: u32,
+    unanswered: u64,
+    unsealed: u32,
+    slowest_restart: Duration,
+}
+
+/// Where the broker's files lie.
+#[derive(Debug)]
+enum Home {
+    Folder(TempDir),
+    Disk(Disk),
+}
+
+impl Home {
+    fn new(blow: Blow) -> Home {
+        match blow {
+            Blow::Kill => Home::Folder(TempDir::new().expect("a folder")),
+            Blow::PowerCut => Home::Disk(Disk::new(&quick_folder(), DISK_BYTES, &[])),
+        }
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        match self {
+            Home::Folder(folder) => folder.path().join("data"),
+            Home::Disk(disk) => disk.path().join("data"),
+        }
+    }
+
+    /// The blow, and the machine as it is found afterwards.
+    fn strike(&mut self, broker: &mut BrokerProcess) {
+        match self {
+            Home::Folder(_) => broker.kill_hard(),
+            Home::Disk(disk) => {
+                disk.cut();
+                broker.kill_hard();
+                disk.unmount();
+                disk.mount();
+            }
+        }
+    }
+}
+
+/// Runs the cycles. Panics with everything that was wrong.
+///
+/// # Panics
+/// When a promise is broken.
+pub fn run(suite: &str, cycles: u32, blow: Blow) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    runtime.block_on(Run::go(suite, cycles, blow));
+    runtime.shutdown_background();
+}
+
+struct Run {
+    home: Home,
+    setup: BrokerSetup,
+    load: Load,
+    seed: Seed,
+    tally: Tally,
+}
+
+impl Run {
+    async fn go(suite: &str, cycles: u32, blow: Blow) {
+        let began = Instant::now();
+        let mut seed = Seed::announced(suite);
+        let home = Home::new(blow);
+        let logs = TempDir::new().expect("a folder");
+        let mut setup = BrokerSetup::new(&home.data_dir(), &logs.path().join("broker.log"));
+        let mut broker = setup.start();
+        // Clients know one address: every broker of this run listens there.
+        broker.grpc().clone_into(&mut setup.grpc);
+        let load = Load::start(broker.grpc(), &mut seed).await;
+        let mut run = Run { home, setup, load, seed, tally: Tally::default() };
+        for cycle in 1..=cycles {
+            broker = run.cycle(broker).await;
+            let violations = run.load.book().violations();
+            assert!(violations.is_empty(), "{suite}, cycle {cycle}:\n{}", violations.join("\n"));
+        }
+        let pause = run.load.pause().await;
+        let mut wire = Wire::connect(broker.grpc()).await;
+        run.load.check_again(&mut wire, &pause).await;
+        let violations = run.load.book().violations();
+        assert!(violations.is_empty(), "{suite}, the end:\n{}", violations.join("\n"));
+        assert_eq!(broker.stop().code(), Some(0), "a stop on demand is a success");
+        run.report(suite, cycles, began.elapsed());
+    }
+
+    /// One cycle; answers the broker that lives after it.
+    async fn cycle(&mut self, mut broker: BrokerProcess) -> BrokerProcess {
+        let logs_before = log_files(&self.home.data_dir());
+        let target = self.load.book().acked() + self.seed.between(RECORDS.0, RECORDS.1);
+        self.load.book().wait_for_acked(target).await;
+        let delay = self.seed.between(DELAY_MICROS.0, DELAY_MICROS.1);
+        tokio::time::sleep(Duration::from_micros(delay)).await;
+
+        let underway = self.load.underway();
+        self.home.strike(&mut broker);
+        self.count(underway, logs_before);
+
+        let broker = self.setup.start();
+        self.tally.slowest_restart = self.tally.slowest_restart.max(broker.took());
+        self.load.check_commits().await;
+        let pause = self.load.pause().await;
+        self.load.check_commits().await;
+        self.load.check_topics(&pause).await;
+        let mut wire = Wire::connect(broker.grpc()).await;
+        self.load.check_records(&mut wire, &pause).await;
+        broker
+    }
+
+    /// What was under way: from what the clients had not been answered, and from what the files look like.
+    fn count(&mut self, underway: Underway, logs_before: usize) {
+        let data_dir = self.home.data_dir();
+        let found = look(&data_dir, &self.load);
+        let tally = &mut self.tally;
+        tally.append += u32::from(underway.records > 0);
+        tally.unanswered += underway.records;
+        tally.create += u32::from(underway.create);
+        tally.delete += u32::from(underway.delete);
+        tally.commit += u32::from(underway.commit);
+        tally.sync += u32::from(found.unacknowledged);
+        tally.roll += u32::from(found.unsealed > 0);
+        tally.unsealed += found.unsealed;
+        tally.rolled += u32::from(log_files(&data_dir) > logs_before);
+    }
+
+    fn report(&self, suite: &str, cycles: u32, took: Duration) {
+        let tally = &self.tally;
+        say(&format!(
+            "{suite}: {cycles} cycles in {:.1} s, {} records acknowledged and read back in order: 0 lost, 0 twice; \
+             {} were unanswered at a blow; slowest restart {} ms",
+            took.as_secs_f64(),
+            self.load.book().acked(),
+            tally.unanswered,
+            tally.slowest_restart.as_millis(),
+        ));
+        say(&format!(
+            "{suite}: under way at the blow, in cycles of {cycles}: append {}, sync {} (records found that nobody had been \
+             told of), roll {} ({} segments not sealed yet; {} cycles rolled), create {}, delete {}, commit {}",
+            tally.append,
+            tally.sync,
+            tally.roll,
+            tally.unsealed,
+            tally.rolled,
+            tally.create,
+            tally.delete,
+            tally.commit,
+        ));
+    }
+}
+
+/// What lies in the directory of a dead broker.
+#[derive(Debug, Default)]
+struct FoundFiles {
+    /// There are records behind the last acknowledged one: written, their sync or its answer outstanding.
+    unacknowledged: bool,
+    /// Segments that have a successor and no seal: their roll was not complete.
+    unsealed: u32,
+}
+
+fn look(data_dir: &Path, load: &Load) -> FoundFiles {
+    let mut found = FoundFiles::default();
+    let inspection = Inspection::open(Arc::new(RealFs), data_dir).expect("a data directory");
+    for partition in inspection.partitions() {
+        let mut segments = partition.segments.iter().rev();
+        let Some(last) = segments.next() else { continue };
+        let unsealed = segments.filter(|segment| !segment.log.with_extension("seal").exists());
+        found.unsealed += u32::try_from(unsealed.count()).unwrap_or(0);
+        let is_ours = partition.meta.as_ref().is_some_and(|meta| meta.name.as_str() == TOPIC);
+        let index = partition.id.map(|id| id.partition.get().cast_unsigned());
+        let Some(index) = index.filter(|index| is_ours && *index < PARTITIONS) else { continue };
+        let walk = inspection.walk(last).expect("a log file");
+        let intact = walk.filter_map(|step| match step {
+            Ok(Found::Batch(found)) => found.batch.ok(),
+            _ => None,
+        });
+        let end = intact.last().map_or(0, |batch| batch.header().last_offset().map_or(0, |last| last + 1));
+        found.unacknowledged |= end > load.book().acked_end(index);
+    }
+    found
+}
+
+/// The number of `.log` files.
+fn log_files(data_dir: &Path) -> usize {
+    let entries =
+        |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_log = |path: &PathBuf| path.extension().is_some_and(|suffix| suffix == "log");
+    entries(data_dir).map(|partition| entries(&partition).filter(is_log).count()).sum()
+}

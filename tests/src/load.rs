@@ -1,0 +1,181 @@
+//! A broker under load, and the book that is kept of what it acknowledged.
+//!
+//! The book lives in the memory of the test process: no kill of the broker and no power cut of its disk touches it. The
+//! load goes on while the broker is dead: producers, commits and topic changes repeat what was not answered, as programs do.
+
+mod book;
+mod record;
+mod tasks;
+mod topics;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use millrace_client::{Client, ClientOptions, NewTopic, Producer};
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
+use tokio::task::JoinHandle;
+
+pub use book::Book;
+pub use record::RecordId;
+
+use crate::Seed;
+use crate::read::Wire;
+
+/// The topic that the producers write to.
+pub const TOPIC: &str = "ledger";
+/// Its partitions.
+pub const PARTITIONS: u32 = 16;
+/// The group whose offsets are committed.
+pub const GROUP: &str = "auditors";
+const PRODUCERS: u32 = 2;
+/// Small, so that little is repeated after a kill and records meet the disk soon.
+const BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// What was under way at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Underway {
+    /// Records sent and not acknowledged.
+    pub records: u64,
+    /// A create was not answered.
+    pub create: bool,
+    /// A delete was not answered.
+    pub delete: bool,
+    /// A commit was not answered.
+    pub commit: bool,
+}
+
+/// Producers, a committer and a maker of topics, at work until dropped.
+#[derive(Debug)]
+pub struct Load {
+    book: Arc<Book>,
+    producers: Vec<Producer>,
+    /// Held for reading during each step, for writing during a pause.
+    gate: Arc<RwLock<()>>,
+    tasks: Vec<JoinHandle<()>>,
+    client: Client,
+}
+
+/// While it lives, no step of the load begins.
+#[derive(Debug)]
+pub struct Pause {
+    _gate: OwnedRwLockWriteGuard<()>,
+}
+
+impl Load {
+    /// Makes the topic and begins.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn start(address: &str, seed: &mut Seed) -> Load {
+        let options = ClientOptions { client_id: "load".to_owned(), ..ClientOptions::default() };
+        let client = Client::connect([address.to_owned()], options).await.expect("it accepts");
+        let topic = NewTopic::new(TOPIC).partitions(PARTITIONS).config("segment.bytes", "1048576");
+        client.admin().create_topic(topic).await.expect("a topic");
+        let book = Arc::new(Book::new(PARTITIONS));
+        let gate = Arc::new(RwLock::new(()));
+        let mut load = Load { book, producers: Vec::new(), gate, tasks: Vec::new(), client };
+        for number in 0..PRODUCERS {
+            load.add_producer(number, seed.fork());
+        }
+        let (client, book, gate) = (load.client.clone(), Arc::clone(&load.book), Arc::clone(&load.gate));
+        load.tasks.push(tokio::spawn(tasks::commit(client, book, gate)));
+        let (client, book, gate) = (load.client.clone(), Arc::clone(&load.book), Arc::clone(&load.gate));
+        load.tasks.push(tokio::spawn(tasks::change_topics(client, book, gate)));
+        load
+    }
+
+    fn add_producer(&mut self, number: u32, seed: Seed) {
+        let compression = tasks::compression_of(number);
+        let builder = self.client.producer().compression(compression).buffer_bytes(BUFFER_BYTES);
+        let producer = builder.build().expect("a producer");
+        self.producers.push(producer.clone());
+        let maker = tasks::Maker { producer, number, seed, book: Arc::clone(&self.book) };
+        self.tasks.push(tokio::spawn(maker.run(Arc::clone(&self.gate))));
+    }
+
+    /// What it knows.
+    #[must_use]
+    pub fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// What is not answered at this moment.
+    #[must_use]
+    pub fn underway(&self) -> Underway {
+        let flag = |flag: &std::sync::atomic::AtomicBool| flag.load(Ordering::SeqCst);
+        Underway {
+            records: self.book.unanswered(),
+            create: flag(&self.book.topics.creating),
+            delete: flag(&self.book.topics.deleting),
+            commit: flag(&self.book.commits.calling),
+        }
+    }
+
+    /// Lets no new step begin, and waits until every record that was sent has its outcome.
+    pub async fn pause(&self) -> Pause {
+        let gate = Arc::clone(&self.gate).write_owned().await;
+        for producer in &self.producers {
+            // Each delivery tells the same to the book.
+            let _outcome = producer.flush().await;
+        }
+        self.book.wait_for_answers().await;
+        Pause { _gate: gate }
+    }
+
+    /// What the group has committed must not be older than what was acknowledged, nor newer than what was tried.
+    ///
+    /// # Panics
+    /// When the broker does not answer.
+    pub async fn check_commits(&self) {
+        let low = self.book.commits.acked.load(Ordering::SeqCst);
+        let found = self.client.admin().fetch_offsets(GROUP, &[]).await.expect("an answer");
+        let high = self.book.commits.tried.load(Ordering::SeqCst);
+        if low > 0 && found.len() != PARTITIONS as usize {
+            self.book.blame(format!("offsets of {} partitions are committed, not {PARTITIONS}", found.len()));
+        }
+        for committed in found {
+            let offset = committed.offset.map_or(-1, |offset| offset.get());
+            if offset < low || offset > high {
+                let partition = committed.partition;
+                self.book.blame(format!(
+                    "committed offset of {partition}: {offset}, acknowledged {low}, tried {high}"
+                ));
+            }
+        }
+    }
+
+    /// Topics that were made are there, topics that were deleted are not. Wants a pause.
+    ///
+    /// # Panics
+    /// When the broker does not answer.
+    pub async fn check_topics(&self, _: &Pause) {
+        let listed = self.client.admin().list_topics().await.expect("an answer");
+        let names: Vec<String> = listed.iter().map(|topic| topic.name.to_string()).collect();
+        for violation in self.book.topics.compare(&names) {
+            self.book.blame(violation);
+        }
+    }
+
+    /// Reads what was appended since the last time and holds it against the book. Wants a pause.
+    pub async fn check_records(&self, wire: &mut Wire, _: &Pause) {
+        for partition in 0..PARTITIONS {
+            let from = self.book.read_to(partition);
+            let records = wire.records(TOPIC, i32::try_from(partition).unwrap_or(0), from).await;
+            self.book.compare(partition, &records);
+        }
+    }
+
+    /// Reads everything again from the beginning: it must be what was read before. Wants a pause.
+    pub async fn check_again(&self, wire: &mut Wire, _: &Pause) {
+        for partition in 0..PARTITIONS {
+            let records = wire.records(TOPIC, i32::try_from(partition).unwrap_or(0), 0).await;
+            self.book.compare_again(partition, &records);
+        }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
