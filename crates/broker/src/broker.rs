@@ -59,7 +59,7 @@ impl Broker {
             sender.send_replace(Some(fatal));
         }));
         let admission = Admission::new();
-        let janitor = janitor::start(&env, Arc::clone(&started.dir), Arc::clone(&admission));
+        let janitor = janitor::start(&env, Arc::downgrade(&started.dir), Arc::clone(&admission));
         let budget = config.memory_budget_bytes - start::tail_cache_bytes(&config);
         let core = Arc::new(Core {
             env,
@@ -68,6 +68,7 @@ impl Broker {
             memory: MemoryBudget::new(budget),
             metadata: started.metadata,
             partitions: started.partitions,
+            topics_change: tokio::sync::RwLock::default(),
             offsets: started.offsets,
             producer_ids: ProducerIds::default(),
             admission,

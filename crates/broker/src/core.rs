@@ -24,6 +24,8 @@ pub(crate) struct Core {
     pub(crate) memory: Arc<MemoryBudget>,
     pub(crate) metadata: MetadataLog,
     pub(crate) partitions: Partitions,
+    /// Topics come side by side, and go alone: a topic must not be deleted while its logs are being made.
+    pub(crate) topics_change: tokio::sync::RwLock<()>,
     pub(crate) offsets: OffsetsStore,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) admission: Arc<Admission>,

@@ -56,15 +56,9 @@ pub(crate) async fn open(env: &Env, config: &BrokerConfig) -> Result<Started, Ap
     };
     let inner = env.clone();
     let OpenedDir { dir, found } = on_pool(env, move || LogDir::open(&inner, options)).await??;
-    match open_logs(env, config, &dir, found).await {
-        Ok(started) => Ok(started),
-        Err(error) => {
-            // The logs that were opened are closed again, so that the failed start leaves no unclean stop behind. The
-            // reason that stopped the start is the one to tell.
-            let _closed = on_pool(env, move || dir.close()).await;
-            Err(error)
-        }
-    }
+    // A start that fails from here on drops the directory without closing it. A close would leave a clean mark behind,
+    // over logs that this start never came to recover.
+    open_logs(env, config, &dir, found).await
 }
 
 async fn open_logs(
@@ -230,22 +224,24 @@ fn open_one(
     config: LogConfig,
     (exists, clean): (bool, bool),
 ) -> Result<Held, ApiError> {
-    if exists {
-        return match dir.open_log(meta.id, config) {
-            Ok(log) => Ok(Held::Open(log)),
-            // The rest of the directory stays readable.
-            Err(DirError::Damaged { path, what }) => {
-                Ok(Held::Unavailable(format!("{path} is damaged: {what}").into()))
-            }
-            Err(error) => Err(error.into()),
-        };
-    }
-    if clean {
+    let (name, id) = (meta.name.clone(), meta.id);
+    let opened = if exists {
+        dir.open_log(id, config)
+    } else if clean {
         // Made anew it would be empty, and its lost records would look as if they had never been.
         return Ok(Held::Unavailable("its log is missing from the data directory".into()));
+    } else {
+        tracing::warn!(partition = %id, %name, "making a log that the last run did not come to make");
+        dir.create(meta, config)
+    };
+    match opened {
+        Ok(log) => Ok(Held::Open(log)),
+        // The rest of the directory stays readable.
+        Err(DirError::Damaged { path, what }) => Ok(Held::Unavailable(format!("{path}: {what}").into())),
+        // A directory without a `partition.meta` that opens.
+        Err(DirError::Conflict(what)) => Ok(Held::Unavailable(what.into())),
+        Err(error) => Err(error.into()),
     }
-    tracing::warn!(partition = %meta.id, name = %meta.name, "making a log that the last run did not come to make");
-    Ok(Held::Open(dir.create(meta, config)?))
 }
 
 fn report(image: &Image, topics: &BTreeMap<TopicId, Vec<Held>>, orphans: &[TopicPartition]) -> Vec<String> {

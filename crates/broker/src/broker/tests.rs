@@ -5,6 +5,7 @@ mod bounds;
 mod offsets;
 mod produce;
 mod read;
+mod real;
 mod restart;
 mod topics;
 

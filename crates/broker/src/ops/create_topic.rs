@@ -53,6 +53,7 @@ impl Core {
         let core = Arc::clone(self);
         let create = async move {
             let _in_flight = in_flight;
+            let _no_deletion = core.topics_change.read().await;
             core.metadata.propose(&command).await?;
             let topic = core.topic(&crate::TopicRef::Id(id))?;
             core.make_logs(&topic).await?;

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use millrace_log::DirError;
 use millrace_metadata::{Command, Topic};
 use millrace_types::TopicPartition;
 
@@ -27,6 +28,7 @@ impl Core {
         let core = Arc::clone(self);
         let delete = async move {
             let _in_flight = in_flight;
+            let _nothing_else = core.topics_change.write().await;
             core.metadata.propose(&Command::DeleteTopic { id: topic.id }).await?;
             core.partitions.remove(topic.id);
             core.delete_logs(&topic).await?;
@@ -39,7 +41,11 @@ impl Core {
         let ids = numbers(topic).map(|partition| TopicPartition { topic: topic.id, partition }).collect();
         let dir = Arc::clone(&self.dir);
         for deleted in each_on_pool(&self.env, ids, move |id| dir.delete(id)).await? {
-            deleted?;
+            match deleted {
+                // It was missing from the disk, and now it may be.
+                Ok(()) | Err(DirError::Conflict(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }

@@ -222,7 +222,7 @@ impl Reader {
         // Before the plan: a mark that rises in between wakes the wait at once.
         let offsets = self.log.offsets();
         if let Some(epoch) = last_read_epoch {
-            self.check_epoch(epoch)?;
+            self.check_epoch(epoch, offsets.end)?;
         }
         let reached = end_offset.is_some_and(|end| from >= end);
         let mut planned = Planned { offsets, from, plan: None, complete: reached };
@@ -244,8 +244,12 @@ impl Reader {
 
     /// Compares where the reader's epoch ended here with where the reader is (KIP-320): a reader that is ahead of the
     /// log read records that an unclean stop has taken.
-    fn check_epoch(&self, epoch: LeaderEpoch) -> Result<(), ApiError> {
+    fn check_epoch(&self, epoch: LeaderEpoch, end: Offset) -> Result<(), ApiError> {
         let offset = self.fetch.offset;
+        // The usual case: the current epoch ends where the log does. Anything else asks the writer's books.
+        if epoch == self.log.leader_epoch() && offset <= end {
+            return Ok(());
+        }
         match self.log.end_of_epoch(epoch) {
             Some((found, end)) if found == epoch && offset <= end => Ok(()),
             Some((found, end)) => Err(truncated(format!(

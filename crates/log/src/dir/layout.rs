@@ -194,6 +194,21 @@ fn decode_error(file: &Path, error: DecodeError) -> DirError {
     }
 }
 
+/// Whether a directory holds a log that is not empty.
+fn holds_records(fs: &dyn Fs, dir: &Path) -> io::Result<bool> {
+    let entries = match fs.read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(e),
+    };
+    for entry in entries.iter().filter(|entry| entry.name.ends_with(".log")) {
+        if fs.open(&dir.join(&entry.name), OpenMode::Read)?.size()? > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Makes the directory of a partition. `partition.meta` comes last: without it there is no partition.
 pub(super) fn create_partition(
     shared: &DirShared,
@@ -203,6 +218,10 @@ pub(super) fn create_partition(
     let fs = &*shared.env.fs;
     if read_partition_meta(fs, path)?.is_some() {
         return Err(DirError::Conflict(format!("there is a log of partition {} already", meta.id)));
+    }
+    if holds_records(fs, path).map_err(|e| shared.io_error(&format!("creating {}", path.display()), e))? {
+        let what = format!("there are records but no {PARTITION_META}; they are left alone");
+        return Err(DirError::Damaged { path: path.display().to_string(), what });
     }
     let make = || -> io::Result<()> {
         fs.create_dir_all(path)?;

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use millrace_env::FsExt;
 use millrace_env::counting::CallKind;
 use millrace_env::sim::Fault;
+use millrace_env::{FsExt, OpenMode};
 
 use super::*;
 
@@ -136,6 +136,56 @@ async fn a_log_that_is_missing_after_a_clean_stop_is_damage_and_not_made_anew() 
     assert_eq!(world.broker.start_report().damaged.len(), 1);
     let codes = [code(world.produce("a", &["1"]).await), code(world.produce("b", &["1"]).await)];
     assert!(codes.contains(&None) && codes.contains(&Some(ErrorCode::Corrupt)), "{codes:?}");
+}
+
+#[tokio::test]
+async fn records_whose_partition_meta_is_lost_are_neither_served_nor_overwritten() {
+    let world = World::new(1).await;
+    let before = log_dirs(&world);
+    world.create("a", 1).await;
+    world.produce("a", &["precious"]).await.unwrap();
+    let made = log_dirs(&world).into_iter().find(|dir| !before.contains(dir)).unwrap();
+    world.sim.kill();
+    let fs = world.sim.env().fs;
+    fs.unlink(&made.join("partition.meta")).unwrap();
+    let log = made.join("00000000000000000000.log");
+    let size_before = fs.open(&log, OpenMode::Read).unwrap().size().unwrap();
+    let World { sim, broker } = world;
+    let env = sim.kill();
+    drop(broker);
+    let world = World { broker: start(env).await, sim };
+    assert_eq!(code(world.values("a", 0).await), Some(ErrorCode::Corrupt));
+    assert_eq!(world.broker.start_report().damaged.len(), 1);
+    let fs = world.sim.env().fs;
+    let file = fs.open(&log, OpenMode::Read).unwrap();
+    assert_eq!(file.size().unwrap(), size_before);
+    world.broker.delete_topic(&ctx(), by_name("a")).await.unwrap();
+}
+
+#[tokio::test]
+async fn topics_that_come_and_go_at_once_leave_nothing_behind() {
+    let world = World::new(1).await;
+    let before = log_dirs(&world);
+    let churn = (0..20).map(|number| {
+        let broker = Arc::clone(&world.broker);
+        tokio::spawn(async move {
+            let name = format!("t{}", number % 4);
+            let _made = broker.create_topic(&ctx(), new_topic(&name, 3)).await;
+            let _gone = broker.delete_topic(&ctx(), by_name(&name)).await;
+        })
+    });
+    for task in churn.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    for number in 0..4 {
+        let _gone = world.broker.delete_topic(&ctx(), by_name(&format!("t{number}"))).await;
+    }
+    let left: Vec<_> =
+        log_dirs(&world).into_iter().filter(|dir| !dir.to_str().unwrap().ends_with(".gone")).collect();
+    assert_eq!(left, before);
+    let world = world.kill().await;
+    assert_eq!(world.broker.list_topics(&ctx()).await.unwrap().len(), 1);
+    assert_eq!(world.broker.orphans(), []);
 }
 
 #[tokio::test]
