@@ -126,7 +126,7 @@ fn format(context: &Context) -> Result<()> {
 fn clippy(context: &Context) -> Result<()> {
     context.run(
         workspace::cargo()
-            .args(["clippy", "--workspace", "--all-targets", "--release", "--locked"])
+            .args(["clippy", "--workspace", "--all-targets", "--release", "--locked", "--keep-going"])
             .args(["--", "-D", "warnings"]),
     )
 }
