@@ -110,7 +110,7 @@ pub(super) const STEPS: [Step; 14] = [
 ];
 
 /// How long all fuzz targets together may run.
-const FUZZ_SECONDS: u64 = 110;
+const FUZZ_SECONDS: u64 = 100;
 
 fn cargo_test() -> Command {
     let mut command = workspace::cargo();
