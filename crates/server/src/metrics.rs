@@ -19,7 +19,6 @@ use crate::http::Readiness;
 pub(crate) struct Measured {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) started: Monotonic,
-    pub(crate) memory_budget_bytes: u64,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) broker: OnceLock<Arc<Broker>>,
     pub(crate) door: OnceLock<Arc<GrpcDoor>>,
@@ -35,6 +34,9 @@ impl Measured {
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
         registry.register_collector(Box::new(Scrape(Arc::clone(self))));
+        if let Some(broker) = self.broker.get() {
+            broker.register_metrics(&mut registry);
+        }
         let mut page = String::new();
         text::encode(&mut page, &registry)?;
         Ok(page)
@@ -48,13 +50,10 @@ impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let measured = &self.0;
         let uptime = measured.clock.monotonic().since(measured.started).as_secs();
-        let granted = measured.broker.get().map_or(0, |broker| broker.memory().in_use());
         let connections = measured.door.get().map_or(0, |door| door.connections()) as u64;
         let gauges = [
             ("uptime", "Time since the start", Some(Unit::Seconds), uptime),
             ("ready", "1 if requests are taken", None, u64::from(measured.readiness.is_ready())),
-            ("memory_budget", "The memory budget", Some(Unit::Bytes), measured.memory_budget_bytes),
-            ("memory_granted", "Granted of the memory budget", Some(Unit::Bytes), granted),
             ("grpc_connections", "Open connections of the native door", None, connections),
         ];
         for (name, help, unit, value) in gauges {

@@ -80,7 +80,6 @@ pub async fn start(env: Env, config: ServerConfig) -> Result<RunningServer, Star
     let measured = Arc::new(Measured {
         clock: Arc::clone(&env.clock),
         started,
-        memory_budget_bytes: config.memory_budget_bytes,
         readiness: Arc::clone(&readiness),
         broker: OnceLock::new(),
         door: OnceLock::new(),

@@ -1,0 +1,15 @@
+//! The native door over real sockets, in front of a real broker.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail anywhere")]
+
+#[path = "door/bad_input.rs"]
+mod bad_input;
+#[path = "door/calls.rs"]
+mod calls;
+#[path = "door/draining.rs"]
+mod draining;
+#[path = "door/raw.rs"]
+mod raw;
+#[path = "door/streams.rs"]
+mod streams;
+#[path = "door/world.rs"]
+mod world;
