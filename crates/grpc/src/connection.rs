@@ -18,7 +18,8 @@ use millrace_types::limits::{
     HTTP_CONNECTION_WINDOW_BYTES, HTTP_FRAME_BYTES_MAX, HTTP_HEADER_LIST_BYTES_MAX, HTTP_STREAM_WINDOW_BYTES,
     HTTP_STREAMS_MAX,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
 use crate::call::Calls;
@@ -33,6 +34,10 @@ const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(20);
 const SEND_BUFFER_BYTES: usize = 1024 * 1024;
 /// Calls that a client may reset before we have looked at them (CVE-2023-44487).
 const RESETS_MAX: usize = 50;
+
+/// How long a client that was told to go away may go on sending, and the buffer for what it sends.
+const LINGER_PATIENCE: Duration = Duration::from_secs(1);
+const LINGER_READ_BYTES: usize = 16 * 1024;
 
 /// What the connections of a door share.
 #[derive(Clone, Debug)]
@@ -53,29 +58,37 @@ pub(crate) struct Connections {
 impl Connections {
     /// Serves one connection to its end.
     pub(crate) async fn serve(self, id: ConnectionId, stream: Box<dyn NetStream>) {
-        let received = Arc::new(AtomicUsize::new(0));
-        let io = TokioIo::new(CountedIo { inner: stream, received: Arc::clone(&received) });
+        let leftover = Leftover::default();
+        let end = self.drive(id, CountedIo::new(stream, &leftover)).await;
+        let left = leftover.lock().take();
+        if let (End::Answered, Some(stream)) = (end, left) {
+            self.linger(stream).await;
+        }
+    }
+
+    async fn drive(&self, id: ConnectionId, io: CountedIo) -> End {
+        let received = Arc::clone(&io.received);
         let unread = Unread::new(Arc::clone(&self.clock), self.answer_patience);
         let (calls, for_calls) = (Arc::clone(&self.calls), Arc::clone(&unread));
         let service = service_fn(move |request| {
             let answer = Arc::clone(&calls).answer(id, Arc::clone(&for_calls), request);
             async move { Ok::<_, Infallible>(Box::pin(answer).await.unwrap_or_else(|never| match never {})) }
         });
-        let connection = self.builder().serve_connection(io, service);
-        let mut connection = pin!(connection);
+        let mut connection = pin!(self.builder().serve_connection(TokioIo::new(io), service));
         let mut preface = pin!(self.clock.sleep(self.preface_patience));
         let mut overdue = pin!(unread.overdue());
         let (mut greeted, mut drained) = (false, false);
         loop {
             tokio::select! {
                 biased;
-                () = self.ending.cancelled() => return,
-                ended = connection.as_mut() => {
-                    if let Err(error) = ended {
+                () = self.ending.cancelled() => return End::Cut,
+                ended = connection.as_mut() => return match ended {
+                    Ok(()) => End::Answered,
+                    Err(error) => {
                         tracing::debug!(connection = id.0, %error, "a connection broke");
+                        End::Cut
                     }
-                    return;
-                }
+                },
                 () = self.draining.cancelled(), if !drained => {
                     drained = true;
                     // GOAWAY; calls in flight are still answered.
@@ -83,16 +96,33 @@ impl Connections {
                 }
                 () = overdue.as_mut() => {
                     tracing::warn!(connection = id.0, "a client does not read its answers; its connection is closed");
-                    return;
+                    return End::Cut;
                 }
                 () = preface.as_mut(), if !greeted => {
                     greeted = true;
                     if received.load(Ordering::Relaxed) < PREFACE_BYTES {
                         tracing::debug!(connection = id.0, "a connection that does not speak HTTP/2");
-                        return;
+                        return End::Cut;
                     }
                 }
             }
+        }
+    }
+
+    /// Reads what the client still sends until it closes. Closing a socket with unread bytes in it makes the kernel reset
+    /// the connection, and the client then loses answers that it has received and not yet read.
+    async fn linger(&self, mut stream: Box<dyn NetStream>) {
+        let mut unwanted = vec![0; LINGER_READ_BYTES];
+        let rest = async {
+            if stream.shutdown().await.is_ok() {
+                while stream.read(&mut unwanted).await.is_ok_and(|bytes| bytes > 0) {}
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.ending.cancelled() => {}
+            () = rest => {}
+            () = self.clock.sleep(LINGER_PATIENCE) => {}
         }
     }
 
@@ -123,10 +153,39 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for CallExecutor {
     }
 }
 
-/// A stream that tells how much came in.
+/// How a connection ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum End {
+    /// Every call was answered.
+    Answered,
+    /// It broke, or was cut off.
+    Cut,
+}
+
+/// Where the stream of a connection is left when HTTP/2 is done with it.
+type Leftover = Arc<Mutex<Option<Box<dyn NetStream>>>>;
+
+/// A stream that tells how much came in, and survives the connection that runs over it.
 struct CountedIo {
-    inner: Box<dyn NetStream>,
+    inner: Option<Box<dyn NetStream>>,
     received: Arc<AtomicUsize>,
+    leftover: Leftover,
+}
+
+impl CountedIo {
+    fn new(stream: Box<dyn NetStream>, leftover: &Leftover) -> CountedIo {
+        CountedIo { inner: Some(stream), received: Arc::default(), leftover: Arc::clone(leftover) }
+    }
+
+    fn stream(&mut self) -> io::Result<Pin<&mut Box<dyn NetStream>>> {
+        self.inner.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl Drop for CountedIo {
+    fn drop(&mut self) {
+        *self.leftover.lock() = self.inner.take();
+    }
 }
 
 impl AsyncRead for CountedIo {
@@ -136,7 +195,7 @@ impl AsyncRead for CountedIo {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
+        let polled = self.stream()?.poll_read(cx, buf);
         self.received.fetch_add(buf.filled().len() - before, Ordering::Relaxed);
         polled
     }
@@ -144,15 +203,15 @@ impl AsyncRead for CountedIo {
 
 impl AsyncWrite for CountedIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        self.stream()?.poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        self.stream()?.poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        self.stream()?.poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -160,10 +219,10 @@ impl AsyncWrite for CountedIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        self.stream()?.poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        self.inner.as_ref().is_some_and(|stream| stream.is_write_vectored())
     }
 }

@@ -1,5 +1,5 @@
 //! The native door over real sockets, in front of a real broker.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail anywhere")]
+#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 #[path = "door/bad_input.rs"]
 mod bad_input;

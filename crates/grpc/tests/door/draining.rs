@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use millrace_proto::v1;
 use millrace_types::ErrorCode;
+use millrace_types::limits::REQUEST_OVERHEAD_BYTES;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -68,11 +69,16 @@ async fn a_drain_ends_what_waits_and_loses_nothing() {
     let open = stream::iter([produce("orders", b"a")]).chain(stream::pending());
     let mut answers = client.produce_stream(open).await.unwrap().into_inner();
     assert_eq!(answers.message().await.unwrap().unwrap().partitions[0].base_offset, 0);
+    // What is held now is held by the watch alone.
+    let watching = REQUEST_OVERHEAD_BYTES as u64;
+    while world.broker.memory().in_use() > watching {
+        tokio::task::yield_now().await;
+    }
     let request = v1::FetchRequest { max_wait_ms: 60_000, ..fetch("orders", 1, v1::FetchFormat::Batches) };
     let waits = client.fetch(request);
     let drains = async {
         // The fetch waits in the broker as soon as its memory is taken.
-        while world.broker.memory().in_use() == 0 {
+        while world.broker.memory().in_use() == watching {
             tokio::task::yield_now().await;
         }
         world.door.drain(Duration::from_secs(60)).await

@@ -101,8 +101,12 @@ pub(crate) fn fetch(name: &str, offset: i64, format: v1::FetchFormat) -> v1::Fet
     v1::FetchRequest { partitions: vec![partition], format: format.into(), ..Default::default() }
 }
 
+#[track_caller]
 pub(crate) fn code_of(status: &Status) -> ErrorCode {
-    millrace_proto::error_of(status).expect("an error of ours").known_code().unwrap()
+    millrace_proto::error_of(status)
+        .unwrap_or_else(|| panic!("no error of ours: {status:?}"))
+        .known_code()
+        .unwrap()
 }
 
 pub(crate) fn code(error: Option<&v1::Error>) -> Option<ErrorCode> {
