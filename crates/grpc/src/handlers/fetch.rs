@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use millrace_broker::{ApiError, FetchRequest, Fetched, Isolation, PartitionFetch};
+use millrace_broker::{ApiError, FetchRequest, Fetched, Isolation, PartitionFetch, Permit};
 use millrace_proto::v1;
 use millrace_types::limits::{FETCH_BYTES_MAX, FETCH_WAIT_MS_MAX};
 use millrace_types::{ErrorCode, Offset};
@@ -25,24 +25,27 @@ pub(crate) async fn handle(
 ) -> Result<v1::FetchResponse, Status> {
     let format = check_format(&request).map_err(status_of)?;
     let bytes_max = bytes_max(&request);
-    let answers = ask(api, caller, &request).await.map_err(status_of)?;
-    // The request has been read: its memory goes back before the answer asks for its own, or calls that hold one and
-    // wait for the other could lock each other out.
+    let (answers, permit) = ask(api, caller, &request).await.map_err(status_of)?;
+    // The request has been read: its memory goes back before decoded records ask for theirs, or calls that hold one
+    // and wait for the other could lock each other out. (The broker bounds its own wait for the answer's memory.)
     caller.permits.release();
-    let size = answers.iter().flatten().flat_map(|fetched| &fetched.extents).map(Bytes::len).sum::<usize>();
-    if size == 0 {
+    if answers.iter().flatten().all(|fetched| fetched.extents.is_empty()) {
         let empty = |fetched: Fetched| offsets_to_wire(&fetched, fetched.next_offset);
         let answers = answers.into_iter().map(|answer| answer.map(empty)).collect();
         return Ok(to_response(request.partitions, answers));
     }
     let answers = match format {
         v1::FetchFormat::Batches => {
-            caller.permits.pay_answer(api.broker.memory().acquire(size).await.map_err(status_of)?);
+            if let Some(permit) = permit {
+                caller.permits.pay_answer(permit);
+            }
             answers.into_iter().map(|answer| answer.map(|fetched| batches_to_wire(&fetched))).collect()
         }
         v1::FetchFormat::Records => {
             let decoded = decode(api, &request.partitions, answers, bytes_max).await.map_err(status_of)?;
             let size = decoded.iter().flatten().map(|partition| partition.bytes).sum::<usize>();
+            // The batches are gone; what counts now are the records.
+            drop(permit);
             caller.permits.pay_answer(api.broker.memory().acquire(size).await.map_err(status_of)?);
             decoded.into_iter().map(|answer| answer.map(records_to_wire)).collect()
         }
@@ -67,7 +70,7 @@ async fn ask(
     api: &Api,
     caller: &Caller,
     request: &v1::FetchRequest,
-) -> Result<Vec<Result<Fetched, ApiError>>, ApiError> {
+) -> Result<(Vec<Result<Fetched, ApiError>>, Option<Permit>), ApiError> {
     let isolation = match v1::Isolation::try_from(request.isolation) {
         Ok(v1::Isolation::Committed) => Isolation::Committed,
         Ok(v1::Isolation::Stable) => Isolation::Stable,
@@ -75,6 +78,7 @@ async fn ask(
     };
     let questions: Vec<_> = request.partitions.iter().map(question).collect();
     let wait_ms = if questions.iter().any(Result::is_err) { 0 } else { u64::from(request.max_wait_ms) };
+    let mut permit = None;
     let asked = parts::ask_readable(questions, async |partitions| {
         let request = FetchRequest {
             partitions,
@@ -83,15 +87,18 @@ async fn ask(
             wait: Duration::from_millis(wait_ms.min(FETCH_WAIT_MS_MAX)),
             isolation,
         };
-        Ok(api.broker.fetch(&caller.context, request).await?.partitions)
+        let answer = api.broker.fetch(&caller.context, request).await?;
+        permit = answer.permit;
+        Ok(answer.partitions)
     });
-    tokio::select! {
+    let answers = tokio::select! {
         biased;
-        answers = asked => answers,
+        answers = asked => answers?,
         () = api.draining.cancelled() => {
-            Err(ApiError::new(ErrorCode::ShuttingDown, "the broker is shutting down"))
+            return Err(ApiError::new(ErrorCode::ShuttingDown, "the broker is shutting down"));
         }
-    }
+    };
+    Ok((answers, permit))
 }
 
 pub(crate) fn question(wire: &v1::PartitionFetch) -> Result<PartitionFetch, ApiError> {
