@@ -7,7 +7,7 @@
 use std::io;
 use std::sync::Arc;
 
-use millrace_env::{FsExt, OpenMode};
+use millrace_env::{File, FsExt, OpenMode};
 use millrace_types::{LeaderEpoch, Offset};
 use parking_lot::RwLock;
 
@@ -16,11 +16,11 @@ use crate::format::{epoch_file, log_start};
 use crate::inner::LogInner;
 use crate::names::{LEADER_EPOCHS, LOG_START, SegmentFile, TEMPORARY_SUFFIX, segment_file};
 use crate::producers::ProducerState;
-use crate::recovery::{Listing, unlink_if_there, unlink_segment};
-use crate::recovery::{ReplayRequest, StoredIndexes, TailRequest, read_tail, replay};
-use crate::segment::{Body, Segment, Stage, Walk, WalkEnd, read_fully};
-use crate::ticket::Cell;
-use crate::writer::{Writer, create_segment_file};
+use crate::recovery::{Listing, unlink_if_there, unlink_indexes, unlink_segment};
+use crate::recovery::{ReplayRequest, StoredIndexes, TailRequest, TimeEntries, read_tail, replay};
+use crate::segment::{Body, Segment, Walk, WalkEnd, read_fully};
+use crate::ticket::{Cell, Unsynced};
+use crate::writer::{Snapshot, Writer, create_segment_file};
 use crate::{AppendError, DirError};
 
 /// Bytes that one step of a copy takes.
@@ -31,7 +31,7 @@ impl LogInner {
     pub(crate) fn truncate_to(self: &Arc<Self>, end: Offset) -> Result<(), DirError> {
         self.change(|writer| {
             if end >= writer.end {
-                return Ok(Vec::new());
+                return Ok(Waited::default());
             }
             let start = self.view.read().log_start;
             if end < start {
@@ -57,7 +57,7 @@ impl LogInner {
             if start > old {
                 self.trim(writer, start).map_err(|e| self.fail("trimming", e))?;
             }
-            Ok(Vec::new())
+            Ok(Waited::default())
         })
     }
 
@@ -79,31 +79,27 @@ impl LogInner {
             self.write_epochs(writer).map_err(|e| self.fail("beginning an epoch", e))?;
             writer.epoch = epoch;
             self.set_leader_epoch(epoch);
-            Ok(Vec::new())
+            Ok(Waited::default())
         })
     }
 
     /// Runs `change` as the only writer, then tells those whose batches are gone, and goes on with the queue.
     fn change(
         self: &Arc<Self>,
-        change: impl FnOnce(&mut Writer) -> Result<Vec<Arc<Cell>>, DirError>,
+        change: impl FnOnce(&mut Writer) -> Result<Waited, DirError>,
     ) -> Result<(), DirError> {
         self.shared.failure.check()?;
         if self.is_closed() {
             return Err(DirError::Conflict(format!("the log of partition {} is closed", self.meta.id)));
         }
-        let outcome = change(&mut self.writer.lock());
-        let gone = match &outcome {
-            Ok(gone) => gone.as_slice(),
-            Err(_) => &[],
-        };
+        let mut waited = Waited::default();
+        let outcome = change(&mut self.writer.lock()).map(|found| waited = found);
         let reason = AppendError::StorageFailed("the batch was truncated".to_owned());
-        for waker in gone.iter().filter_map(|cell| cell.refuse(reason.clone())) {
-            waker.wake();
-        }
+        let gone = waited.gone.iter().filter_map(|cell| cell.refuse(reason.clone()));
+        let wakers: Vec<_> = gone.chain(waited.safe.iter().filter_map(|cell| cell.take_waker())).collect();
+        wakers.into_iter().for_each(std::task::Waker::wake);
         self.combine();
-        self.hand_over();
-        outcome.map(|_| ())
+        outcome
     }
 
     fn write_epochs(&self, writer: &Writer) -> io::Result<()> {
@@ -125,11 +121,11 @@ impl LogInner {
         self.shared.marks.lower(&self.shared, self.meta.id, mark).map_err(|e| io::Error::other(e.to_string()))
     }
 
-    fn cut(&self, writer: &mut Writer, end: Offset) -> io::Result<Vec<Arc<Cell>>> {
+    fn cut(&self, writer: &mut Writer, end: Offset) -> io::Result<Waited> {
         let fs = &*self.shared.env.fs;
         let segments = Arc::clone(&self.view.read().segments);
         let index = segments.partition_point(|segment| segment.base <= end).saturating_sub(1);
-        let Some(segment) = segments.get(index) else { return Ok(Vec::new()) };
+        let Some(segment) = segments.get(index) else { return Ok(Waited::default()) };
         let (position, end) = boundary(segment, end)?;
         let mark = Mark { offset: end, segment: segment.base, position };
         let synced_end = self.synced_end();
@@ -141,10 +137,13 @@ impl LogInner {
         for gone in later.iter().rev() {
             unlink_segment(fs, &self.path, gone.base)?;
         }
+        // Entries of what is cut must not be found again once other batches lie there.
+        let indexes = self.copy_indexes(segment)?;
+        unlink_indexes(fs, &self.path, segment.base)?;
         fs.sync_dir(&self.path)?;
         let in_place = later.is_empty() && end >= synced_end;
-        let kept =
-            if in_place { self.shorten(segment, position)? } else { self.copy_prefix(segment, position)? };
+        let kept = if in_place { shorten(segment, position)? } else { self.copy_prefix(segment, position)? };
+        let kept = self.cut_segment(segment, kept, position, indexes)?;
         let kept = Arc::new(kept);
         writer.end = kept.end();
         writer.position = position;
@@ -152,22 +151,19 @@ impl LogInner {
         writer.active = Arc::clone(&kept);
         let mut list: Vec<Arc<Segment>> = segments.get(..index).unwrap_or_default().to_vec();
         list.push(kept);
+        if self.view.read().log_start > writer.end {
+            // The log start lay inside of the batch that went.
+            self.write_log_start(writer.end)?;
+        }
         self.publish(writer, list);
         self.rewind(writer)?;
         let mut sync = self.sync.lock();
         sync.rolled.retain(|rolled| rolled.base < mark.segment);
-        Ok(sync.reset(writer.mark()).into_iter().map(|waiting| waiting.cell).collect())
-    }
-
-    /// Cuts bytes that no reader was ever given.
-    fn shorten(&self, segment: &Segment, position: u64) -> io::Result<Segment> {
-        segment.file.set_len(position)?;
-        segment.file.sync_data()?;
-        self.cut_segment(segment, Arc::clone(&segment.file), position)
+        Ok(Waited::split(sync.reset(writer.mark()), writer.end))
     }
 
     /// Puts a copy of the first bytes in the place of a segment. Readers of the old file keep it.
-    fn copy_prefix(&self, segment: &Segment, position: u64) -> io::Result<Segment> {
+    fn copy_prefix(&self, segment: &Segment, position: u64) -> io::Result<Arc<dyn File>> {
         let fs = &*self.shared.env.fs;
         unlink_if_there(fs, &segment.path(SegmentFile::Seal))?;
         fs.sync_dir(&self.path)?;
@@ -188,38 +184,41 @@ impl LogInner {
         copy.sync_data()?;
         fs.rename(&temporary, &self.path.join(name))?;
         fs.sync_dir(&self.path)?;
-        self.cut_segment(segment, copy, position)
+        Ok(copy)
+    }
+
+    /// The indexes of a segment as they are now, complete.
+    fn copy_indexes(&self, segment: &Segment) -> io::Result<StoredIndexes> {
+        let fs = &*self.shared.env.fs;
+        let offsets =
+            segment.with_offset_index(fs, |index| index.iter().flat_map(|entry| entry.encode()).collect())?;
+        let times =
+            segment.with_time_index(fs, |index| index.iter().flat_map(|entry| entry.encode()).collect())?;
+        Ok(StoredIndexes { offsets, times, time_entries: TimeEntries::Complete })
     }
 
     /// A segment that ends at `position`, with the indexes that belong to it.
     fn cut_segment(
         &self,
         old: &Segment,
-        file: Arc<dyn millrace_env::File>,
+        file: Arc<dyn File>,
         position: u64,
+        indexes: StoredIndexes,
     ) -> io::Result<Segment> {
-        let fs = &*self.shared.env.fs;
-        let offsets =
-            old.with_offset_index(fs, |index| index.iter().flat_map(|e| e.encode()).collect::<Vec<u8>>())?;
-        let times =
-            old.with_time_index(fs, |index| index.iter().flat_map(|e| e.encode()).collect::<Vec<u8>>())?;
         let request = TailRequest {
             file: &*file,
             base: old.base,
             size: position,
             synced_position: position,
             synced_offset: old.base,
-            indexes: StoredIndexes { offsets, times },
+            indexes,
             interval: self.config().index_interval_bytes,
         };
         let mut body = read_tail(request)?.body;
-        let old_body = old.body.read();
-        body.appended_last = old_body.appended_last;
-        if let (Some(indexes), Stage::Live(before)) = (body.live(), &old_body.stage) {
-            indexes.offsets_written = indexes.offsets_written.min(before.offsets_written);
-            indexes.times_written = indexes.times_written.min(before.times_written);
+        body.appended_last = old.body.read().appended_last;
+        if let Some(indexes) = body.live() {
+            indexes.nothing_is_written();
         }
-        drop(old_body);
         Ok(Segment {
             base: old.base,
             dir: Arc::clone(&old.dir),
@@ -247,10 +246,8 @@ impl LogInner {
         self.write_epochs(writer)?;
         let end = writer.end;
         writer.snapshots.retain(|snapshot| snapshot.offset <= end);
-        let listing = Listing::read(fs, &self.path)?;
-        for base in listing.snapshots.iter().filter(|base| **base > end) {
-            unlink_if_there(fs, &self.path.join(segment_file(*base, SegmentFile::Producers)))?;
-        }
+        let mut listing = Listing::read(fs, &self.path)?;
+        listing.drop_snapshots_above(fs, &self.path, end)?;
         let (segments, log_start) = {
             let view = self.view.read();
             (Arc::clone(&view.segments), view.log_start)
@@ -268,12 +265,18 @@ impl LogInner {
         Ok(())
     }
 
-    fn trim(&self, writer: &mut Writer, start: Offset) -> io::Result<()> {
+    fn trim(self: &Arc<Self>, writer: &mut Writer, start: Offset) -> io::Result<()> {
         let fs = &*self.shared.env.fs;
-        self.write_log_start(start)?;
         let segments = Arc::clone(&self.view.read().segments);
         let kept_from = segments.partition_point(|segment| segment.base <= start).saturating_sub(1);
         let (below, kept) = segments.split_at(kept_from.min(segments.len()));
+        if !below.is_empty() {
+            // What the dropped segments say of producers must survive them, and a power cut: a snapshot of an end
+            // that is synced.
+            self.sync_now();
+            self.write_snapshot(&Snapshot { offset: writer.end, state: writer.producers.clone() })?;
+        }
+        self.write_log_start(start)?;
         {
             let mut view = self.view.write();
             view.log_start = start;
@@ -288,7 +291,7 @@ impl LogInner {
         self.write_epochs(writer)
     }
 
-    fn reset(&self, writer: &mut Writer, offset: Offset) -> io::Result<Vec<Arc<Cell>>> {
+    fn reset(&self, writer: &mut Writer, offset: Offset) -> io::Result<Waited> {
         let fs = &*self.shared.env.fs;
         let segments = Arc::clone(&self.view.read().segments);
         let first = segments.first().map_or(offset, |segment| segment.base).min(offset);
@@ -318,8 +321,33 @@ impl LogInner {
         self.view.write().log_start = offset;
         let mut sync = self.sync.lock();
         sync.rolled.clear();
-        Ok(sync.abandon_to(writer.mark()))
+        Ok(Waited::split(sync.reset(writer.mark()), Offset::ZERO))
     }
+}
+
+/// Who waited for a sync while the log was changed.
+#[derive(Debug, Default)]
+struct Waited {
+    /// Their batches are gone.
+    gone: Vec<Arc<Cell>>,
+    /// Their batches are synced by now.
+    safe: Vec<Arc<Cell>>,
+}
+
+impl Waited {
+    /// Tells those whose batches ended before `end` from the others.
+    fn split(waiting: Vec<Unsynced>, end: Offset) -> Waited {
+        let (safe, gone): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|waiting| waiting.last < end);
+        let cells = |waiting: Vec<Unsynced>| waiting.into_iter().map(|waiting| waiting.cell).collect();
+        Waited { gone: cells(gone), safe: cells(safe) }
+    }
+}
+
+/// Cuts bytes that no reader was ever given.
+fn shorten(segment: &Segment, position: u64) -> io::Result<Arc<dyn File>> {
+    segment.file.set_len(position)?;
+    segment.file.sync_data()?;
+    Ok(Arc::clone(&segment.file))
 }
 
 /// Where the batch that holds `end` begins, and with which offset: the place to cut.

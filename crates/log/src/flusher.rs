@@ -105,17 +105,14 @@ impl SyncState {
         self.unsynced_bytes
     }
 
-    /// The log was cut or emptied to `mark`, all of it synced, while no sync was in flight. Hands back who waited for
-    /// what is gone.
+    /// The log was cut to `mark`, all of it synced, while no sync was in flight. Hands back who waited.
     pub(crate) fn reset(&mut self, mark: Mark) -> Vec<Unsynced> {
         self.written = mark;
         self.synced = mark;
         self.unsynced_bytes = 0;
         self.dirty.clear();
         self.dir_dirty = false;
-        let (gone, kept) = self.waiting.drain(..).partition(|waiting| waiting.last >= mark.offset);
-        self.waiting = kept;
-        gone
+        std::mem::take(&mut self.waiting)
     }
 
     /// Takes the files that no sync has covered, for a caller that syncs or unlinks them itself.
@@ -125,14 +122,7 @@ impl SyncState {
 
     /// Forgets what is unsynced and who waits: the log is deleted.
     pub(crate) fn abandon(&mut self) -> Vec<Arc<Cell>> {
-        self.abandon_to(self.written)
-    }
-
-    /// Forgets what is unsynced and who waits: the log begins anew at `mark`.
-    pub(crate) fn abandon_to(&mut self, mark: Mark) -> Vec<Arc<Cell>> {
-        let gone = std::mem::take(&mut self.waiting);
-        let _none_left = self.reset(mark);
-        gone.into_iter().map(|waiting| waiting.cell).collect()
+        self.reset(self.written).into_iter().map(|waiting| waiting.cell).collect()
     }
 
     fn is_dirty(&self) -> bool {
@@ -235,7 +225,7 @@ impl LogInner {
     }
 
     /// After a sync by a ticket: those who still wait must not depend on a ticket being polled again.
-    pub(crate) fn hand_over(self: &Arc<Self>) {
+    fn hand_over(self: &Arc<Self>) {
         if !self.sync.lock().waiting.is_empty() {
             self.sync_in_background();
         }

@@ -34,9 +34,9 @@ use crate::{DirError, LogConfig, PartitionMeta};
 use listing::HasSeal;
 use tail::TailReport;
 
-pub(crate) use listing::{Listing, unlink_if_there, unlink_segment};
+pub(crate) use listing::{Listing, unlink_if_there, unlink_indexes, unlink_segment};
 pub(crate) use replay::{ReplayRequest, replay};
-pub(crate) use tail::{StoredIndexes, TailRequest, read_tail};
+pub(crate) use tail::{StoredIndexes, TailRequest, TimeEntries, read_tail};
 
 /// The largest index file that is believed to be one: Kafka's `segment.index.bytes` with time to spare.
 const INDEX_FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -103,7 +103,7 @@ pub(crate) fn open(shared: &Arc<DirShared>, request: OpenRequest) -> Result<Arc<
     if epochs.is_none() {
         opening.rebuild_epochs().map_err(context)?;
     }
-    let parts = opening.finish(&listing).map_err(context)?;
+    let parts = opening.finish(&mut listing).map_err(context)?;
     shared.note(Finding::Read(opening.bytes_read));
     Ok(LogInner::new(Arc::clone(shared), parts))
 }
@@ -220,9 +220,15 @@ impl Opening<'_> {
             indexes: self.read_indexes(base)?,
             interval: self.request.config.index_interval_bytes,
         };
-        let report = read_tail(request)?;
+        let mut report = read_tail(request)?;
         if self.is_unclean() {
             self.bytes_read += report.bytes_read;
+            // The files may name batches that did not survive. Once other batches lie there, a stale time entry would
+            // be believed, so the files go; the new leader epoch syncs the directory.
+            unlink_indexes(self.fs, &self.request.path, base)?;
+            if let Some(indexes) = report.body.live() {
+                indexes.nothing_is_written();
+            }
         }
         let path = self.request.path.join(segment_file(base, SegmentFile::Log));
         for bad in &report.damaged {
@@ -268,6 +274,7 @@ impl Opening<'_> {
         Ok(StoredIndexes {
             offsets: read(SegmentFile::OffsetIndex, offset_index::ENTRY_BYTES)?,
             times: read(SegmentFile::TimeIndex, time_index::ENTRY_BYTES)?,
+            time_entries: if self.is_unclean() { TimeEntries::Unsure } else { TimeEntries::Complete },
         })
     }
 
@@ -326,7 +333,7 @@ impl Opening<'_> {
         Ok(())
     }
 
-    fn finish(&mut self, listing: &Listing) -> io::Result<Parts> {
+    fn finish(&mut self, listing: &mut Listing) -> io::Result<Parts> {
         let shared = self.shared;
         let now = shared.env.clock.wall();
         let active = self.active_segment(now)?;
@@ -334,6 +341,7 @@ impl Opening<'_> {
         let position = active.size();
         let log_start = self.log_start.min(end);
         self.renew_epochs(log_start, end)?;
+        listing.drop_snapshots_above(self.fs, &self.request.path, end)?;
         let replayed = replay(&ReplayRequest {
             fs: self.fs,
             dir: &self.request.path,

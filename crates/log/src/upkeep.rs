@@ -103,7 +103,7 @@ impl LogInner {
         self.drop_old_snapshots()
     }
 
-    fn write_snapshot(&self, snapshot: &Snapshot) -> io::Result<()> {
+    pub(crate) fn write_snapshot(&self, snapshot: &Snapshot) -> io::Result<()> {
         let path = self.path.join(segment_file(snapshot.offset, SegmentFile::Producers));
         self.shared.env.fs.replace(&path, &producer_snapshot::encode(&snapshot.state, snapshot.offset))
     }

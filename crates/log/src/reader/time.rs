@@ -43,10 +43,10 @@ impl LogInner {
         for segment in segments.iter().filter(|segment| segment.end() > log_start) {
             let largest = segment.body.read().largest;
             let timestamp = match largest {
-                Some(largest) if largest.last < high_watermark && largest.last >= log_start => {
+                Some(largest) if largest.last < high_watermark && segment.base >= log_start => {
                     Some(largest.timestamp)
                 }
-                // The largest is not committed yet, or trimmed: look at what is left.
+                // The largest is not committed yet, or perhaps trimmed: look at what is left.
                 Some(_) => {
                     self.largest_between(segment, log_start, high_watermark).map_err(|e| io_error(&e))?
                 }

@@ -67,6 +67,19 @@ impl Listing {
         Ok(listing)
     }
 
+    /// Unlinks snapshots of an end that the log no longer has: once it has grown past it again, with other records,
+    /// they would be believed.
+    pub(crate) fn drop_snapshots_above(&mut self, fs: &dyn Fs, dir: &Path, end: Offset) -> io::Result<()> {
+        let kept = self.snapshots.partition_point(|base| *base <= end);
+        if kept == self.snapshots.len() {
+            return Ok(());
+        }
+        for base in self.snapshots.drain(kept..) {
+            unlink_if_there(fs, &dir.join(segment_file(base, SegmentFile::Producers)))?;
+        }
+        fs.sync_dir(dir)
+    }
+
     /// Unlinks what nothing refers to.
     pub(crate) fn sweep(&mut self, fs: &dyn Fs, dir: &Path) -> io::Result<()> {
         for name in self.leftovers.drain(..) {
@@ -78,7 +91,15 @@ impl Listing {
 
 /// Unlinks the files of a segment, the `.log` first: without it the others are leftovers.
 pub(crate) fn unlink_segment(fs: &dyn Fs, dir: &Path, base: Offset) -> io::Result<()> {
-    for file in [SegmentFile::Log, SegmentFile::Seal, SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+    for file in [SegmentFile::Log, SegmentFile::Seal] {
+        unlink_if_there(fs, &dir.join(segment_file(base, file)))?;
+    }
+    unlink_indexes(fs, dir, base)
+}
+
+/// Unlinks the indexes of a segment. They are written anew from memory.
+pub(crate) fn unlink_indexes(fs: &dyn Fs, dir: &Path, base: Offset) -> io::Result<()> {
+    for file in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
         unlink_if_there(fs, &dir.join(segment_file(base, file)))?;
     }
     Ok(())

@@ -61,7 +61,9 @@ pub(crate) fn replay(request: &ReplayRequest<'_>) -> io::Result<Replayed> {
 
 /// The newest snapshot at or before the end, or the state of a log that begins at its start.
 fn start(request: &ReplayRequest<'_>) -> (ProducerState, Offset) {
-    let usable = request.snapshots.iter().rev().filter(|base| **base <= request.end);
+    let first = request.segments.first().map_or(request.log_start, |segment| segment.base);
+    // A snapshot from before the first segment lacks what was trimmed since: it would refuse what is right.
+    let usable = request.snapshots.iter().rev().filter(|base| first <= **base && **base <= request.end);
     for base in usable {
         let path = request.dir.join(segment_file(*base, SegmentFile::Producers));
         let decoded = request
@@ -77,7 +79,6 @@ fn start(request: &ReplayRequest<'_>) -> (ProducerState, Offset) {
             Err(error) => tracing::warn!(path = %path.display(), error, "a producer snapshot does not open"),
         }
     }
-    let first = request.segments.first().map_or(request.log_start, |segment| segment.base);
     if first == Offset::ZERO {
         (ProducerState::new(), Offset::ZERO)
     } else {

@@ -38,11 +38,22 @@ pub(crate) struct TailRequest<'a> {
     pub(crate) interval: u64,
 }
 
+/// Whether every entry that belongs into the time index is in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum TimeEntries {
+    /// Yes: it was finished by a clean stop, or comes from memory.
+    Complete,
+    /// Perhaps not: the file may lag behind that of the offsets.
+    #[default]
+    Unsure,
+}
+
 /// The content of both index files; empty where there is none.
 #[derive(Debug, Default)]
 pub(crate) struct StoredIndexes {
     pub(crate) offsets: Vec<u8>,
     pub(crate) times: Vec<u8>,
+    pub(crate) time_entries: TimeEntries,
 }
 
 /// What was found.
@@ -268,6 +279,15 @@ fn trusted_prefix(file: &dyn File, base: Offset, limit: u64, stored: StoredIndex
         }
         previous = entry;
         kept += 1;
+    }
+    if stored.time_entries == TimeEntries::Unsure {
+        // Behind its last entry the time index may lack some, so everything from there on is looked at again.
+        let times = TimeIndex::whole_entries(&stored.times);
+        let known = rising_below(&times, base, Offset::MAX).checked_sub(1).and_then(|last| times.get(last));
+        let known = known.map(|entry| entry.offset(base));
+        let covered =
+            index.iter().take_while(|entry| known.is_some_and(|known| entry.last_offset(base) <= known));
+        kept = kept.min(covered.count());
     }
     let mut bytes_read = 0;
     while let Some(entry) = kept.checked_sub(1).and_then(|last| index.get(last)) {

@@ -57,6 +57,11 @@ impl LiveIndexes {
         }
     }
 
+    /// The files are gone: they are written anew, whole.
+    pub(crate) fn nothing_is_written(&mut self) {
+        (self.offsets_written, self.times_written) = (0, 0);
+    }
+
     /// Gives the next batch an entry: it follows damage, and readers must find it.
     pub(crate) fn force_entry(&mut self) {
         self.since_entry = u64::MAX / 2;
