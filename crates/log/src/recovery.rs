@@ -147,17 +147,27 @@ impl Opening<'_> {
         let bases: Vec<(Offset, HasSeal)> =
             listing.segments.iter().map(|(base, has)| (*base, *has)).collect();
         for (number, (base, has_seal)) in bases.iter().enumerate() {
+            // Whatever follows a torn tail was never acknowledged: a sync covers older files first.
+            if self.follows_torn_tail(*base, *has_seal) {
+                return bases.iter().skip(number).rev().try_for_each(|(later, _)| self.set_aside(*later));
+            }
             let torn = self.read_segment(*base, *has_seal)?;
             self.report_gap(*base);
             if let Some(torn) = torn {
-                // Whatever follows a torn tail was never acknowledged: a sync covers older files first.
-                for (later, _) in bases.iter().skip(number + 1).rev() {
-                    self.set_aside(*later)?;
-                }
+                bases.iter().skip(number + 1).rev().try_for_each(|(later, _)| self.set_aside(*later))?;
                 return self.cut(torn);
             }
         }
         Ok(())
+    }
+
+    /// Whether the file before lost its last batches whole, and this one was never synced: not damage, but a torn tail
+    /// that happens to end on a batch.
+    fn follows_torn_tail(&self, base: Offset, has_seal: HasSeal) -> bool {
+        let synced =
+            has_seal == HasSeal::Yes || self.request.mark.as_ref().is_some_and(|mark| mark.base >= base);
+        let gap = self.segments.last().is_some_and(|before| before.end() != base);
+        self.is_unclean() && gap && !synced
     }
 
     /// Adds one segment. Answers its torn tail, if it has one.

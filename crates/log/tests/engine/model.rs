@@ -358,7 +358,7 @@ fn seeds() -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     match number("MODEL_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("MODEL_SEEDS").unwrap_or(300),
+        None => 0..number("MODEL_SEEDS").unwrap_or(150),
     }
 }
 
