@@ -1,0 +1,315 @@
+//! The command line.
+
+use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::position::Place;
+use crate::table::ListFormat;
+
+/// A durable, partitioned commit log: one binary, nothing to install.
+#[derive(Parser, Debug)]
+#[command(name = "millrace", version, propagate_version = true, max_term_width = 110)]
+pub(crate) struct Cli {
+    /// gRPC addresses of the brokers that a tool talks to.
+    #[arg(
+        long,
+        global = true,
+        env = "MILLRACE_SERVER",
+        value_name = "ADDR",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:7070",
+        help_heading = "Tools"
+    )]
+    pub(crate) server: Vec<String>,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The verbs.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Runs a broker.
+    Serve(ServeArgs),
+    /// Shows the whole thing on real data: streams, kills the broker, replays, counts.
+    Demo(DemoArgs),
+    /// Creates, lists, describes and deletes topics.
+    #[command(subcommand)]
+    Topic(TopicCommand),
+    /// Appends records to a topic; ends when every one is acknowledged.
+    Produce(ProduceArgs),
+    /// Reads a topic from the beginning to the end as it stands at start.
+    Consume(ConsumeArgs),
+    /// Tells the offsets of a topic's partitions, or finds those of a time.
+    Offsets(OffsetsArgs),
+    /// Looks into the files of a log that is not being served.
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Prints the configuration in force and where each value came from.
+    Config(ConfigArgs),
+}
+
+/// Where the configuration comes from besides the environment.
+#[derive(Args, Debug, Default, Clone)]
+pub(crate) struct ServeArgs {
+    /// A TOML file; the environment (MILLRACE_...) and flags go above it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where the logs lie.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Where the gRPC door listens [default: loopback, port 7070]; port 0 picks one.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) grpc: Option<String>,
+    /// Where health and metrics are served [default: loopback, port 7080].
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) http: Option<String>,
+    /// The Kafka door; not there yet.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) kafka: Option<String>,
+    /// The AMQP door; not there yet.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) amqp: Option<String>,
+    /// The listener between brokers; not there yet.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) internal: Option<String>,
+    /// This node's id.
+    #[arg(long, value_name = "N")]
+    pub(crate) node_id: Option<String>,
+    /// Bytes that requests, answers and caches may hold together, such as 512MiB.
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory_budget: Option<String>,
+    /// How long a stop waits for requests in flight, such as 30s.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) drain_timeout: Option<String>,
+    /// Listen on an address that is not loopback, without TLS and authentication.
+    #[arg(long)]
+    pub(crate) insecure_listen: bool,
+    /// What to log, such as `info` or `millrace_log=debug`.
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) log_level: Option<String>,
+    /// How the log looks: auto (human on a terminal, JSON otherwise), human or json.
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<String>,
+}
+
+/// `config`.
+#[derive(Args, Debug)]
+pub(crate) struct ConfigArgs {
+    /// What `serve` would be started with.
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: ListFormat,
+}
+
+/// `demo`.
+#[derive(Args, Debug)]
+pub(crate) struct DemoArgs {
+    /// Where to keep the broker's files; a scratch directory that is removed by default.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// `topic ...`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum TopicCommand {
+    /// Creates a topic.
+    Create(TopicCreateArgs),
+    /// Lists the topics.
+    List {
+        /// Also those that belong to the product.
+        #[arg(long)]
+        internal: bool,
+        /// How to print them.
+        #[arg(long, value_enum, default_value_t)]
+        format: ListFormat,
+    },
+    /// Describes a topic, one row for each partition.
+    Describe {
+        /// The topic.
+        name: String,
+        /// Its configuration instead of its partitions.
+        #[arg(long)]
+        configs: bool,
+        /// How to print it.
+        #[arg(long, value_enum, default_value_t)]
+        format: ListFormat,
+    },
+    /// Deletes a topic with everything in it.
+    Delete {
+        /// The topic.
+        name: String,
+    },
+}
+
+/// `topic create`.
+#[derive(Args, Debug)]
+pub(crate) struct TopicCreateArgs {
+    /// The topic's name: 1 to 249 of a-z A-Z 0-9 . _ -
+    pub(crate) name: String,
+    /// How many partitions.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) partitions: NonZeroU32,
+    /// How many replicas; by default three, or as many as there are brokers.
+    #[arg(long, value_name = "R")]
+    pub(crate) replication_factor: Option<NonZeroU32>,
+    /// A topic configuration, such as segment.bytes=1048576; may be repeated.
+    #[arg(long = "config", value_name = "KEY=VALUE", value_parser = parse_pair)]
+    pub(crate) configs: Vec<(String, String)>,
+}
+
+/// How the records of a produce are compressed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub(crate) enum CompressionArg {
+    /// Not at all.
+    #[default]
+    None,
+    /// gzip.
+    Gzip,
+    /// snappy.
+    Snappy,
+    /// lz4.
+    Lz4,
+    /// zstd.
+    Zstd,
+}
+
+/// When a produce counts as acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub(crate) enum DurabilityArg {
+    /// When every in-sync replica holds it.
+    #[default]
+    Committed,
+    /// When the leader holds it.
+    Leader,
+}
+
+/// `produce`.
+#[derive(Args, Debug)]
+pub(crate) struct ProduceArgs {
+    /// The topic; it must exist.
+    pub(crate) topic: String,
+    /// The file to read; standard input by default.
+    pub(crate) file: Option<PathBuf>,
+    /// Splits each line into key and value at its first occurrence.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["csv", "key_column", "time_column"])]
+    pub(crate) key_separator: Option<String>,
+    /// The input is CSV with a header row; each row becomes a record, the header does not.
+    #[arg(long)]
+    pub(crate) csv: bool,
+    /// The column of a CSV that holds the key (implies --csv).
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) key_column: Option<String>,
+    /// The column of a CSV that holds the record's time, RFC 3339 or milliseconds (implies --csv).
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) time_column: Option<String>,
+    /// Send everything to this partition.
+    #[arg(long, value_name = "N")]
+    pub(crate) partition: Option<u32>,
+    /// How batches are compressed.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) compression: CompressionArg,
+    /// When a record counts as acknowledged.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) durability: DurabilityArg,
+    /// How long a batch waits to fill.
+    #[arg(long, value_name = "DURATION", default_value = "5ms", value_parser = humantime::parse_duration)]
+    pub(crate) linger: Duration,
+    /// How large a batch may grow.
+    #[arg(long, value_name = "SIZE", default_value = "256KiB")]
+    pub(crate) batch_size: ByteSize,
+    /// Give up on a record that was not acknowledged for so long.
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Duration,
+}
+
+/// How consumed records are printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub(crate) enum RecordFormat {
+    /// The value, and a newline behind each.
+    #[default]
+    Value,
+    /// One JSON object per line.
+    Json,
+    /// The value and nothing else.
+    Raw,
+}
+
+/// `consume`.
+#[derive(Args, Debug)]
+pub(crate) struct ConsumeArgs {
+    /// The topic.
+    pub(crate) topic: String,
+    /// Where to begin: an offset, a time (2013-01-31T12:00:00Z, @MILLIS), how long ago (-15m), `beginning` or `end`.
+    #[arg(long, value_name = "PLACE", default_value = "beginning", allow_hyphen_values = true)]
+    pub(crate) from: Place,
+    /// Where to stop, exclusive; by default the end as it stands at start.
+    #[arg(long, value_name = "PLACE", allow_hyphen_values = true, conflicts_with = "follow")]
+    pub(crate) to: Option<Place>,
+    /// Read this partition only; may be repeated.
+    #[arg(long = "partition", value_name = "N")]
+    pub(crate) partitions: Vec<u32>,
+    /// How to print records.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: RecordFormat,
+    /// Go on past the end, waiting for new records.
+    #[arg(long, short = 'f')]
+    pub(crate) follow: bool,
+    /// Stop after so many records.
+    #[arg(short = 'n', value_name = "N")]
+    pub(crate) count: Option<NonZeroU64>,
+}
+
+/// `offsets`.
+#[derive(Args, Debug)]
+pub(crate) struct OffsetsArgs {
+    /// The topic.
+    pub(crate) topic: String,
+    /// Find this place instead of the start and the end.
+    #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
+    pub(crate) at: Option<Place>,
+    /// This partition only; may be repeated.
+    #[arg(long = "partition", value_name = "N")]
+    pub(crate) partitions: Vec<u32>,
+    /// How to print them.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: ListFormat,
+}
+
+/// `log ...`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum LogCommand {
+    /// Prints the batches of a segment file, a partition directory or a data directory.
+    Dump {
+        /// A `.log` file, a partition directory or a data directory.
+        path: PathBuf,
+        /// Also the records in each batch.
+        #[arg(long)]
+        records: bool,
+        /// How to print them.
+        #[arg(long, value_enum, default_value_t)]
+        format: ListFormat,
+    },
+    /// Checks every byte of a partition directory or a data directory; answers 1 if anything is wrong.
+    Verify {
+        /// A partition directory or a data directory.
+        path: PathBuf,
+        /// How to print what was found.
+        #[arg(long, value_enum, default_value_t)]
+        format: ListFormat,
+    },
+}
+
+fn parse_pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("{text:?} is not KEY=VALUE")),
+    }
+}

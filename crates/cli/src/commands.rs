@@ -1,0 +1,51 @@
+//! One file per verb.
+
+mod config;
+mod consume;
+mod log_files;
+mod offsets;
+mod produce;
+mod serve;
+mod topic;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use millrace_client::{Client, ClientOptions};
+
+use crate::args::{Cli, Command, LogCommand};
+use crate::{demo, exit};
+
+/// How long a tool looks for a broker before it gives up.
+const TOOL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs the verb and answers the exit code.
+///
+/// # Errors
+/// What is to be printed; the exit code is then [`exit::FAILURE`].
+pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
+    let servers = cli.server;
+    match cli.command {
+        Command::Serve(args) => return serve::run(args).await,
+        Command::Demo(args) => return demo::run(args).await,
+        Command::Config(args) => config::run(&args)?,
+        Command::Log(LogCommand::Dump { path, records, format }) => {
+            log_files::dump(&path, records, format)?;
+        }
+        Command::Log(LogCommand::Verify { path, format }) => return log_files::verify(&path, format),
+        Command::Topic(command) => topic::run(&connect(&servers)?, command).await?,
+        Command::Produce(args) => produce::run(&connect(&servers)?, args).await?,
+        Command::Consume(args) => consume::run(&connect(&servers)?, args).await?,
+        Command::Offsets(args) => offsets::run(&connect(&servers)?, args).await?,
+    }
+    Ok(exit::SUCCESS)
+}
+
+fn connect(servers: &[String]) -> anyhow::Result<Client> {
+    let options = ClientOptions {
+        client_id: "millrace-cli".to_owned(),
+        request_timeout: TOOL_PATIENCE,
+        ..ClientOptions::default()
+    };
+    Client::lazy(servers, options).with_context(|| format!("--server {}", servers.join(",")))
+}

@@ -1,0 +1,171 @@
+//! `millrace produce`: lines or CSV rows become records; ends when every one is acknowledged.
+
+use std::io::{BufReader, IsTerminal, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use millrace_client::{
+    Client, Compression, Delivery, Durability, PartitionIndex, ProduceError, Producer, ProducerRecord,
+};
+use millrace_env::real;
+use tokio::sync::mpsc;
+
+use crate::args::{CompressionArg, DurabilityArg, ProduceArgs};
+use crate::input::{CsvColumns, CsvRows, InputError, InputRecord, Lines};
+
+/// Records that were read and not yet sent.
+const READ_AHEAD_MAX: usize = 1024;
+/// Records that were sent and whose acknowledgement was not looked at yet; beyond it reading waits.
+const OUTSTANDING_MAX: usize = 100_000;
+
+/// Runs the verb.
+///
+/// # Errors
+/// The input cannot be read, or a record was not acknowledged.
+pub(super) async fn run(client: &Client, args: ProduceArgs) -> anyhow::Result<()> {
+    // Fails at once, and not after the first line was typed, if there is no such topic.
+    client.admin().describe_topic(&args.topic).await?;
+    let producer = client
+        .producer()
+        .linger(args.linger)
+        .batch_bytes(usize::try_from(args.batch_size.as_u64()).unwrap_or(usize::MAX))
+        .compression(compression(args.compression))
+        .durability(durability(args.durability))
+        .delivery_timeout(args.timeout)
+        .build()?;
+    let mut input = open_input(&args)?;
+    let progress = progress();
+    let (deliveries, outstanding) = mpsc::channel(OUTSTANDING_MAX);
+    let collecting = collect(outstanding, progress.clone());
+    let sending = send(&producer, &args, &mut input, deliveries);
+    let (sent, (acknowledged, failure)) = tokio::join!(sending, collecting);
+    let closed = producer.close().await;
+    progress.finish_and_clear();
+    let unacknowledged =
+        failure.map(|error| anyhow::Error::new(error).context("a record was not acknowledged"));
+    let result = sent.and(unacknowledged.map_or(Ok(()), Err)).and(closed.map_err(Into::into));
+    if result.is_err() || std::io::stderr().is_terminal() {
+        eprintln!("{acknowledged} records acknowledged");
+    }
+    result
+}
+
+type Input = mpsc::Receiver<Result<InputRecord, InputError>>;
+
+/// Sends what is read, until the input ends.
+async fn send(
+    producer: &Producer,
+    args: &ProduceArgs,
+    input: &mut Input,
+    deliveries: mpsc::Sender<Delivery>,
+) -> anyhow::Result<()> {
+    let topic: Arc<str> = args.topic.as_str().into();
+    while let Some(record) = input.recv().await {
+        let InputRecord { key, value, timestamp } = record?;
+        let record = ProducerRecord {
+            partition: args.partition.map(PartitionIndex),
+            key,
+            timestamp,
+            ..ProducerRecord::new(Arc::clone(&topic), value)
+        };
+        let delivery = producer.send(record).await?;
+        if deliveries.send(delivery).await.is_err() {
+            // The collector stopped at a failure, which is reported instead.
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Waits for acknowledgements; stops at the first failure.
+async fn collect(mut outstanding: mpsc::Receiver<Delivery>, bar: ProgressBar) -> (u64, Option<ProduceError>) {
+    let mut acknowledged = 0;
+    while let Some(delivery) = outstanding.recv().await {
+        match delivery.await {
+            Ok(_) => acknowledged += 1,
+            Err(error) => return (acknowledged, Some(error)),
+        }
+        bar.set_position(acknowledged);
+    }
+    (acknowledged, None)
+}
+
+/// Reads on a thread of its own, because standard input blocks.
+fn open_input(args: &ProduceArgs) -> anyhow::Result<Input> {
+    let reader = open(args.file.as_deref())?;
+    let columns = CsvColumns { key: args.key_column.clone(), time: args.time_column.clone() };
+    let is_csv = args.csv || columns != CsvColumns::default();
+    let separator = args.key_separator.clone();
+    if separator.as_deref() == Some("") {
+        bail!("--key-separator is empty");
+    }
+    let (sender, receiver) = mpsc::channel(READ_AHEAD_MAX);
+    let read = move || {
+        let reader = BufReader::with_capacity(256 * 1024, reader);
+        let done = if is_csv {
+            CsvRows::new(reader, &columns).map(|mut rows| rows.try_for_each(|row| forward(&sender, row)))
+        } else {
+            let mut lines = Lines::new(reader, separator);
+            Ok(lines.try_for_each(|line| forward(&sender, line)))
+        };
+        if let Err(error) = done {
+            // If nobody listens any more there is nobody to tell.
+            sender.blocking_send(Err(error)).ok();
+        }
+    };
+    real::env().tasks.thread("input", Box::new(read)).context("the reader does not start")?;
+    Ok(receiver)
+}
+
+/// Hands a record on; `None` ends the reading: after an error, or because nobody listens.
+fn forward(
+    sender: &mpsc::Sender<Result<InputRecord, InputError>>,
+    record: Result<InputRecord, InputError>,
+) -> Option<()> {
+    let is_error = record.is_err();
+    sender.blocking_send(record).ok()?;
+    (!is_error).then_some(())
+}
+
+fn open(path: Option<&Path>) -> anyhow::Result<Box<dyn Read + Send>> {
+    match path {
+        None => Ok(Box::new(std::io::stdin())),
+        Some(path) if path == Path::new("-") => Ok(Box::new(std::io::stdin())),
+        Some(path) => {
+            #[expect(clippy::disallowed_methods, reason = "the user's file, not one of the log's")]
+            let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
+            Ok(Box::new(file))
+        }
+    }
+}
+
+fn progress() -> ProgressBar {
+    // A person who types lines wants no bar between them.
+    if !std::io::stderr().is_terminal() || std::io::stdin().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::no_length();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} records acknowledged, {per_sec}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn compression(arg: CompressionArg) -> Compression {
+    match arg {
+        CompressionArg::None => Compression::None,
+        CompressionArg::Gzip => Compression::Gzip,
+        CompressionArg::Snappy => Compression::Snappy,
+        CompressionArg::Lz4 => Compression::Lz4,
+        CompressionArg::Zstd => Compression::Zstd,
+    }
+}
+
+fn durability(arg: DurabilityArg) -> Durability {
+    match arg {
+        DurabilityArg::Committed => Durability::Committed,
+        DurabilityArg::Leader => Durability::Leader,
+    }
+}

@@ -1,0 +1,49 @@
+//! `millrace serve`: runs a broker until it is told to stop.
+
+use std::io::Write;
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use millrace_env::real;
+use millrace_server::{ServerInfo, start, stop_signals};
+use serde_json::{Map, Value};
+
+use crate::args::ServeArgs;
+use crate::table::row;
+use crate::{commands, logging};
+
+/// Runs the broker and answers its exit code.
+///
+/// # Errors
+/// The configuration is refused, or the broker does not start.
+pub(super) async fn run(args: ServeArgs) -> anyhow::Result<u8> {
+    let config = commands::config::read(&args)?;
+    logging::install(&config.log_level, config.log_format)?;
+    let signals = stop_signals().context("the handlers of signals cannot be installed")?;
+    let server = start(real::env(), config).await?;
+    announce(&server.info().clone()).context("standard output")?;
+    Ok(server.run(signals).await.code())
+}
+
+/// Prints one JSON line: whoever started the process knows from it that the broker accepts, and where.
+fn announce(info: &ServerInfo) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, &to_json(info))?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
+fn to_json(info: &ServerInfo) -> Map<String, Value> {
+    row! {
+        "node": info.node.0,
+        "pid": info.pid,
+        "grpc": first(&info.grpc),
+        "kafka": Value::Null,
+        "http": first(&info.http),
+    }
+}
+
+/// The address to dial: of a door that listens on both loopbacks, the first, which is IPv4's.
+fn first(addrs: &[SocketAddr]) -> Option<String> {
+    addrs.first().map(SocketAddr::to_string)
+}

@@ -1,0 +1,90 @@
+//! `millrace topic create|list|describe|delete`.
+
+use millrace_client::{Client, NewTopic, TopicDescription};
+use serde_json::{Map, Value};
+
+use crate::args::{TopicCommand, TopicCreateArgs};
+use crate::table::{self, row};
+
+/// Runs the verb.
+///
+/// # Errors
+/// The broker's answer, or standard output's.
+pub(super) async fn run(client: &Client, command: TopicCommand) -> anyhow::Result<()> {
+    let admin = client.admin();
+    match command {
+        TopicCommand::Create(args) => create(client, args).await?,
+        TopicCommand::List { internal, format } => {
+            let topics = match internal {
+                true => admin.list_topics_with_internal().await?,
+                false => admin.list_topics().await?,
+            };
+            let rows: Vec<_> = topics
+                .iter()
+                .map(|topic| {
+                    row! {
+                        "topic": topic.name.as_str(),
+                        "id": topic.id.to_string(),
+                        "partitions": topic.partitions,
+                        "replication_factor": topic.replication_factor,
+                    }
+                })
+                .collect();
+            table::print(&rows, format)?;
+        }
+        TopicCommand::Describe { name, configs, format } => {
+            let topic = admin.describe_topic(&name).await?;
+            let rows = if configs { config_rows(&topic) } else { partition_rows(&topic) };
+            table::print(&rows, format)?;
+        }
+        TopicCommand::Delete { name } => {
+            admin.delete_topic(&name).await?;
+            eprintln!("deleted topic {name}");
+        }
+    }
+    Ok(())
+}
+
+async fn create(client: &Client, args: TopicCreateArgs) -> anyhow::Result<()> {
+    let mut topic = NewTopic::new(args.name).partitions(args.partitions.get());
+    if let Some(replication_factor) = args.replication_factor {
+        topic = topic.replication_factor(replication_factor.get());
+    }
+    for (key, value) in args.configs {
+        topic = topic.config(key, value);
+    }
+    let made = client.admin().create_topic(topic).await?;
+    eprintln!("created topic {} with {} partitions", made.name, made.partitions.len());
+    Ok(())
+}
+
+fn partition_rows(topic: &TopicDescription) -> Vec<Map<String, Value>> {
+    let nodes = |nodes: &[millrace_types::NodeId]| nodes.iter().map(|node| node.0).collect::<Vec<_>>();
+    let describe = |partition: &millrace_client::PartitionDescription| {
+        row! {
+            "topic": topic.name.as_str(),
+            "partition": partition.partition.0,
+            "leader": partition.leader.map(|node| node.0),
+            "leader_epoch": partition.leader_epoch.0,
+            "replicas": nodes(&partition.replicas),
+            "isr": nodes(&partition.isr),
+            "log_start": partition.log_start.get(),
+            "high_watermark": partition.high_watermark.get(),
+            "end_offset": partition.end_offset.get(),
+            "size_bytes": partition.size_bytes,
+        }
+    };
+    topic.partitions.iter().map(describe).collect()
+}
+
+fn config_rows(topic: &TopicDescription) -> Vec<Map<String, Value>> {
+    let describe = |config: &millrace_client::ConfigEntry| {
+        row! {
+            "topic": topic.name.as_str(),
+            "key": config.key.as_str(),
+            "value": config.value.as_str(),
+            "source": if config.is_set { "topic" } else { "default" },
+        }
+    };
+    topic.configs.iter().map(describe).collect()
+}
