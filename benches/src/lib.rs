@@ -5,12 +5,16 @@
 //! the same bytes cost with nothing but the calls that the job cannot do without. A figure alone says much about the
 //! machine and little about us; the ratio says it the other way round.
 
+pub mod barerpc;
 pub mod child;
 pub mod contest;
 pub mod load;
 pub mod machine;
 pub mod options;
+pub mod rawserver;
 pub mod records;
+pub mod role;
+pub mod rpc;
 pub mod sample;
 pub mod store;
 pub mod unsynced;

@@ -1,0 +1,180 @@
+//! The floor of gRPC: a tonic server that takes the same messages as the broker, stores nothing and answers at once.
+//!
+//! What the broker costs above this is ours: checks, the log, syncs, answers. What this costs above the raw server is
+//! HTTP/2, protobuf and tonic.
+
+use std::io::Write as _;
+use std::pin::Pin;
+use std::process::Command;
+
+use anyhow::Result;
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+use millrace_proto::v1;
+use millrace_proto::v1::millrace_server::{Millrace, MillraceServer};
+use tokio::net::TcpListener;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::child::Process;
+
+const FRAME_BYTES: u32 = 256 * 1024;
+const STREAM_WINDOW_BYTES: u32 = 8 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+const MESSAGE_BYTES_MAX: usize = 80 << 20;
+const FETCHED_BYTES_MAX: usize = 8 << 20;
+
+/// A running floor.
+#[derive(Debug)]
+pub struct BareRpc {
+    /// The process.
+    pub process: Process,
+    /// Where it listens, `host:port`.
+    pub addr: String,
+}
+
+impl BareRpc {
+    /// Starts this binary again as the floor; the binary hands `--bare-rpc` to [`serve`].
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub fn start() -> Result<BareRpc> {
+        let mut command = Command::new(std::env::current_exe()?);
+        let (process, line) = Process::start(command.arg("--bare-rpc"))?;
+        Ok(BareRpc { process, addr: line.trim().to_owned() })
+    }
+}
+
+/// Serves until killed.
+///
+/// # Errors
+/// The operating system's.
+pub fn serve() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let mut output = std::io::stdout();
+        writeln!(output, "{}", listener.local_addr()?)?;
+        output.flush()?;
+        let service = MillraceServer::new(Floor { fetched: vec![7; FETCHED_BYTES_MAX].into() })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        Server::builder()
+            .max_frame_size(FRAME_BYTES)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .add_service(service)
+            .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
+            .await?;
+        Ok(())
+    })
+}
+
+#[derive(Debug)]
+struct Floor {
+    fetched: Bytes,
+}
+
+fn answer(request: v1::ProduceRequest) -> v1::ProduceResponse {
+    let partitions = request.partitions.into_iter().map(|part| {
+        std::hint::black_box(&part.data);
+        v1::PartitionProduced { topic: part.topic, partition: part.partition, ..Default::default() }
+    });
+    v1::ProduceResponse { partitions: partitions.collect(), correlation_id: request.correlation_id }
+}
+
+fn absent<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("this server only sets a floor"))
+}
+
+#[tonic::async_trait]
+impl Millrace for Floor {
+    type ProduceStreamStream = Pin<Box<dyn Stream<Item = Result<v1::ProduceResponse, Status>> + Send>>;
+
+    async fn produce(
+        &self,
+        request: Request<v1::ProduceRequest>,
+    ) -> Result<Response<v1::ProduceResponse>, Status> {
+        Ok(Response::new(answer(request.into_inner())))
+    }
+
+    async fn produce_stream(
+        &self,
+        requests: Request<Streaming<v1::ProduceRequest>>,
+    ) -> Result<Response<Self::ProduceStreamStream>, Status> {
+        let answers = requests.into_inner().map(|request| request.map(answer));
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn fetch(&self, request: Request<v1::FetchRequest>) -> Result<Response<v1::FetchResponse>, Status> {
+        let request = request.into_inner();
+        let bytes = usize::try_from(request.max_bytes).unwrap_or(FETCHED_BYTES_MAX).min(FETCHED_BYTES_MAX);
+        let batches = self.fetched.slice(..bytes);
+        let partitions = vec![v1::PartitionFetched { batches, ..Default::default() }];
+        Ok(Response::new(v1::FetchResponse { partitions }))
+    }
+
+    async fn init_producer(
+        &self,
+        _: Request<v1::InitProducerRequest>,
+    ) -> Result<Response<v1::InitProducerResponse>, Status> {
+        absent()
+    }
+
+    async fn list_offsets(
+        &self,
+        _: Request<v1::ListOffsetsRequest>,
+    ) -> Result<Response<v1::ListOffsetsResponse>, Status> {
+        absent()
+    }
+
+    async fn commit_offsets(
+        &self,
+        _: Request<v1::CommitOffsetsRequest>,
+    ) -> Result<Response<v1::CommitOffsetsResponse>, Status> {
+        absent()
+    }
+
+    async fn fetch_offsets(
+        &self,
+        _: Request<v1::FetchOffsetsRequest>,
+    ) -> Result<Response<v1::FetchOffsetsResponse>, Status> {
+        absent()
+    }
+
+    async fn create_topic(
+        &self,
+        _: Request<v1::CreateTopicRequest>,
+    ) -> Result<Response<v1::CreateTopicResponse>, Status> {
+        absent()
+    }
+
+    async fn delete_topic(
+        &self,
+        _: Request<v1::DeleteTopicRequest>,
+    ) -> Result<Response<v1::DeleteTopicResponse>, Status> {
+        absent()
+    }
+
+    async fn list_topics(
+        &self,
+        _: Request<v1::ListTopicsRequest>,
+    ) -> Result<Response<v1::ListTopicsResponse>, Status> {
+        absent()
+    }
+
+    async fn describe_topic(
+        &self,
+        _: Request<v1::DescribeTopicRequest>,
+    ) -> Result<Response<v1::DescribeTopicResponse>, Status> {
+        absent()
+    }
+
+    async fn describe_cluster(
+        &self,
+        _: Request<v1::DescribeClusterRequest>,
+    ) -> Result<Response<v1::DescribeClusterResponse>, Status> {
+        absent()
+    }
+}
