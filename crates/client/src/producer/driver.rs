@@ -338,16 +338,17 @@ impl Driver {
         let Some(request) = stream.outstanding.pop_front() else {
             return self.end_stream(&server, &ClientError::Answer("to no request".to_owned()));
         };
-        let is_silent = answer.partitions.is_empty() && self.config.durability == super::Durability::None;
+        let is_silent = self.config.durability == super::Durability::None;
         let matches = is_silent || answer.partitions.len() == request.attempts.len();
         if request.correlation != answer.correlation_id || !matches {
             stream.outstanding.push_front(request);
             return self.end_stream(&server, &ClientError::Answer("to another request".to_owned()));
         }
         self.backoff.reset();
-        let mut answers = answer.partitions.into_iter();
+        let mut answers = answer.partitions.into_iter().peekable();
         for (at, attempt) in request.attempts {
-            let result = match answers.next() {
+            // Without durability only what was refused at once is answered, still in the order of the request.
+            let result = match answers.next_if(|produced| !is_silent || is_of(produced, at)) {
                 Some(produced) => ack_of(produced),
                 None => Ok(BatchAck { base_offset: None, append_time: None }),
             };
@@ -485,6 +486,11 @@ fn partition_produce(topic: &TopicInfo, at: TopicPartition, batch: Bytes) -> v1:
         sequence: None,
         compression: 0,
     }
+}
+
+fn is_of(produced: &v1::PartitionProduced, at: TopicPartition) -> bool {
+    let id = produced.topic.as_ref().map(|topic| topic.id.as_ref());
+    id == Some(at.topic.0.as_slice()) && produced.partition == at.partition.get()
 }
 
 fn ack_of(produced: v1::PartitionProduced) -> Result<BatchAck, Refusal> {
