@@ -56,12 +56,12 @@ impl Proxy {
     ///
     /// # Panics
     /// When it cannot listen.
-    pub async fn start(upstream: SocketAddr, cuts: impl IntoIterator<Item = Cut>) -> Proxy {
+    pub async fn start(upstream: SocketAddr) -> Proxy {
         let env = millrace_env::real::env();
         let listener = env.net.listen(SocketAddr::from(([127, 0, 0, 1], 0))).await;
         let listener = listener.unwrap_or_else(|error| panic!("the proxy cannot listen: {error}"));
         let addr = listener.local_addr().unwrap_or_else(|error| panic!("no address: {error}"));
-        let cuts = Mutex::new(cuts.into_iter().collect());
+        let cuts = Mutex::new(VecDeque::new());
         let shared = Arc::new(Shared { env, upstream, cuts, state: watch::Sender::new(State::default()) });
         let _runs_on = shared.env.tasks.spawn("proxy", Box::pin(accept(listener, Arc::clone(&shared))));
         Proxy { addr, shared }
@@ -71,6 +71,11 @@ impl Proxy {
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Cuts the next connections, behind those that were asked for before.
+    pub fn cut_next(&self, cuts: impl IntoIterator<Item = Cut>) {
+        self.shared.cuts.lock().extend(cuts);
     }
 
     /// Breaks every connection that there is.
