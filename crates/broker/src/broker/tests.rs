@@ -2,7 +2,9 @@
 #![expect(clippy::disallowed_methods, reason = "a test is its own runtime: what it spawns ends with it")]
 
 mod bounds;
+mod full_disk;
 mod offsets;
+mod power;
 mod produce;
 mod read;
 mod real;
