@@ -150,8 +150,7 @@ async fn run(seed: u64) -> Acknowledged {
         world = World { broker: start(env).await, sim };
         check(&world, &acks).await;
     }
-    let acks = acks.lock().clone();
-    acks
+    acks.lock().clone()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
