@@ -92,7 +92,7 @@ const BUILD: &str = "build";
 const FUZZ_BUILD: &str = "fuzz build";
 
 /// Always the whole workspace and always the release profile: the features are united once and everything is built once.
-pub(super) const STEPS: [Step; 14] = [
+pub(super) const STEPS: [Step; 15] = [
     Step { name: "format", share: Share::Build, after: None, run: format },
     Step { name: "tidy", share: Share::Build, after: None, run: |_| tidy::run() },
     Step { name: "layers", share: Share::Build, after: None, run: |_| layers::run() },
@@ -103,6 +103,7 @@ pub(super) const STEPS: [Step; 14] = [
     Step { name: FUZZ_BUILD, share: Share::Build, after: None, run: |_| fuzz::build().map(drop) },
     Step { name: "tests", share: Share::Tests, after: Some(BUILD), run: tests },
     Step { name: "doc tests", share: Share::Tests, after: Some(BUILD), run: doc_tests },
+    Step { name: "demo", share: Share::Tests, after: Some(BUILD), run: demo },
     Step { name: "third-party exams", share: Share::ThirdParty, after: Some(BUILD), run: exams },
     Step { name: "simulation", share: Share::Crash, after: Some(BUILD), run: simulation },
     Step { name: "crashes", share: Share::Crash, after: Some(BUILD), run: crashes },
@@ -163,6 +164,11 @@ fn tests(context: &Context) -> Result<()> {
 
 fn doc_tests(context: &Context) -> Result<()> {
     context.run_suites(&[], &["--doc"])
+}
+
+/// What a newcomer runs first, without a terminal: it judges itself by its exit code.
+fn demo(context: &Context) -> Result<()> {
+    context.run(Command::new(context.metadata.target_directory.join("release/millrace")).arg("demo"))
 }
 
 fn exams(context: &Context) -> Result<()> {
