@@ -14,16 +14,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use millrace_broker::ConnectionId;
 use millrace_env::{Clock, NetStream, Tasks};
-use millrace_types::limits::{
-    HTTP_CONNECTION_WINDOW_BYTES, HTTP_FRAME_BYTES_MAX, HTTP_HEADER_LIST_BYTES_MAX, HTTP_STREAM_WINDOW_BYTES,
-    HTTP_STREAMS_MAX,
-};
+use millrace_types::limits::{HTTP_FRAME_BYTES_MAX, HTTP_HEADER_LIST_BYTES_MAX, HTTP_STREAMS_MAX};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
 use crate::call::Calls;
 use crate::unread::Unread;
+use crate::windows::{Window, Windows};
 
 /// Bytes of the preface with which every HTTP/2 client begins (RFC 9113, section 3.4).
 const PREFACE_BYTES: usize = 24;
@@ -45,6 +43,7 @@ pub(crate) struct Connections {
     pub(crate) calls: Arc<Calls>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tasks: Arc<dyn Tasks>,
+    pub(crate) windows: Windows,
     /// How long a client may take to say that it speaks HTTP/2.
     pub(crate) preface_patience: Duration,
     /// How long an answer may wait for its client.
@@ -67,14 +66,14 @@ impl Connections {
     }
 
     async fn drive(&self, id: ConnectionId, io: CountedIo) -> End {
-        let received = Arc::clone(&io.received);
+        let (received, window) = (Arc::clone(&io.received), self.windows.take());
         let unread = Unread::new(Arc::clone(&self.clock), self.answer_patience);
         let (calls, for_calls) = (Arc::clone(&self.calls), Arc::clone(&unread));
         let service = service_fn(move |request| {
             let answer = Arc::clone(&calls).answer(id, Arc::clone(&for_calls), request);
             async move { Ok::<_, Infallible>(Box::pin(answer).await.unwrap_or_else(|never| match never {})) }
         });
-        let mut connection = pin!(self.builder().serve_connection(TokioIo::new(io), service));
+        let mut connection = pin!(self.builder(&window).serve_connection(TokioIo::new(io), service));
         let mut preface = pin!(self.clock.sleep(self.preface_patience));
         let mut overdue = pin!(unread.overdue());
         let (mut greeted, mut drained) = (false, false);
@@ -126,14 +125,14 @@ impl Connections {
         }
     }
 
-    fn builder(&self) -> http2::Builder<CallExecutor> {
+    fn builder(&self, window: &Window) -> http2::Builder<CallExecutor> {
         let mut builder = http2::Builder::new(CallExecutor(Arc::clone(&self.tasks)));
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(HTTP_STREAMS_MAX)
             .max_frame_size(HTTP_FRAME_BYTES_MAX)
-            .initial_stream_window_size(HTTP_STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(HTTP_CONNECTION_WINDOW_BYTES)
+            .initial_stream_window_size(window.stream_bytes())
+            .initial_connection_window_size(window.connection_bytes())
             .max_header_list_size(HTTP_HEADER_LIST_BYTES_MAX)
             .max_send_buf_size(SEND_BUFFER_BYTES)
             .max_pending_accept_reset_streams(RESETS_MAX)

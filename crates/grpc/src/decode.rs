@@ -49,7 +49,7 @@ pub(crate) async fn decode(
     if !answers.iter().flatten().any(is_compressed) {
         return Ok(decode_all(answers, &wanted, bytes_max));
     }
-    let granted = api.broker.memory().acquire(BATCH_DECOMPRESSED_BYTES_MAX).await?;
+    let granted = api.memory_for(BATCH_DECOMPRESSED_BYTES_MAX).await?;
     let done = Arc::new(Mutex::new(None));
     let place = Arc::clone(&done);
     let work = move || {

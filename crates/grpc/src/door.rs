@@ -21,6 +21,7 @@ use crate::connection::Connections;
 use crate::listener::Accepting;
 use crate::request_body::Admission;
 use crate::service::Api;
+use crate::windows::Windows;
 
 /// How patient the door is with clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,6 +87,7 @@ impl GrpcDoor {
             calls: Arc::new(calls),
             clock: Arc::clone(&env.clock),
             tasks: Arc::clone(&env.tasks),
+            windows: Windows::new(),
             preface_patience: patience.preface,
             answer_patience: patience.answer,
             draining: draining.clone(),

@@ -25,6 +25,7 @@ mod request_body;
 mod route;
 mod service;
 mod unread;
+mod windows;
 
 pub use door::{GrpcDoor, OpenError, Patience};
 pub use error_map::grpc_code;

@@ -1,12 +1,14 @@
 //! The service that is generated from the API, method by method handed to its handler.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use millrace_broker::{ApiError, Broker};
+use millrace_broker::{ApiError, Broker, Permit};
 use millrace_env::Env;
 use millrace_proto::v1;
 use millrace_proto::v1::millrace_server::Millrace;
 use millrace_types::ErrorCode;
+use millrace_types::limits::MEMORY_WAIT_MS_MAX;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
@@ -24,6 +26,19 @@ pub(crate) struct Api {
 }
 
 impl Api {
+    /// The memory of an answer that is decoded here. The wait is bounded: calls that hold what they read and wait for
+    /// room to decode it could wait for each other for ever.
+    pub(crate) async fn memory_for(&self, bytes: usize) -> Result<Permit, ApiError> {
+        tokio::select! {
+            biased;
+            permit = self.broker.memory().acquire(bytes) => permit,
+            () = self.env.clock.sleep(Duration::from_millis(MEMORY_WAIT_MS_MAX)) => {
+                let message = format!("no {bytes} bytes came free for the answer");
+                Err(ApiError::new(ErrorCode::Throttled, message))
+            }
+        }
+    }
+
     /// Runs `work` to its end even if the client goes away in the middle: for what must not be left half done.
     pub(crate) async fn complete<T: Send + 'static>(
         &self,

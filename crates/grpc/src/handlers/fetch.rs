@@ -46,7 +46,7 @@ pub(crate) async fn handle(
             let size = decoded.iter().flatten().map(|partition| partition.bytes).sum::<usize>();
             // The batches are gone; what counts now are the records.
             drop(permit);
-            caller.permits.pay_answer(api.broker.memory().acquire(size).await.map_err(status_of)?);
+            caller.permits.pay_answer(api.memory_for(size).await.map_err(status_of)?);
             decoded.into_iter().map(|answer| answer.map(records_to_wire)).collect()
         }
     };
