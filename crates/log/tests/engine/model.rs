@@ -87,7 +87,7 @@ impl Model {
     fn step(&mut self) {
         let choice = self.below(100);
         if std::env::var_os("MODEL_TRACE").is_some() {
-            println!(
+            eprintln!(
                 "{choice} {:?} start {} end {} acked {}",
                 self.producers,
                 self.log_start,
