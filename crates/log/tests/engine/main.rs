@@ -3,5 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod appending;
+mod counted;
+mod failing;
 mod model;
+mod recovering;
 mod world;
