@@ -55,7 +55,7 @@ impl LogInner {
                 return Err(DirError::Conflict(text));
             }
             if start > old {
-                self.trim(writer, start).map_err(|e| self.fail("trimming", e))?;
+                self.trim(writer, start).map_err(|e| self.soft_error("trimming", e))?;
             }
             Ok(Waited::default())
         })
@@ -75,8 +75,12 @@ impl LogInner {
                 let text = format!("leader epoch {epoch} is not above {}", writer.epoch);
                 return Err(DirError::Conflict(text));
             }
+            let before = writer.epochs.clone();
             let _changed = writer.epochs.assign(epoch, writer.end);
-            self.write_epochs(writer).map_err(|e| self.fail("beginning an epoch", e))?;
+            if let Err(e) = self.write_epochs(writer) {
+                writer.epochs = before;
+                return Err(self.soft_error("beginning an epoch", e));
+            }
             writer.epoch = epoch;
             self.set_leader_epoch(epoch);
             Ok(Waited::default())
@@ -89,6 +93,7 @@ impl LogInner {
         change: impl FnOnce(&mut Writer) -> Result<Waited, DirError>,
     ) -> Result<(), DirError> {
         self.shared.failure.check()?;
+        let _upkeep = self.upkeep.lock();
         if self.is_closed() {
             return Err(DirError::Conflict(format!("the log of partition {} is closed", self.meta.id)));
         }

@@ -74,6 +74,8 @@ pub(crate) struct DirShared {
     pub(crate) pool: Arc<Pool>,
     pub(crate) tail_budget: TailBudget,
     pub(crate) marks: Marks,
+    /// Whether there may be a deleted log that is not unlinked yet. Held while one is renamed or unlinked.
+    gone: Mutex<bool>,
     report: Mutex<StartReport>,
 }
 
@@ -156,6 +158,7 @@ impl LogDir {
             pool: Pool::new(env.clone()),
             tail_budget: TailBudget::new(tail_cache_bytes),
             marks: Marks::new(layout.marks_file, layout.previous_marks),
+            gone: Mutex::new(true),
             report: Mutex::new(report),
         });
         let dir = LogDir { shared, logs: Mutex::default(), upkeep: Mutex::new(()), _lock: layout.lock };

@@ -1,6 +1,6 @@
 //! The shared state of one open log: what the writer, the flusher, readers and the janitor meet in.
 //!
-//! Locks, in the order in which they may be taken: `writer`, `view`, a segment's `body`, `sync`; the queue, the
+//! Locks, in the order in which they may be taken: `upkeep`, `writer`, `view`, a segment's `body`, `sync`; the queue, the
 //! waiters and the tail cache are leaves. None is held over a sync.
 
 use std::path::Path;
@@ -27,6 +27,8 @@ pub(crate) struct LogInner {
     pub(crate) path: Arc<Path>,
     pub(crate) config: RwLock<Arc<LogConfig>>,
     pub(crate) queue: AppendQueue,
+    /// Held by whoever makes, renames or unlinks files other than by a roll: the janitor, cuts, closing, deleting.
+    pub(crate) upkeep: Mutex<()>,
     pub(crate) writer: Mutex<Writer>,
     pub(crate) view: RwLock<View>,
     pub(crate) sync: Mutex<SyncState>,
@@ -75,6 +77,7 @@ impl LogInner {
             path,
             config: RwLock::new(Arc::new(config)),
             queue: AppendQueue::default(),
+            upkeep: Mutex::new(()),
             writer: Mutex::new(writer),
             view: RwLock::new(view),
             sync: Mutex::new(sync),

@@ -27,6 +27,7 @@ const CHUNK_BYTES: usize = 1024 * 1024;
 impl LogInner {
     /// One round of the janitor.
     pub(crate) fn upkeep(self: &Arc<Self>) -> Result<(), DirError> {
+        let _upkeep = self.upkeep.lock();
         if self.is_closed() {
             return Ok(());
         }
@@ -45,7 +46,7 @@ impl LogInner {
     }
 
     /// A full disk passes; anything else that a file of the log answers does not.
-    fn soft_error(&self, context: &str, error: io::Error) -> DirError {
+    pub(crate) fn soft_error(&self, context: &str, error: io::Error) -> DirError {
         if is_storage_full(&error) {
             self.shared.io_error(&format!("{context} of {}", self.path.display()), error)
         } else {
@@ -140,6 +141,7 @@ impl LogInner {
 
     /// Syncs what is written, refuses what comes, and leaves the files as a clean start wants them.
     pub(crate) fn close_for_good(self: &Arc<Self>) -> Result<(), DirError> {
+        let _upkeep = self.upkeep.lock();
         self.queue.close();
         loop {
             self.combine();
@@ -168,6 +170,8 @@ impl LogInner {
     /// Refuses everything from now on, without a sync: the log is being deleted.
     pub(crate) fn end_without_sync(&self) {
         self.mark_closed();
+        // The janitor, if it is at this log, finishes its turn and never comes back.
+        let _upkeep = self.upkeep.lock();
         let writer = self.writer.lock();
         let gone = self.while_no_sync(|| {
             let mut gone = self.sync.lock().abandon();

@@ -23,8 +23,12 @@ pub(super) fn step(shared: &DirShared, logs: &[Arc<Log>]) {
     if let Err(error) = shared.marks.write_and_sync(shared, logs) {
         tracing::warn!(%error, "the synced marks were not written");
     }
-    if let Err(error) = unlink_gone(&*shared.env.fs, &shared.path) {
-        tracing::warn!(%error, "what was deleted could not be unlinked");
+    let mut gone = shared.gone.lock();
+    if *gone {
+        match unlink_gone(&*shared.env.fs, &shared.path) {
+            Ok(()) => *gone = false,
+            Err(error) => tracing::warn!(%error, "what was deleted could not be unlinked"),
+        }
     }
 }
 
@@ -34,13 +38,17 @@ fn unlink_gone(fs: &dyn Fs, path: &Path) -> io::Result<()> {
         if entry.kind != EntryKind::Dir || names::parse_gone_partition_dir(&entry.name).is_none() {
             continue;
         }
-        let dir = path.join(&entry.name);
-        for file in fs.read_dir(&dir)? {
-            if file.kind == EntryKind::File {
-                unlink_if_there(fs, &dir.join(&file.name))?;
-            }
-        }
-        fs.remove_dir(&dir)?;
+        unlink_dir(fs, &path.join(&entry.name))?;
     }
     Ok(())
+}
+
+/// Unlinks a directory and the files in it.
+pub(super) fn unlink_dir(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+    for file in fs.read_dir(dir)? {
+        if file.kind == EntryKind::File {
+            unlink_if_there(fs, &dir.join(&file.name))?;
+        }
+    }
+    fs.remove_dir(dir)
 }

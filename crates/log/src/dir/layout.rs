@@ -9,6 +9,7 @@ use millrace_env::{DirLock, EntryKind, Env, Fs, FsExt, OpenMode, RngExt};
 use millrace_types::{ClusterId, DirectoryId, LeaderEpoch, NodeId, Offset, TopicPartition};
 
 use super::DirShared;
+use super::janitor::unlink_dir;
 use crate::epochs::EpochCache;
 use crate::format::envelope::DecodeError;
 use crate::format::node_meta::{self, DIRECTORY_FORMAT, NodeMeta};
@@ -250,6 +251,14 @@ pub(super) fn delete_partition(shared: &DirShared, id: TopicPartition) -> Result
     let fs = &*shared.env.fs;
     let name = names::partition_dir(id);
     let (from, to) = (shared.path.join(&name), shared.path.join(names::gone(&name)));
+    let mut gone = shared.gone.lock();
+    // A partition that was deleted, made again and deleted again before the janitor came.
+    match unlink_dir(fs, &to) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            return Err(shared.io_error(&format!("unlinking {}", to.display()), e));
+        }
+        _ => *gone = true,
+    }
     match fs.rename(&from, &to) {
         Ok(()) => fs.sync_dir(&shared.path).map_err(|e| shared.fail("deleting a log", e)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {

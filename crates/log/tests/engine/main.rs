@@ -4,7 +4,9 @@
 
 mod appending;
 mod counted;
+mod cutting;
 mod failing;
+mod living;
 mod model;
 mod recovering;
 mod world;
