@@ -23,7 +23,6 @@ pub mod embedded;
 pub mod load;
 mod need;
 mod program;
-
 pub mod read;
 mod report;
 mod seed;

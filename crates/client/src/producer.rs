@@ -19,6 +19,7 @@ mod lane;
 mod partitioner;
 mod stamp;
 mod stream;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -7,19 +7,19 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::future::BoxFuture;
 use millrace_env::Monotonic;
 use millrace_proto::v1;
-use millrace_types::{ErrorCode, Offset, Outcome, ProducerEpoch, ProducerId, TimestampMs, TopicPartition};
+use millrace_types::{ErrorCode, Outcome, ProducerEpoch, ProducerId, TopicPartition};
 use tokio::sync::mpsc;
 
 use super::accumulator::{Collected, Ticket};
 use super::config::ProducerConfig;
 use super::delivery::BatchAck;
-use super::lane::{Failure, Lane, LostAttempt, Settled};
+use super::lane::{Lane, LostAttempt, Settled};
 use super::stamp::Identity;
 use super::stream::{Event, Stream};
+use super::wire::{ack_of, describe, is_of, partition_produce};
 use super::{ProduceError, Shared};
 use crate::backoff::Backoff;
 use crate::client::{Retry, deserves_another_server};
@@ -39,6 +39,18 @@ struct Route {
     topic: Arc<TopicInfo>,
     /// The broker that said to lead it; otherwise whichever the client asks first.
     leader: Option<String>,
+    /// Where the last attempt went. While one is open the next follows it: two connections keep no order.
+    server: String,
+}
+
+impl Route {
+    fn next_server(&self, home: &str) -> String {
+        match &self.leader {
+            _ if self.lane.is_in_flight() => self.server.clone(),
+            Some(leader) => leader.clone(),
+            None => home.to_owned(),
+        }
+    }
 }
 
 /// The task's state.
@@ -214,7 +226,7 @@ impl Driver {
             Entry::Vacant(place) => {
                 let topic = self.shared.state.lock().accumulator.topic_of(at)?;
                 let lane = Lane::new(self.config.delivering(), self.config.max_in_flight);
-                place.insert(Route { lane, topic, leader: None })
+                place.insert(Route { lane, topic, leader: None, server: String::new() })
             }
         };
         if route.lane.wants_identity() {
@@ -257,13 +269,13 @@ impl Driver {
         let home = self.client.home();
         let mut sent = false;
         for at in self.active.clone() {
-            let Some(leader) = self.routes.get(&at).map(|route| route.leader.clone()) else { continue };
-            let server = leader.unwrap_or_else(|| home.clone());
+            let Some(server) = self.routes.get(&at).map(|route| route.next_server(&home)) else { continue };
             if !self.has_stream(&server, now) {
                 continue;
             }
             let Some(route) = self.routes.get_mut(&at) else { continue };
             let Some(attempt) = route.lane.send(now) else { continue };
+            route.server.clone_from(&server);
             let batch = outgoing.entry(server.clone()).or_default();
             batch.bytes += attempt.bytes.len();
             batch.attempts.push((at, attempt.attempt));
@@ -475,41 +487,5 @@ async fn pending_or<T>(request: &mut Option<BoxFuture<'static, T>>) -> T {
     match request {
         Some(request) => request.await,
         None => std::future::pending().await,
-    }
-}
-
-fn partition_produce(topic: &TopicInfo, at: TopicPartition, batch: Bytes) -> v1::PartitionProduce {
-    v1::PartitionProduce {
-        topic: Some(v1::TopicRef::by_both(&topic.name, at.topic)),
-        partition: at.partition.get(),
-        data: Some(v1::partition_produce::Data::Batch(batch)),
-        sequence: None,
-        compression: 0,
-    }
-}
-
-fn is_of(produced: &v1::PartitionProduced, at: TopicPartition) -> bool {
-    let id = produced.topic.as_ref().map(|topic| topic.id.as_ref());
-    id == Some(at.topic.0.as_slice()) && produced.partition == at.partition.get()
-}
-
-fn ack_of(produced: v1::PartitionProduced) -> Result<BatchAck, Refusal> {
-    match produced.error {
-        Some(error) => Err(Refusal::of(error)),
-        None => Ok(BatchAck {
-            base_offset: Offset::new(produced.base_offset),
-            append_time: produced.log_append_time_ms.map(TimestampMs),
-        }),
-    }
-}
-
-fn describe(failure: Failure, ticket: &Ticket, after: std::time::Duration) -> ProduceError {
-    let (topic, partition) = (ticket.completion().topic.clone(), ticket.completion().partition);
-    match failure {
-        Failure::Refused { refusal, outcome } => ProduceError::Refused { topic, partition, refusal, outcome },
-        Failure::TimedOut { last, outcome } => {
-            ProduceError::TimedOut { topic, partition, after, last, outcome }
-        }
-        Failure::Lost { reason } => ProduceError::Lost { topic, partition, reason },
     }
 }

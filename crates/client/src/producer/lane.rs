@@ -15,7 +15,8 @@
 //! **Gaps.** A batch that is refused for good, or given up by its delivery timeout, leaves a hole in the sequence, and
 //! the broker refuses what follows as OUT_OF_ORDER_SEQUENCE. That answer for the oldest entry proves that neither it
 //! nor any later one was stored: once nothing is on its way, the lane goes on under the next epoch of its producer id,
-//! from sequence 0. (Kafka's clients do the same, for all partitions at once: KIP-360. Sequences are counted for each
+//! from sequence 0. What that rests on: an attempt that a broken connection still holds must not be served between that
+//! answer and the first append of the new epoch; it would have to be older than the delivery timeout to matter. (Kafka's clients do the same, for all partitions at once: KIP-360. Sequences are counted for each
 //! partition, so one lane is enough.) The new epoch also shuts out attempts that linger in a broken connection.
 //!
 //! **First contact.** A broker takes any sequence of a producer that a partition does not know. Until the first
@@ -333,7 +334,8 @@ impl<T> Lane<T> {
         self.entries.iter().filter(|entry| matches!(entry.state, State::InFlight { .. })).count()
     }
 
-    fn is_in_flight(&self) -> bool {
+    /// Whether an attempt is without an answer.
+    pub(crate) fn is_in_flight(&self) -> bool {
         self.in_flight() > 0
     }
 
