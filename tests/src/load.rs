@@ -67,10 +67,19 @@ impl Load {
     /// # Panics
     /// When the broker refuses.
     pub async fn start(address: &str, seed: &mut Seed) -> Load {
+        Load::start_behind(address, address, seed).await
+    }
+
+    /// Makes the topic directly, and begins to work through another address that leads to the same broker.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn start_behind(address: &str, through: &str, seed: &mut Seed) -> Load {
         let options = ClientOptions { client_id: "load".to_owned(), ..ClientOptions::default() };
-        let client = Client::connect([address.to_owned()], options).await.expect("it accepts");
+        let direct = Client::connect([address.to_owned()], options.clone()).await.expect("it accepts");
         let topic = NewTopic::new(TOPIC).partitions(PARTITIONS).config("segment.bytes", "1048576");
-        client.admin().create_topic(topic).await.expect("a topic");
+        direct.admin().create_topic(topic).await.expect("a topic");
+        let client = Client::lazy([through.to_owned()], options).expect("an address");
         let book = Arc::new(Book::new(PARTITIONS));
         let gate = Arc::new(RwLock::new(()));
         let mut load = Load { book, producers: Vec::new(), gate, tasks: Vec::new(), client };
