@@ -92,7 +92,16 @@ fn record(line: &str) -> Option<DumpedRecord> {
 pub fn complaints(dump: &str) -> Vec<&str> {
     let wrong = |line: &&str| {
         let small = line.to_lowercase();
-        let words = ["mismatch", "non-consecutive", "isvalid: false", "invalid bytes", "exception", "corrupt", "fails", "out of order"];
+        let words = [
+            "mismatch",
+            "non-consecutive",
+            "isvalid: false",
+            "invalid bytes",
+            "exception",
+            "corrupt",
+            "fails",
+            "out of order",
+        ];
         words.iter().any(|word| small.contains(word))
     };
     dump.lines().filter(wrong).collect()
@@ -105,7 +114,8 @@ mod tests {
     #[test]
     fn a_printed_record_is_read_with_and_without_a_key() {
         let with = "| offset: 7 CreateTime: 17 keySize: 3 valueSize: 3 sequence: 0 headerKeys: [] key: a b payload: v w";
-        let without = "| offset: 8 CreateTime: 18 keySize: -1 valueSize: 1 sequence: 1 headerKeys: [] payload: v";
+        let without =
+            "| offset: 8 CreateTime: 18 keySize: -1 valueSize: 1 sequence: 1 headerKeys: [] payload: v";
         let read = records(&format!("Starting offset: 7\n{with}\n{without}\n"));
         let expected = |offset, timestamp, key: Option<&str>, value: &str| DumpedRecord {
             offset,

@@ -142,7 +142,8 @@ fn files_of(data_dir: &Path, topic: &str) -> Vec<PathBuf> {
     let fs = std::sync::Arc::new(millrace_env::real::RealFs);
     let inspection = millrace_log::inspect::Inspection::open(fs, data_dir).unwrap();
     let named = |meta: &millrace_log::PartitionMeta| meta.name.as_str() == topic;
-    let partition = inspection.partitions().iter().find(|partition| partition.meta.as_ref().is_some_and(named));
+    let partition =
+        inspection.partitions().iter().find(|partition| partition.meta.as_ref().is_some_and(named));
     let entries = std::fs::read_dir(&partition.unwrap().dir).unwrap();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     files.sort();

@@ -1,10 +1,10 @@
 //! The book of acknowledgements, and the comparison of a log with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use millrace_client::{ProduceError, RecordMetadata};
+use millrace_client::{Outcome, ProduceError, RecordMetadata};
 use tokio::sync::watch;
 
 use super::RecordId;
@@ -27,6 +27,8 @@ struct Counts {
 struct PartitionBook {
     /// Acknowledged and not yet read.
     acked: BTreeMap<i64, RecordId>,
+    /// Failed without anybody knowing whether they are there.
+    unsure: BTreeSet<RecordId>,
     /// The next offset to read.
     read_to: i64,
     /// The next sequence to be read, for each producer.
@@ -49,6 +51,8 @@ pub struct Book {
     counts: watch::Sender<Counts>,
     partitions: Vec<Mutex<PartitionBook>>,
     violations: Mutex<Vec<String>>,
+    /// The first deliveries that failed.
+    failures: Mutex<Vec<String>>,
     pub(super) commits: CommitBook,
     pub(super) topics: TopicBook,
 }
@@ -63,6 +67,7 @@ impl Book {
             counts: watch::Sender::new(Counts::default()),
             partitions: (0..partitions).map(|_| Mutex::default()).collect(),
             violations: Mutex::default(),
+            failures: Mutex::default(),
             commits: CommitBook::default(),
             topics: TopicBook::default(),
         }
@@ -86,7 +91,15 @@ impl Book {
                 self.counts.send_modify(|counts| counts.failed += 1);
             }
             Err(error) => {
-                self.blame(format!("{id:?} was not delivered: {error}"));
+                // After a definite error it must not be there: it is kept nowhere, so finding it is a violation.
+                if error.outcome() == Outcome::Indefinite {
+                    self.partition(id.partition).unsure.insert(id);
+                }
+                let mut failures = lock(&self.failures);
+                if failures.len() < VIOLATIONS_MAX {
+                    failures.push(format!("{id:?} was not delivered: {error}"));
+                }
+                drop(failures);
                 self.counts.send_modify(|counts| counts.failed += 1);
             }
         }
@@ -98,6 +111,12 @@ impl Book {
         self.counts.borrow().acked
     }
 
+    /// Deliveries that failed, and what the first of them said.
+    #[must_use]
+    pub fn failed(&self) -> (u64, Vec<String>) {
+        (self.counts.borrow().failed, lock(&self.failures).clone())
+    }
+
     pub(super) fn unanswered(&self) -> u64 {
         let counts = self.counts.borrow();
         counts.sent - counts.acked - counts.failed
@@ -107,7 +126,7 @@ impl Book {
     pub async fn wait_for_acked(&self, records: u64) {
         let mut counts = self.counts.subscribe();
         // The sender is this book: it outlives the wait.
-        let _counts = counts.wait_for(|counts| counts.acked >= records || counts.failed > 0).await;
+        let _counts = counts.wait_for(|counts| counts.acked >= records).await;
     }
 
     pub(super) async fn wait_for_answers(&self) {
@@ -172,8 +191,12 @@ impl Book {
             }
             let next = book.next.entry(id.producer).or_insert(0);
             let expected = std::mem::replace(next, id.sequence + 1);
-            if expected != id.sequence || id.partition != partition {
-                self.blame(format!("{partition}: {id:?} at {} where {expected} comes next", record.offset));
+            // What is missing in between was not acknowledged, or is found to be lost below.
+            if id.sequence < expected || id.partition != partition {
+                self.blame(format!(
+                    "{partition}: {id:?} at {} where {expected} or later comes next",
+                    record.offset
+                ));
             }
             book.chain = chain(book.chain, record.offset, id);
         }

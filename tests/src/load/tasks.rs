@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use millrace_client::{
-    Client, Compression, Delivery, NewTopic, Offset, OffsetCommit, PartitionIndex, Producer, ProducerRecord,
+    Client, Compression, Delivery, NewTopic, Offset, OffsetCommit, Outcome, PartitionIndex, Producer,
+    ProducerRecord,
 };
 use tokio::sync::{RwLock, mpsc};
 
@@ -86,7 +87,14 @@ pub(super) async fn commit(client: Client, book: Arc<Book>, gate: Arc<RwLock<()>
             Ok(parts) if parts.iter().all(Result::is_ok) => {
                 book.commits.acked.store(number, Ordering::SeqCst)
             }
-            Ok(parts) => book.blame(format!("a commit was refused: {parts:?}")),
+            Ok(parts) => {
+                let refused = parts.iter().filter_map(|part| part.as_ref().err());
+                for refusal in refused.filter(|refusal| refusal.outcome == Outcome::Definite) {
+                    book.blame(format!("a commit was refused: {refusal}"));
+                }
+            }
+            // Nobody knows whether it counts; the next one is larger.
+            Err(error) if error.outcome() == Outcome::Indefinite => {}
             Err(error) => book.blame(format!("a commit failed: {error}")),
         }
     }
