@@ -143,15 +143,17 @@ impl Run {
 
     /// One cycle; answers the broker that lives after it.
     async fn cycle(&mut self, mut broker: BrokerProcess) -> BrokerProcess {
-        let logs_before = log_files(&self.home.data_dir());
+        let logs = |run: &Run| log_files(&run.home.data_dir(), run.load.folder_prefix());
+        let logs_before = logs(self);
         let target = self.load.book().acked() + self.seed.between(RECORDS.0, RECORDS.1);
         self.load.book().wait_for_acked(target).await;
         let delay = self.seed.between(DELAY_MICROS.0, DELAY_MICROS.1);
         tokio::time::sleep(Duration::from_micros(delay)).await;
 
+        self.tally.rolled += u32::from(logs(self) > logs_before);
         let underway = self.load.underway();
         self.home.strike(&mut broker);
-        self.count(underway, logs_before);
+        self.count(underway);
 
         let broker = self.setup.start();
         self.tally.slowest_restart = self.tally.slowest_restart.max(broker.took());
@@ -165,7 +167,7 @@ impl Run {
     }
 
     /// What was under way: from what the clients had not been answered, and from what the files look like.
-    fn count(&mut self, underway: Underway, logs_before: usize) {
+    fn count(&mut self, underway: Underway) {
         let data_dir = self.home.data_dir();
         let found = look(&data_dir, &self.load);
         let tally = &mut self.tally;
@@ -177,7 +179,6 @@ impl Run {
         tally.sync += u32::from(found.unacknowledged);
         tally.roll += u32::from(found.unsealed > 0);
         tally.unsealed += found.unsealed;
-        tally.rolled += u32::from(log_files(&data_dir) > logs_before);
     }
 
     fn report(&self, suite: &str, cycles: u32, took: Duration) {
@@ -237,10 +238,12 @@ fn look(data_dir: &Path, load: &Load) -> FoundFiles {
     found
 }
 
-/// The number of `.log` files.
-fn log_files(data_dir: &Path) -> usize {
+/// The number of `.log` files in directories whose names begin so.
+fn log_files(data_dir: &Path, prefix: &str) -> usize {
     let entries =
         |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
     let is_log = |path: &PathBuf| path.extension().is_some_and(|suffix| suffix == "log");
-    entries(data_dir).map(|partition| entries(&partition).filter(is_log).count()).sum()
+    let is_ours =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
+    entries(data_dir).filter(is_ours).map(|partition| entries(&partition).filter(is_log).count()).sum()
 }

@@ -53,6 +53,7 @@ pub struct Load {
     gate: Arc<RwLock<()>>,
     tasks: Vec<JoinHandle<()>>,
     client: Client,
+    folder_prefix: String,
 }
 
 /// While it lives, no step of the load begins.
@@ -78,11 +79,12 @@ impl Load {
         let options = ClientOptions { client_id: "load".to_owned(), ..ClientOptions::default() };
         let direct = Client::connect([address.to_owned()], options.clone()).await.expect("it accepts");
         let topic = NewTopic::new(TOPIC).partitions(PARTITIONS).config("segment.bytes", "1048576");
-        direct.admin().create_topic(topic).await.expect("a topic");
+        let topic = direct.admin().create_topic(topic).await.expect("a topic");
         let client = Client::lazy([through.to_owned()], options).expect("an address");
         let book = Arc::new(Book::new(PARTITIONS));
         let gate = Arc::new(RwLock::new(()));
-        let mut load = Load { book, producers: Vec::new(), gate, tasks: Vec::new(), client };
+        let folder_prefix = format!("{}-", topic.id);
+        let mut load = Load { folder_prefix, book, producers: Vec::new(), gate, tasks: Vec::new(), client };
         for number in 0..PRODUCERS {
             load.add_producer(number, seed.fork());
         }
@@ -100,6 +102,12 @@ impl Load {
         self.producers.push(producer.clone());
         let maker = tasks::Maker { producer, number, seed, book: Arc::clone(&self.book) };
         self.tasks.push(tokio::spawn(maker.run(Arc::clone(&self.gate))));
+    }
+
+    /// How the names of the directories of its topic's partitions begin.
+    #[must_use]
+    pub fn folder_prefix(&self) -> &str {
+        &self.folder_prefix
     }
 
     /// What it knows.
