@@ -125,7 +125,7 @@ impl SyncState {
         self.reset(self.written).into_iter().map(|waiting| waiting.cell).collect()
     }
 
-    fn is_dirty(&self) -> bool {
+    pub(crate) fn is_dirty(&self) -> bool {
         self.written != self.synced || !self.dirty.is_empty() || self.dir_dirty
     }
 

@@ -19,6 +19,8 @@ mod dir;
 pub mod epochs;
 mod error;
 mod failure;
+#[cfg(test)]
+mod fixture;
 mod flusher;
 pub mod format;
 mod inner;

@@ -35,6 +35,11 @@ impl LogInner {
         self.sync_now();
         self.shared.failure.check()?;
         self.roll_if_old();
+        self.tend_files()
+    }
+
+    /// Seals, snapshots, indexes and the spare. The log may be deleted under its hands, by somebody who does not wait.
+    fn tend_files(&self) -> Result<(), DirError> {
         let work = || -> io::Result<()> {
             self.seal_rolled()?;
             self.write_snapshots()?;
@@ -42,7 +47,11 @@ impl LogInner {
             write_indexes(&*self.shared.env.fs, &active)?;
             self.make_spare(&active)
         };
-        work().map_err(|e| self.soft_error("upkeep", e))
+        match work() {
+            // The directory was renamed away. It is closed before that, so a file that is missing now is no failure.
+            Err(e) if e.kind() == io::ErrorKind::NotFound && self.is_closed() => Ok(()),
+            outcome => outcome.map_err(|e| self.soft_error("upkeep", e)),
+        }
     }
 
     /// A full disk passes; anything else that a file of the log answers does not.
@@ -59,7 +68,8 @@ impl LogInner {
         let now = self.shared.env.clock.wall();
         {
             let mut writer = self.writer.lock();
-            if writer.position == 0 || !is_too_old(&writer, &config, now.0) {
+            // Whoever deletes the log closes it, and takes the writer once more before the directory goes.
+            if self.is_closed() || writer.position == 0 || !is_too_old(&writer, &config, now.0) {
                 return;
             }
             if let Err(e) = self.roll(&mut writer) {
@@ -146,7 +156,7 @@ impl LogInner {
         loop {
             self.combine();
             self.sync_now();
-            if self.queue.is_empty() || self.shared.failure.is_failed() {
+            if self.is_drained() || self.shared.failure.is_failed() {
                 break;
             }
         }
@@ -165,6 +175,13 @@ impl LogInner {
         finish().map_err(|e| self.fail("closing", e))?;
         self.tail.clear();
         Ok(())
+    }
+
+    /// Whether nothing waits to be written or synced. The writer is asked for: batches that somebody has taken out of
+    /// the queue and not written yet are in nobody's books.
+    fn is_drained(&self) -> bool {
+        let _writer = self.writer.lock();
+        self.queue.is_empty() && !self.sync.lock().is_dirty()
     }
 
     /// Refuses everything from now on, without a sync: the log is being deleted.
@@ -331,3 +348,6 @@ fn is_intact(segment: &Segment, position: u64, size: usize) -> io::Result<bool> 
     let read = read_fully(&*segment.file, &mut bytes, position)?;
     Ok(read == size && Batch::parse_stored(&Bytes::from(bytes)).is_ok())
 }
+
+#[cfg(test)]
+mod tests;
