@@ -168,12 +168,17 @@ impl LogInner {
         }
         let empty = Group::new(writer, group.now);
         let full = std::mem::replace(group, empty);
-        let mut woken = Vec::new();
+        let (mut woken, end) = (Vec::new(), full.end());
         self.write(writer, full, config, &mut woken);
-        let rolled = self.roll(writer);
+        let outcome = if writer.end == end {
+            self.roll(writer).map_err(|e| self.write_error("roll", &e))
+        } else {
+            // This batch was found to follow those that could not be written: it goes with them.
+            Err(self.shared.failure.append_error().unwrap_or(AppendError::StorageFull))
+        };
         *group = Group::new(writer, group.now);
         group.woken = woken;
-        rolled.map_err(|e| self.write_error("roll", &e))
+        outcome
     }
 
     /// Writes a group with one call and publishes it.
@@ -238,9 +243,14 @@ impl LogInner {
             }
         }
         let answer = self.shared.failure.append_error().unwrap_or(answer);
-        for (cell, _) in group.take_answers() {
-            woken.extend(cell.refuse(answer.clone()));
-        }
+        // A retry of what an earlier write has stored must not hear that it never will be.
+        let (stored, lost): (Vec<_>, Vec<_>) =
+            group.take_answers().into_iter().partition(|(_, appended)| appended.last_offset < writer.end);
+        let mut unsynced = group.take_unsynced();
+        unsynced.retain(|waiting| waiting.last < writer.end);
+        self.sync.lock().wait_for(&mut unsynced);
+        woken.extend(stored.into_iter().filter_map(|(cell, appended)| cell.written(appended)));
+        woken.extend(lost.into_iter().filter_map(|(cell, _)| cell.refuse(answer.clone())));
     }
 
     /// A full disk refuses; anything else ends the directory, because what the file holds is not known.
@@ -273,3 +283,6 @@ fn refusal(verdict: Verdict, facts: &BatchFacts) -> Option<AppendError> {
         Verdict::Fenced { current } => Some(AppendError::ProducerFenced { current }),
     }
 }
+
+#[cfg(test)]
+mod tests;
