@@ -20,6 +20,7 @@ use crate::names::{self, CLEAN_MARK};
 use crate::recovery::{self, LastStop, OpenRequest};
 use crate::tail_cache::TailBudget;
 use crate::{DirError, Log, LogConfig, PartitionMeta};
+use layout::FoundPartitions;
 use marks::Marks;
 
 /// Why the process must end: the data directory failed and this process must not try again.
@@ -132,6 +133,9 @@ struct Logs {
     open: BTreeMap<TopicPartition, Arc<Log>>,
     /// Partitions that somebody is opening, creating or deleting.
     busy: BTreeSet<TopicPartition>,
+    /// Partitions that were found after an unclean stop and not recovered since: nobody asked for them, or they do not
+    /// open.
+    unrecovered: BTreeSet<TopicPartition>,
     closed: bool,
 }
 
@@ -143,12 +147,15 @@ impl LogDir {
     pub fn open(env: &Env, options: LogDirOptions) -> Result<OpenedDir, DirError> {
         let LogDirOptions { path, node, tail_cache_bytes } = options;
         let layout = layout::open(env, &path, node)?;
+        let FoundPartitions { readable: found, damaged } = layout.partitions;
+        let all = found.iter().map(|meta| meta.id).chain(damaged.iter().map(|(id, _)| *id));
+        let unrecovered = all.filter(|_| layout.last_stop == LastStop::Unclean).collect();
         let report = StartReport {
             clean: layout.last_stop == LastStop::Clean,
             cache_may_be_lost: layout.cache_may_be_lost,
             bytes_read: 0,
             cut: Vec::new(),
-            damaged: layout.damaged,
+            damaged: damaged.into_iter().map(|(_, what)| what).collect(),
         };
         let shared = Arc::new(DirShared {
             env: env.clone(),
@@ -161,8 +168,9 @@ impl LogDir {
             gone: Mutex::new(true),
             report: Mutex::new(report),
         });
-        let dir = LogDir { shared, logs: Mutex::default(), upkeep: Mutex::new(()), _lock: layout.lock };
-        Ok(OpenedDir { dir: Arc::new(dir), found: layout.found })
+        let logs = Mutex::new(Logs { unrecovered, ..Logs::default() });
+        let dir = LogDir { shared, logs, upkeep: Mutex::new(()), _lock: layout.lock };
+        Ok(OpenedDir { dir: Arc::new(dir), found })
     }
 
     /// Where it is.
@@ -237,7 +245,11 @@ impl LogDir {
         }
         let outcome = layout::delete_partition(&self.shared, id);
         self.shared.marks.forget(id);
-        self.logs.lock().busy.remove(&id);
+        let mut logs = self.logs.lock();
+        logs.busy.remove(&id);
+        if outcome.is_ok() {
+            logs.unrecovered.remove(&id);
+        }
         outcome
     }
 
@@ -264,6 +276,9 @@ impl LogDir {
 
     /// Syncs and closes every log and writes the clean mark last. Appends after this answer `Closed`.
     ///
+    /// No mark is written while logs that an unclean stop left behind were not recovered: believed to be clean, their
+    /// torn tails would count as damage the next time, and their cached pages as what is on the medium.
+    ///
     /// # Errors
     /// [`DirError`]; then the next start counts as unclean.
     pub fn close(&self) -> Result<(), DirError> {
@@ -285,6 +300,14 @@ impl LogDir {
         self.shared.pool.stop();
         self.shared.failure.check()?;
         self.shared.marks.write_and_sync(&self.shared, &logs)?;
+        let unrecovered = self.logs.lock().unrecovered.len();
+        if unrecovered > 0 {
+            tracing::warn!(
+                unrecovered,
+                "logs are left that were not recovered, so the next start recovers again"
+            );
+            return Ok(());
+        }
         let path = self.shared.path.join(CLEAN_MARK);
         let mark = crate::format::run_mark::CleanMark { generation: self.shared.marks.generation() };
         let written = self.shared.env.fs.replace(&path, &mark.encode());
@@ -315,6 +338,7 @@ impl LogDir {
         let mut logs = self.logs.lock();
         logs.busy.remove(&id);
         let log = opened?;
+        logs.unrecovered.remove(&id);
         logs.open.insert(id, Arc::clone(&log));
         Ok(log)
     }
@@ -326,3 +350,6 @@ impl Drop for LogDir {
         self.shared.pool.abandon();
     }
 }
+
+#[cfg(test)]
+mod tests;

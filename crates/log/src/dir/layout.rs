@@ -32,8 +32,16 @@ pub(super) struct Layout {
     pub(super) cache_may_be_lost: bool,
     pub(super) previous_marks: BTreeMap<TopicPartition, SyncedMark>,
     pub(super) marks_file: SyncedMarksFile,
-    pub(super) found: Vec<PartitionMeta>,
-    pub(super) damaged: Vec<String>,
+    pub(super) partitions: FoundPartitions,
+}
+
+/// The directories of partitions.
+#[derive(Debug, Default)]
+pub(super) struct FoundPartitions {
+    /// Those that say what they are, sorted.
+    pub(super) readable: Vec<PartitionMeta>,
+    /// What is wrong with the others, and their names.
+    pub(super) damaged: Vec<(TopicPartition, String)>,
 }
 
 /// Opens a directory. Nothing is written before the lock is held; the running mark is written before anything else.
@@ -59,9 +67,9 @@ pub(super) fn open(env: &Env, path: &Path, node: NodeId) -> Result<Layout, DirEr
     fs.replace(&path.join(RUNNING_MARK), &RunningMark { mount }.encode()).map_err(context)?;
     let marks_path = path.join(SYNCED_MARKS);
     let marks_file = SyncedMarksFile::create(Arc::clone(&env.fs), &marks_path, &previous).map_err(context)?;
-    let (found, damaged) = find_partitions(fs, path)?;
+    let partitions = find_partitions(fs, path)?;
     let previous_marks = previous.marks.into_iter().map(|mark| (mark.partition, mark)).collect();
-    Ok(Layout { lock, node, last_stop, cache_may_be_lost, previous_marks, marks_file, found, damaged })
+    Ok(Layout { lock, node, last_stop, cache_may_be_lost, previous_marks, marks_file, partitions })
 }
 
 fn make_dir(fs: &dyn Fs, path: &Path) -> io::Result<()> {
@@ -156,25 +164,28 @@ fn remove_clean_mark(fs: &dyn Fs, path: &Path) -> io::Result<()> {
     }
 }
 
-fn find_partitions(fs: &dyn Fs, path: &Path) -> Result<(Vec<PartitionMeta>, Vec<String>), DirError> {
+fn find_partitions(fs: &dyn Fs, path: &Path) -> Result<FoundPartitions, DirError> {
     let context = |source| DirError::Io { context: format!("listing {}", path.display()), source };
-    let (mut found, mut damaged) = (Vec::new(), Vec::new());
+    let mut found = FoundPartitions::default();
     for entry in fs.read_dir(path).map_err(context)? {
         let Some(id) = names::parse_partition_dir(&entry.name).filter(|_| entry.kind == EntryKind::Dir)
         else {
             continue;
         };
         match read_partition_meta(fs, &path.join(&entry.name)) {
-            Ok(Some(meta)) if meta.id == id => found.push(meta),
-            Ok(Some(meta)) => damaged.push(format!("{}: its {PARTITION_META} names {}", entry.name, meta.id)),
+            Ok(Some(meta)) if meta.id == id => found.readable.push(meta),
+            Ok(Some(meta)) => {
+                let what = format!("{}: its {PARTITION_META} names {}", entry.name, meta.id);
+                found.damaged.push((id, what));
+            }
             // A directory that was being made when the process died: nothing was ever written to it.
             Ok(None) => {}
             Err(error @ DirError::NewerFormat { .. }) => return Err(error),
-            Err(error) => damaged.push(error.to_string()),
+            Err(error) => found.damaged.push((id, error.to_string())),
         }
     }
-    found.sort_by_key(|meta| meta.id);
-    Ok((found, damaged))
+    found.readable.sort_by_key(|meta| meta.id);
+    Ok(found)
 }
 
 /// What partition a directory holds; `None` if that was not written yet.
