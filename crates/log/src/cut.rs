@@ -16,7 +16,7 @@ use crate::format::{epoch_file, log_start};
 use crate::inner::LogInner;
 use crate::names::{LEADER_EPOCHS, LOG_START, SegmentFile, TEMPORARY_SUFFIX, segment_file};
 use crate::producers::ProducerState;
-use crate::recovery::{Listing, unlink_if_there, unlink_indexes, unlink_segment};
+use crate::recovery::{Listing, unlink_if_there, unlink_indexes, unlink_segment, unlink_suffix};
 use crate::recovery::{ReplayRequest, StoredIndexes, TailRequest, TimeEntries, read_tail, replay};
 use crate::segment::{Body, Segment, Walk, WalkEnd, read_fully};
 use crate::ticket::{Cell, Unsynced};
@@ -139,9 +139,7 @@ impl LogInner {
             file.sync_data()?;
         }
         let later = segments.get(index + 1..).unwrap_or_default();
-        for gone in later.iter().rev() {
-            unlink_segment(fs, &self.path, gone.base)?;
-        }
+        unlink_suffix(fs, &self.path, &bases_of(later))?;
         // Entries of what is cut must not be found again once other batches lie there.
         let indexes = self.copy_indexes(segment)?;
         unlink_indexes(fs, &self.path, segment.base)?;
@@ -302,9 +300,10 @@ impl LogInner {
         let first = segments.first().map_or(offset, |segment| segment.base).min(offset);
         self.lower_mark(Mark { offset: first, segment: first, position: 0 })?;
         self.sync.lock().take_dirty();
-        for gone in segments.iter().rev() {
-            unlink_segment(fs, &self.path, gone.base)?;
-        }
+        let bases = bases_of(&segments);
+        let (lowest, later) = bases.split_at(bases.len().min(1));
+        unlink_suffix(fs, &self.path, later)?;
+        unlink_suffix(fs, &self.path, lowest)?;
         for base in Listing::read(fs, &self.path)?.snapshots {
             unlink_if_there(fs, &self.path.join(segment_file(base, SegmentFile::Producers)))?;
         }
@@ -328,6 +327,10 @@ impl LogInner {
         sync.rolled.clear();
         Ok(Waited::split(sync.reset(writer.mark()), Offset::ZERO))
     }
+}
+
+fn bases_of(segments: &[Arc<Segment>]) -> Vec<Offset> {
+    segments.iter().map(|segment| segment.base).collect()
 }
 
 /// Who waited for a sync while the log was changed.

@@ -20,6 +20,7 @@ use crate::names::{self, CLEAN_MARK};
 use crate::recovery::{self, LastStop, OpenRequest};
 use crate::tail_cache::TailBudget;
 use crate::{DirError, Log, LogConfig, PartitionMeta};
+use janitor::Expiry;
 use layout::FoundPartitions;
 use marks::Marks;
 
@@ -124,7 +125,7 @@ pub struct LogDir {
     shared: Arc<DirShared>,
     logs: Mutex<Logs>,
     /// Held for the janitor, so that two callers do not do the same work, and for closing.
-    upkeep: Mutex<()>,
+    upkeep: Mutex<Expiry>,
     _lock: Box<dyn DirLock>,
 }
 
@@ -169,7 +170,7 @@ impl LogDir {
             report: Mutex::new(report),
         });
         let logs = Mutex::new(Logs { unrecovered, ..Logs::default() });
-        let dir = LogDir { shared, logs, upkeep: Mutex::new(()), _lock: layout.lock };
+        let dir = LogDir { shared, logs, upkeep: Mutex::default(), _lock: layout.lock };
         Ok(OpenedDir { dir: Arc::new(dir), found })
     }
 
@@ -267,11 +268,11 @@ impl LogDir {
     /// Work off the writer's path, called every second or so by whoever serves the directory: seals rolled segments,
     /// writes the synced marks, syncs what nobody waits for, rolls by age, unlinks what was deleted. Blocks.
     pub fn janitor_step(&self) {
-        let _upkeep = self.upkeep.lock();
+        let mut expiry = self.upkeep.lock();
         if self.shared.failure.is_failed() || self.logs.lock().closed {
             return;
         }
-        janitor::step(&self.shared, &self.open_logs());
+        janitor::step(&self.shared, &self.open_logs(), &mut expiry);
     }
 
     /// Syncs and closes every log and writes the clean mark last. Appends after this answer `Closed`.

@@ -34,7 +34,7 @@ use crate::{DirError, LogConfig, PartitionMeta};
 use listing::HasSeal;
 use tail::TailReport;
 
-pub(crate) use listing::{Listing, unlink_if_there, unlink_indexes, unlink_segment};
+pub(crate) use listing::{Listing, unlink_if_there, unlink_indexes, unlink_segment, unlink_suffix};
 pub(crate) use replay::{ReplayRequest, replay};
 pub(crate) use tail::{StoredIndexes, TailRequest, TimeEntries, read_tail};
 

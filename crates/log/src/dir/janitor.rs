@@ -3,15 +3,53 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use millrace_env::{EntryKind, Fs};
+use millrace_env::{Clock, EntryKind, Fs, Monotonic};
+use millrace_types::TimestampMs;
+use millrace_types::limits::PRODUCER_ID_EXPIRATION_MS;
 
 use super::DirShared;
 use crate::recovery::unlink_if_there;
 use crate::{Log, names};
 
+/// How often idle producers are looked for.
+const EXPIRY_EVERY: Duration = Duration::from_secs(600);
+/// A wall clock that moved this much more or less than the monotonic one was set, and idle times by it mean nothing.
+const CLOCK_JUMP_MS: i64 = 600_000;
+
+/// When idle producers were last looked for.
+#[derive(Debug, Default)]
+pub(super) struct Expiry {
+    last: Option<(Monotonic, TimestampMs)>,
+}
+
+impl Expiry {
+    /// The wall time to expire by, if it is time and the clock can be believed.
+    fn due(&mut self, clock: &dyn Clock) -> Option<TimestampMs> {
+        let (now, wall) = (clock.monotonic(), clock.wall());
+        let Some((last, last_wall)) = self.last else {
+            self.last = Some((now, wall));
+            return None;
+        };
+        let passed = now.since(last);
+        if passed < EXPIRY_EVERY {
+            return None;
+        }
+        self.last = Some((now, wall));
+        let passed_ms = i64::try_from(passed.as_millis()).unwrap_or(i64::MAX);
+        let jumped = wall.0.saturating_sub(last_wall.0).saturating_sub(passed_ms);
+        (jumped.saturating_abs() < CLOCK_JUMP_MS).then_some(wall)
+    }
+}
+
 /// One round. A failure of one log does not keep the others from their turn.
-pub(super) fn step(shared: &DirShared, logs: &[Arc<Log>]) {
+pub(super) fn step(shared: &DirShared, logs: &[Arc<Log>], expiry: &mut Expiry) {
+    if let Some(now) = expiry.due(&*shared.env.clock) {
+        for log in logs {
+            log.inner().writer.lock().producers.expire(now, PRODUCER_ID_EXPIRATION_MS);
+        }
+    }
     for log in logs {
         if shared.failure.is_failed() {
             return;

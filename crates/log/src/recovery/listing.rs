@@ -97,6 +97,23 @@ pub(crate) fn unlink_segment(fs: &dyn Fs, dir: &Path, base: Offset) -> io::Resul
     unlink_indexes(fs, dir, base)
 }
 
+/// Takes the last segments out of a log, and syncs that. A power cut on the way leaves the log before, or a prefix of it:
+/// without its seal (and above its log's mark, which the caller has lowered) a segment behind a gap counts as never
+/// synced, in whatever order the names go.
+pub(crate) fn unlink_suffix(fs: &dyn Fs, dir: &Path, bases: &[Offset]) -> io::Result<()> {
+    if bases.is_empty() {
+        return Ok(());
+    }
+    for base in bases {
+        unlink_if_there(fs, &dir.join(segment_file(*base, SegmentFile::Seal)))?;
+    }
+    fs.sync_dir(dir)?;
+    for base in bases.iter().rev() {
+        unlink_segment(fs, dir, *base)?;
+    }
+    fs.sync_dir(dir)
+}
+
 /// Unlinks the indexes of a segment. They are written anew from memory.
 pub(crate) fn unlink_indexes(fs: &dyn Fs, dir: &Path, base: Offset) -> io::Result<()> {
     for file in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {

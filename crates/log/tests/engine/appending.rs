@@ -1,6 +1,10 @@
 //! Appending and reading back.
 
+use std::time::Duration;
+
 use millrace_log::{AppendError, ReadError, ReadRequest};
+
+use millrace_types::{ProducerId, TimestampMs};
 
 use crate::world::{append, batch_at, fresh, offset, reopen, stamp, values};
 
@@ -52,6 +56,23 @@ fn a_retry_gets_its_first_offset_also_after_a_restart_and_a_roll() {
     let again = retry(&log, 5).unwrap();
     assert_eq!((again.base_offset, again.duplicate), (offset(5), true));
     assert_eq!(retry(&log, 6).unwrap().base_offset, offset(6));
+}
+
+#[test]
+fn an_idle_producer_is_forgotten_unless_the_clock_was_set() {
+    let (sim, dir, log) = fresh(4);
+    let send = |sequence| log.append(batch_at(1, &[b"x"], stamp(9, sequence))).unwrap().wait();
+    send(0).unwrap();
+    dir.janitor_step();
+    // A clock that is set two days ahead says nothing about who is idle.
+    sim.clock().set_wall(TimestampMs(sim.env().clock.wall().0 + 2 * 86_400_000));
+    sim.clock().advance(Duration::from_secs(700));
+    dir.janitor_step();
+    assert!(send(0).unwrap().duplicate);
+    send(1).unwrap();
+    sim.clock().advance(Duration::from_secs(2 * 86_400));
+    dir.janitor_step();
+    assert_eq!(send(2), Err(AppendError::UnknownProducer { id: ProducerId(9) }));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod appending;
 mod counted;
+mod crashing;
 mod cutting;
 mod failing;
 mod living;
