@@ -209,9 +209,10 @@ fn cut_before(at: u64, round: u64, survival: Survival) -> bool {
     true
 }
 
-/// `CUT_ROUNDS=n` draws what survives n times, `CUT_BEFORE=n` begins with that call.
+/// `CUT_ROUNDS=n` draws what survives n times, `CUT_BEFORE=n` begins with that call, `CUT_STRIDE=1` leaves out none.
 fn cut_everywhere(survival: Survival) {
     let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<u64>().ok());
+    let stride = number("CUT_STRIDE").unwrap_or(3);
     for round in 0..number("CUT_ROUNDS").unwrap_or(1) {
         let mut at = number("CUT_BEFORE").unwrap_or(0);
         loop {
@@ -223,7 +224,7 @@ fn cut_everywhere(survival: Survival) {
             if !outcome.unwrap_or(false) {
                 break;
             }
-            at += 1;
+            at += stride;
         }
         assert!(at > 300, "the history makes {at} calls only");
     }

@@ -7,6 +7,7 @@ mod counted;
 mod crashing;
 mod cutting;
 mod failing;
+mod inspected;
 mod living;
 mod model;
 mod recovering;
