@@ -390,7 +390,7 @@ impl Opening<'_> {
 
     /// The segment that appends go to: the last one, or a new one where the last one must not grow.
     fn active_segment(&mut self, now: TimestampMs) -> io::Result<Arc<Segment>> {
-        let mark = self.request.mark.as_ref().filter(|_| self.is_unclean());
+        let mark = self.request.mark.as_ref();
         let end = self.segments.last().map_or(self.log_start, |segment| segment.end());
         // Offsets that were synced and are lost are never given to other records.
         let end = mark.map_or(end, |mark| end.max(mark.offset)).max(self.log_start);

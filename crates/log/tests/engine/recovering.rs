@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use millrace_env::sim::Survival;
-use millrace_env::{Env, FsExt, OpenMode};
+use millrace_env::{EntryKind, Env, FsExt, OpenMode};
 use millrace_log::names::{SegmentFile, partition_dir, segment_file};
 use millrace_log::{Log, ReadError, ReadRequest};
 use millrace_types::{LeaderEpoch, Offset};
@@ -187,24 +187,96 @@ fn an_unclean_stop_begins_a_leader_epoch_and_tells_where_the_old_one_ended() {
 
 #[test]
 fn bytes_that_were_synced_and_are_lost_leave_a_hole_and_not_other_records() {
-    let (sim, dir, log) = fresh(7);
-    for _ in 0..10 {
-        append(&log, &[1; 500]).unwrap();
+    for stopped_clean in [false, true] {
+        let (sim, dir, log) = fresh(7);
+        for _ in 0..10 {
+            append(&log, &[1; 500]).unwrap();
+        }
+        dir.janitor_step();
+        if stopped_clean {
+            dir.close().unwrap();
+        }
+        drop((dir, log));
+        let env = sim.kill();
+        let log_path = path(0, SegmentFile::Log);
+        let half = size(&env, &log_path) / 2;
+        env.fs.open(&log_path, OpenMode::ReadWrite).unwrap().set_len(half).unwrap();
+        let (dir, log) = reopen(&env);
+        assert_eq!(dir.start_report().damaged.len(), 1);
+        assert_eq!(log.offsets().end, offset(10));
+        assert_eq!(read_at(&log, 0).unwrap(), (offset(0), offset(5)));
+        let Err(ReadError::Corrupt(range)) = read_at(&log, 5) else { panic!("a hole is served") };
+        assert_eq!((range.start, range.end), (offset(5), offset(10)));
+        assert_eq!(append(&log, b"new").unwrap().base_offset, offset(10));
+        assert_eq!(read_at(&log, 10).unwrap(), (offset(10), offset(11)));
     }
+}
+
+/// Every file that the engine writes, a bit at a time: found out, or no answer changes.
+#[test]
+fn a_flipped_bit_in_any_file_is_found_or_changes_no_answer() {
+    let (sim, dir, log) = fresh(9);
+    for number in 0..120_i32 {
+        log.append(crate::world::batch_at(
+            1000 + i64::from(number),
+            &[&[1; 1000]],
+            crate::world::stamp(4, number),
+        ))
+        .unwrap();
+    }
+    log.trim_to(offset(0)).unwrap();
     dir.janitor_step();
+    log.trim_to(offset(70)).unwrap();
+    let expected = values(&log);
+    dir.close().unwrap();
     drop((dir, log));
-    let env = sim.kill();
-    let log_path = path(0, SegmentFile::Log);
-    let half = size(&env, &log_path) / 2;
-    env.fs.open(&log_path, OpenMode::ReadWrite).unwrap().set_len(half).unwrap();
-    let (dir, log) = reopen(&env);
-    assert_eq!(dir.start_report().damaged.len(), 1);
-    assert_eq!(log.offsets().end, offset(10));
-    assert_eq!(read_at(&log, 0).unwrap(), (offset(0), offset(5)));
-    let Err(ReadError::Corrupt(range)) = read_at(&log, 5) else { panic!("a hole is served") };
-    assert_eq!((range.start, range.end), (offset(5), offset(10)));
-    assert_eq!(append(&log, b"new").unwrap().base_offset, offset(10));
-    assert_eq!(read_at(&log, 10).unwrap(), (offset(10), offset(11)));
+    let home = PathBuf::from("/data");
+    let partition_home = home.join(partition_dir(partition(0)));
+    let mut files: Vec<PathBuf> = Vec::new();
+    for dir in [&home, &partition_home] {
+        let entries = sim.env().fs.read_dir(dir).unwrap();
+        files.extend(entries.iter().filter(|e| e.kind == EntryKind::File).map(|entry| dir.join(&entry.name)));
+    }
+    assert!(files.len() > 9, "{files:?}");
+    let saved: Vec<_> = files.iter().map(|file| sim.env().fs.read_small(file, 10_000_000).unwrap()).collect();
+    for (file, content) in files.iter().zip(&saved) {
+        for position in [0, 5, 17, content.len() / 2, content.len().saturating_sub(3)] {
+            if position >= content.len() {
+                continue;
+            }
+            sim.disk().remount();
+            let env = sim.env();
+            for (other, content) in files.iter().zip(&saved) {
+                let restored = env.fs.open(other, OpenMode::CreateOrTruncate).unwrap();
+                restored.write_all_at(content, 0).unwrap();
+                restored.sync_data().unwrap();
+            }
+            overwrite(&env, file, position as u64, &[content[position] ^ 4]);
+            answer_or_tell(&env, &expected, &format!("{} at {position}", file.display()));
+        }
+    }
+}
+
+/// Opens the directory: an error, a report, a read that answers `Corrupt`, or the very same records.
+fn answer_or_tell(env: &Env, expected: &[(i64, Vec<u8>)], what: &str) {
+    let Ok(opened) = millrace_log::LogDir::open(env, crate::world::options(0)) else { return };
+    let Ok(log) = opened.dir.open_log(partition(0), crate::world::small()) else { return };
+    let told = !opened.dir.start_report().damaged.is_empty();
+    let mut from = log.offsets().log_start;
+    while from < log.offsets().end {
+        let request = ReadRequest { from, until: None, bytes_max: 10_000 };
+        match log.read(&request).unwrap().load() {
+            Ok(answer) => from = answer.range.end,
+            Err(ReadError::Corrupt(_)) => return,
+            Err(other) => panic!("{what}: {other}"),
+        }
+    }
+    assert!(told || values(&log) == expected, "{what}: other records, and nobody is told");
+    let send = |n: i32| {
+        log.append(crate::world::batch_at(1000 + i64::from(n), &[&[1; 1000]], crate::world::stamp(4, n)))
+    };
+    let retry = send(119).unwrap().wait().unwrap();
+    assert_eq!((retry.base_offset, retry.duplicate), (offset(119), true), "{what}");
 }
 
 #[test]
