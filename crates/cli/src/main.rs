@@ -16,7 +16,7 @@ use clap::Parser;
 
 use crate::args::Cli;
 
-/// A third less time in the allocator than the system's, measured on produce; see ARCHITECTURE.md.
+/// The system's allocator keeps an arena for each thread; a broker frees on other threads than it allocates on.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
