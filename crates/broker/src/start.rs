@@ -231,7 +231,8 @@ fn open_one(
         // Made anew it would be empty, and its lost records would look as if they had never been.
         return Ok(Held::Unavailable("its log is missing from the data directory".into()));
     } else {
-        tracing::warn!(partition = %id, %name, "making a log that the last run did not come to make");
+        // On the very first start these are the logs of the product's own topics.
+        tracing::info!(partition = %id, %name, "making a log that is not there yet");
         dir.create(meta, config)
     };
     match opened {

@@ -19,6 +19,8 @@ use crate::input::InputRecord;
 
 /// Between two portions of records.
 const TICK: Duration = Duration::from_millis(25);
+/// The same in the burst before the kill: several calls are out at any moment, and acknowledgements come in between.
+const BURST_TICK: Duration = Duration::from_millis(1);
 /// How many portions there are: the stream is slow enough to be watched.
 const PORTIONS: usize = 240;
 /// From here on records are sent as fast as they go, so that the kill finds calls in flight.
@@ -132,9 +134,10 @@ impl Sender<'_> {
             }
             // In the burst: kill once acknowledgements arrive and others are still out.
             let began_at = *burst_began_at.get_or_insert(before.acknowledged);
-            tokio::task::yield_now().await;
-            let flowing = before.acknowledged > began_at && before.acknowledged < before.sent;
-            if flowing || before.sent * 100 > total * BURST_TO_PERCENT {
+            self.board.clock.sleep(BURST_TICK).await;
+            let now = *self.board.so_far.lock();
+            let flowing = now.acknowledged > began_at && now.acknowledged < now.sent;
+            if flowing || now.sent * 100 > total * BURST_TO_PERCENT {
                 self.kill(broker)?;
             }
         }
