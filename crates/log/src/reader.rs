@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   tail cache ── shared bytes, no call
-//!   stored     ── offset index ─► header hops within one interval ─► one read ─► cut at the last whole batch that fits
+//!   sealed     ── offset index ─► header hops within one interval ─► a slice of the map ─┐
+//!   not sealed ── the same ────────────────────────────────────────► one read ───────────┴► cut at the last whole batch that fits
 //! ```
 //! What an earlier process wrote is checked before it is served: sealed blocks against their seal, batches of a
 //! segment without a seal against their own checksum. Nothing at or above the high watermark is answered.
@@ -10,6 +11,7 @@
 mod time;
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,7 +19,7 @@ use millrace_record::{Batch, BatchHeader};
 use millrace_types::{Offset, OffsetRange};
 
 use crate::inner::LogInner;
-use crate::segment::{BatchSpot, Segment, Walk, WalkEnd, read_fully};
+use crate::segment::{BatchSpot, SealedPart, Segment, Walk, WalkEnd, read_fully};
 use crate::tail_cache::{CachedRange, Piece, ReadBounds};
 use crate::{ReadAnswer, ReadError, ReadRequest};
 
@@ -123,20 +125,17 @@ impl StoredRead {
         };
         let size = self.segment.size();
         let wanted = (self.bounds.bytes_max as u64).max(spot.size).min(size - spot.position);
-        let mut buffer = vec![0; usize::try_from(wanted).unwrap_or(usize::MAX)];
-        let read = read_fully(&*self.segment.file, &mut buffer, spot.position).map_err(|e| io_error(&e))?;
-        buffer.truncate(read);
-        if let Some(sealed) = self.segment.sealed() {
-            let checked = sealed.check(&self.segment, spot.position..spot.position + read as u64);
-            if let Some(bad) = checked.map_err(|e| io_error(&e))? {
-                buffer.truncate(usize::try_from(bad.start.saturating_sub(spot.position)).unwrap_or(0));
+        let range = spot.position..spot.position + wanted;
+        let (bytes, inherited) = match self.segment.sealed() {
+            Some(sealed) => (sealed_bytes(&sealed, &self.segment, range).map_err(|e| io_error(&e))?, 0),
+            None => {
+                let mut buffer = vec![0; usize::try_from(wanted).unwrap_or(usize::MAX)];
+                let read =
+                    read_fully(&*self.segment.file, &mut buffer, spot.position).map_err(|e| io_error(&e))?;
+                buffer.truncate(read);
+                (buffer.into(), self.segment.inherited_bytes.saturating_sub(spot.position))
             }
-        }
-        let inherited = match self.segment.sealed() {
-            Some(_) => 0,
-            None => self.segment.inherited_bytes.saturating_sub(spot.position),
         };
-        let bytes = Bytes::from(buffer);
         let whole = self.whole_batches(&bytes, inherited);
         if whole.length == 0 {
             return Err(self.corrupt(log, spot.position));
@@ -174,6 +173,16 @@ impl StoredRead {
         let end = next_intact(log, &self.segment, position, self.from).unwrap_or(self.segment_end);
         ReadError::Corrupt(OffsetRange { start: self.from, end: end.max(self.from.next()) })
     }
+}
+
+/// The bytes of a sealed segment, up to the first block that is not what was sealed.
+fn sealed_bytes(sealed: &SealedPart, segment: &Segment, range: Range<u64>) -> io::Result<Bytes> {
+    let mut bytes = sealed.bytes(segment, range.clone())?;
+    let read = range.start..range.start + bytes.len() as u64;
+    if let Some(bad) = sealed.check(segment, read)? {
+        bytes.truncate(usize::try_from(bad.start.saturating_sub(range.start)).unwrap_or(0));
+    }
+    Ok(bytes)
 }
 
 struct Whole {

@@ -1,9 +1,13 @@
-//! A segment under its seal: indexes mapped when first asked for, blocks of the log checked at their first read.
+//! A segment under its seal: mapped when first asked for, indexes and log, and checked block by block at the first read.
+//!
+//! What is sealed never changes and never becomes shorter, so slices of the map are handed out as they are: a read of
+//! history copies nothing. Pages are populated before anybody touches them, on the thread that may block.
 
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use millrace_env::{Fs, Map, OpenMode};
 use millrace_types::limits::INDEX_INTERVAL_BYTES_DEFAULT;
 use parking_lot::Mutex;
@@ -20,8 +24,33 @@ pub(crate) struct SealedPart {
     seal: Seal,
     /// For each block of the `.log`, whether it passed.
     checked: Mutex<Vec<bool>>,
+    log: OnceLock<MappedLog>,
     offsets: OnceLock<IndexBytes>,
     times: OnceLock<IndexBytes>,
+}
+
+/// The `.log`, mapped whole.
+#[derive(Debug)]
+struct MappedLog {
+    map: Arc<dyn Map>,
+    /// The bytes of `map`, which they keep alive.
+    bytes: Bytes,
+}
+
+impl MappedLog {
+    fn new(map: Arc<dyn Map>) -> MappedLog {
+        let bytes = Bytes::from_owner(MapOwner(Arc::clone(&map)));
+        MappedLog { map, bytes }
+    }
+}
+
+/// A map as the owner of [`Bytes`].
+struct MapOwner(Arc<dyn Map>);
+
+impl AsRef<[u8]> for MapOwner {
+    fn as_ref(&self) -> &[u8] {
+        self.0.bytes()
+    }
 }
 
 /// The bytes of an index.
@@ -45,7 +74,7 @@ impl IndexBytes {
 impl SealedPart {
     pub(crate) fn new(seal: Seal) -> SealedPart {
         let checked = Mutex::new(vec![false; seal.block_count()]);
-        SealedPart { seal, checked, offsets: OnceLock::new(), times: OnceLock::new() }
+        SealedPart { seal, checked, log: OnceLock::new(), offsets: OnceLock::new(), times: OnceLock::new() }
     }
 
     /// The seal of bytes that were read to the last one to make it.
@@ -114,6 +143,35 @@ impl SealedPart {
         }))
     }
 
+    /// The bytes of the `.log` in `range`, resident: a slice of its map. Fewer if the file is shorter than its seal says.
+    pub(crate) fn bytes(&self, segment: &Segment, range: Range<u64>) -> io::Result<Bytes> {
+        match self.mapped(segment, &range) {
+            Ok(bytes) => Ok(bytes),
+            // The file is shorter than it was, or the machine has no maps left: reading it tells which.
+            Err(error) => {
+                tracing::debug!(path = %segment.path(SegmentFile::Log).display(), %error, "reading instead of mapping");
+                let mut buffer = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
+                let read = read_fully(&*segment.file, &mut buffer, range.start)?;
+                buffer.truncate(read);
+                Ok(buffer.into())
+            }
+        }
+    }
+
+    fn mapped(&self, segment: &Segment, range: &Range<u64>) -> io::Result<Bytes> {
+        let log = match self.log.get() {
+            Some(log) => log,
+            None => {
+                let map = segment.file.map(self.seal.log_bytes())?;
+                self.log.get_or_init(|| MappedLog::new(map))
+            }
+        };
+        let index = |position: u64| usize::try_from(position).unwrap_or(usize::MAX);
+        let range = index(range.start)..index(range.end).min(log.bytes.len());
+        log.map.populate(range.clone())?;
+        Ok(log.bytes.slice(range))
+    }
+
     /// Checks the blocks of the `.log` that hold `range` and were not checked before. Answers the first range of
     /// bytes that are not the ones that were sealed.
     pub(crate) fn check(&self, segment: &Segment, range: Range<u64>) -> io::Result<Option<Range<u64>>> {
@@ -123,11 +181,8 @@ impl SealedPart {
                 continue;
             }
             let bytes = self.seal.block_range(block);
-            let length = usize::try_from(bytes.end - bytes.start).unwrap_or(0);
-            let mut buffer = vec![0; length];
-            let read = read_fully(&*segment.file, &mut buffer, bytes.start)?;
-            buffer.truncate(read);
-            if let Err(e) = self.seal.check_block(block, &buffer) {
+            let content = self.bytes(segment, bytes.clone())?;
+            if let Err(e) = self.seal.check_block(block, &content) {
                 let path = segment.path(SegmentFile::Log);
                 tracing::error!(path = %path.display(), block, error = %e, "sealed bytes are damaged");
                 return Ok(Some(bytes));

@@ -109,6 +109,27 @@ fn a_look_up_reads_an_index_and_an_interval_at_most() {
     }
 }
 
+#[test]
+fn sealed_records_are_slices_of_one_map() {
+    let (sim, dir, log) = fresh(7);
+    for _ in 0..8 {
+        append(&log, &[7; 30_000]).unwrap();
+    }
+    dir.janitor_step();
+    dir.close().unwrap();
+    drop((dir, log));
+    let (_dir, log) = reopen(&sim.env());
+    let request = ReadRequest { from: offset(0), until: None, bytes_max: 1 };
+    let read = || log.read(&request).unwrap().load().unwrap().extents;
+    sim.calls().reset();
+    let first = read();
+    assert!(sim.calls().count(CallKind::Map) >= 1);
+    sim.calls().reset();
+    let again = read();
+    assert_eq!(sim.calls().count(CallKind::Map), 0);
+    assert_eq!(first[0].as_ptr(), again[0].as_ptr(), "the same memory");
+}
+
 #[derive(Default)]
 struct Counter(AtomicUsize);
 
