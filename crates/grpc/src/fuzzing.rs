@@ -13,8 +13,9 @@ use crate::handlers::{commit_offsets, fetch, fetch_offsets, list_offsets, produc
 
 /// Takes a produce apart; true if the broker would have been asked.
 pub fn produce(message: Bytes) -> bool {
+    let bytes = message.len();
     let Ok(request) = v1::ProduceRequest::decode(message) else { return false };
-    matches!(produce::take(request), Ok((_, Some(_))))
+    matches!(produce::take(request, bytes), Ok((_, Some(_))))
 }
 
 /// Takes a fetch apart; how many of its partitions can be read.

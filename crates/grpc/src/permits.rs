@@ -24,6 +24,11 @@ impl CallPermits {
         self.messages.lock().pop_front()
     }
 
+    /// How many bytes the messages that nobody has claimed were granted.
+    pub(crate) fn unclaimed_bytes(&self) -> usize {
+        self.messages.lock().iter().map(Permit::bytes).sum()
+    }
+
     /// Gives back the permits of all messages so far.
     pub(crate) fn release(&self) {
         self.messages.lock().clear();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use millrace_record::Batch;
-use millrace_types::limits::{APPEND_QUEUE_MAX, UNSYNCED_BYTES_MAX};
+use millrace_types::limits::{APPEND_QUEUE_BYTES_MAX, APPEND_QUEUE_MAX, UNSYNCED_BYTES_MAX};
 use parking_lot::Mutex;
 
 use crate::AppendError;
@@ -24,7 +24,7 @@ pub(crate) struct Pending {
     pub(crate) cell: Arc<Cell>,
 }
 
-/// The queue. Bounded by [`APPEND_QUEUE_MAX`].
+/// The queue. Bounded by [`APPEND_QUEUE_MAX`] and [`APPEND_QUEUE_BYTES_MAX`].
 #[derive(Debug, Default)]
 pub(crate) struct AppendQueue {
     state: Mutex<State>,
@@ -33,6 +33,8 @@ pub(crate) struct AppendQueue {
 #[derive(Debug, Default)]
 struct State {
     pending: VecDeque<Pending>,
+    /// Of all that is pending.
+    bytes: usize,
     closed: bool,
     room: Vec<Waker>,
 }
@@ -44,9 +46,10 @@ impl AppendQueue {
         if state.closed {
             return Err(AppendError::Closed);
         }
-        if state.pending.len() >= APPEND_QUEUE_MAX {
+        if !Self::has_space(&state) {
             return Err(AppendError::QueueFull);
         }
+        state.bytes += pending.batch.size();
         state.pending.push_back(pending);
         Ok(())
     }
@@ -65,6 +68,7 @@ impl AppendQueue {
                 count += 1;
             }
             let taken: Vec<Pending> = state.pending.drain(..count).collect();
+            state.bytes -= taken.iter().map(|pending| pending.batch.size()).sum::<usize>();
             (taken, std::mem::take(&mut state.room))
         };
         woken.into_iter().for_each(Waker::wake);
@@ -86,6 +90,7 @@ impl AppendQueue {
         let mut state = self.state.lock();
         let woken = std::mem::take(&mut state.room);
         let taken = state.pending.drain(..).collect();
+        state.bytes = 0;
         drop(state);
         woken.into_iter().for_each(Waker::wake);
         taken
@@ -103,7 +108,12 @@ impl AppendQueue {
 
     /// Whether a push would find room (or an end).
     fn has_room(state: &State) -> bool {
-        state.closed || state.pending.len() < APPEND_QUEUE_MAX
+        state.closed || Self::has_space(state)
+    }
+
+    /// The batch that is over the bound in bytes is let in: there is always room for one, whatever its size.
+    fn has_space(state: &State) -> bool {
+        state.pending.len() < APPEND_QUEUE_MAX && state.bytes < APPEND_QUEUE_BYTES_MAX
     }
 }
 
@@ -124,4 +134,24 @@ pub(crate) fn room(log: Arc<LogInner>) -> Pin<Box<dyn Future<Output = ()> + Send
         }
         Poll::Pending
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::batch;
+
+    #[test]
+    fn the_queue_is_bounded_in_bytes_as_well() {
+        let queue = AppendQueue::default();
+        let large = batch(&[&vec![7; 4 * 1024 * 1024]], None);
+        let push = || queue.push(Pending { batch: large.clone(), cell: Arc::default() });
+        let taken_in = (0..20).take_while(|_| push().is_ok()).count();
+        assert_eq!(taken_in, 8, "the last one reaches past the bound");
+        assert_eq!(push(), Err(AppendError::QueueFull));
+        assert_eq!(queue.take(0).len(), 3, "what may be unsynced");
+        assert_eq!(push(), Ok(()));
+        queue.take_all();
+        assert_eq!((0..20).take_while(|_| push().is_ok()).count(), 8);
+    }
 }

@@ -53,6 +53,9 @@ pub const INDEX_INTERVAL_BYTES_DEFAULT: u64 = 4096;
 pub const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Requests that may wait in one partition's append queue.
 pub const APPEND_QUEUE_MAX: usize = 1024;
+/// Bytes at which one partition's append queue is full. A batch stays in it when its caller has given up the wait, and
+/// with it the memory that was granted.
+pub const APPEND_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Batches of one producer in one partition whose retries are recognised (Kafka's window).
 pub const PRODUCER_WINDOW: usize = 5;
 /// Idempotent producers remembered per partition, the idle ones forgotten first.
@@ -68,6 +71,8 @@ pub const MEMORY_BUDGET_BYTES_DEFAULT: u64 = 512 * 1024 * 1024;
 const _: () = assert!(PARTITIONS_PER_TOPIC_MAX + CONSUMER_OFFSETS_PARTITIONS < PARTITIONS_PER_BROKER_MAX);
 // A batch must fit into the unsynced window twice, or one append could wait for itself.
 const _: () = assert!(2 * BATCH_BYTES_MAX as u64 <= UNSYNCED_BYTES_MAX);
+// The queue must hold what the next write may take, or the writer would wait for its callers.
+const _: () = assert!(UNSYNCED_BYTES_MAX <= APPEND_QUEUE_BYTES_MAX as u64);
 // A request must be able to carry the largest batch.
 const _: () = assert!(BATCH_BYTES_MAX < REQUEST_BYTES_MAX);
 // The default batch must be a legal one.

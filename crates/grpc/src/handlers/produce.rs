@@ -18,12 +18,16 @@ use crate::error_map::{error_in_answer, status_of};
 use crate::parts;
 use crate::service::Api;
 
+/// A batch that is a smaller part of its message than one in this many is copied out of it.
+const BATCH_SHARE: usize = 4;
+
 pub(crate) async fn handle(
     api: &Api,
     caller: &Caller,
     request: v1::ProduceRequest,
 ) -> Result<v1::ProduceResponse, Status> {
-    let (asked, request) = take(request).map_err(|refused| status_of(refused.error))?;
+    let message_bytes = caller.permits.unclaimed_bytes();
+    let (asked, request) = take(request, message_bytes).map_err(|refused| status_of(refused.error))?;
     let Some(request) = request else { return Ok(asked.refused_in_part()) };
     let pending = api.broker.produce(&caller.context, request).await.map_err(status_of)?;
     Ok(asked.answer(pending.acknowledged().await))
@@ -99,8 +103,11 @@ pub(crate) struct Refused {
     pub(crate) error: ApiError,
 }
 
-/// The broker's form of a request; `None` if no part of it can be read.
-pub(crate) fn take(request: v1::ProduceRequest) -> Result<(Asked, Option<ProduceRequest>), Box<Refused>> {
+/// The broker's form of a request that came in a message of so many bytes; `None` if no part of it can be read.
+pub(crate) fn take(
+    request: v1::ProduceRequest,
+    message_bytes: usize,
+) -> Result<(Asked, Option<ProduceRequest>), Box<Refused>> {
     let mut asked = Asked::of(&request);
     let durability = match check_whole(&request) {
         Ok(durability) => durability,
@@ -109,7 +116,7 @@ pub(crate) fn take(request: v1::ProduceRequest) -> Result<(Asked, Option<Produce
     let timeout = Some(request.timeout_ms).filter(|ms| *ms > 0).map(|ms| Duration::from_millis(ms.into()));
     let mut partitions = Vec::with_capacity(request.partitions.len());
     for (part, asked) in request.partitions.into_iter().zip(&mut asked.partitions) {
-        match take_partition(part) {
+        match take_partition(part, message_bytes) {
             Ok(part) => partitions.push(part),
             Err(error) => asked.refused = Some(error),
         }
@@ -130,14 +137,14 @@ fn check_whole(request: &v1::ProduceRequest) -> Result<Durability, ApiError> {
     }
 }
 
-fn take_partition(wire: v1::PartitionProduce) -> Result<PartitionProduce, ApiError> {
+fn take_partition(wire: v1::PartitionProduce, message_bytes: usize) -> Result<PartitionProduce, ApiError> {
     let compression = compression(wire.compression)?;
     let data = match wire.data {
         None => return Err(parts::invalid("neither a batch nor records are given")),
         Some(Data::Batch(_)) if wire.sequence.is_some() || compression != Compression::None => {
             return Err(parts::invalid("sequence and compression are said by the batch itself"));
         }
-        Some(Data::Batch(batch)) => ProduceData::Batch(batch),
+        Some(Data::Batch(batch)) => ProduceData::Batch(detached(batch, message_bytes)),
         Some(Data::Records(list)) if list.records.is_empty() => {
             return Err(parts::invalid("the list of records is empty"));
         }
@@ -149,6 +156,12 @@ fn take_partition(wire: v1::PartitionProduce) -> Result<PartitionProduce, ApiErr
     };
     let topic = parts::topic(wire.topic.as_ref())?;
     Ok(PartitionProduce { topic, partition: parts::partition(wire.partition)?, data })
+}
+
+/// The batch, without the rest of its message unless that is little. The log keeps what was appended last for readers
+/// at the tail, long after the permit of the message has gone back, and a slice keeps the whole message.
+fn detached(batch: Bytes, message_bytes: usize) -> Bytes {
+    if batch.len() < message_bytes / BATCH_SHARE { Bytes::copy_from_slice(&batch) } else { batch }
 }
 
 fn compression(wire: i32) -> Result<Compression, ApiError> {
@@ -200,5 +213,29 @@ fn to_wire(
             ..wire
         },
         Err(error) => v1::PartitionProduced { error: Some(error_in_answer(error)), ..wire },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_batch_does_not_keep_a_large_message() {
+        let message = Bytes::from(vec![7; 1000]);
+        let range = message.as_ptr_range();
+        let lies_in_message = |length| {
+            let wire = v1::PartitionProduce {
+                topic: Some(v1::TopicRef { name: "orders".to_owned(), id: Bytes::new() }),
+                data: Some(Data::Batch(message.slice(..length))),
+                ..Default::default()
+            };
+            let request = v1::ProduceRequest { partitions: vec![wire], ..Default::default() };
+            let (_, taken) = take(request, message.len()).unwrap();
+            let ProduceData::Batch(batch) = taken.unwrap().partitions.remove(0).data else { panic!() };
+            assert_eq!(batch, message.slice(..length));
+            range.contains(&batch.as_ptr())
+        };
+        assert_eq!([249, 250, 1000].map(lies_in_message), [false, true, true]);
     }
 }

@@ -15,6 +15,7 @@ use std::task::{Context, Poll};
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use futures::{FutureExt, Stream, StreamExt};
+use millrace_broker::Permit;
 use millrace_proto::v1;
 use millrace_types::ErrorCode;
 use millrace_types::limits::PRODUCE_STREAM_IN_FLIGHT_MAX;
@@ -85,9 +86,10 @@ impl Pipeline {
     /// Begins to append a request. Its memory goes back when it is answered.
     fn append(&self, request: v1::ProduceRequest) -> BoxFuture<'static, Appended> {
         let permit = self.caller.permits.claim();
+        let message_bytes = permit.as_ref().map_or(0, Permit::bytes);
         let (broker, context) = (self.api.broker.clone(), self.caller.context.clone());
         async move {
-            let (asked, request) = match take(request) {
+            let (asked, request) = match take(request, message_bytes) {
                 Ok(taken) => taken,
                 Err(refused) => return Appended::answered(refused.asked.refused(&refused.error)),
             };
