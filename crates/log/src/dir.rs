@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use millrace_env::{DirLock, Env, FsExt};
-use millrace_types::{ClusterId, DirectoryId, NodeId, TopicPartition};
+use millrace_types::{ClusterId, DirectoryId, NodeId, Offset, TopicPartition};
 use parking_lot::Mutex;
 
 use crate::failure::Failure;
@@ -195,11 +195,16 @@ impl LogDir {
     /// Makes the log of a new partition; its files and directory entries are synced before it returns.
     ///
     /// # Errors
-    /// [`DirError::Conflict`] if there is one.
+    /// [`DirError::Conflict`] if there is one; [`DirError::Damaged`] if there was one that held records: made anew it
+    /// would be empty, and look as if they had never been.
     pub fn create(&self, meta: PartitionMeta, config: LogConfig) -> Result<Arc<Log>, DirError> {
         let id = meta.id;
         self.exclusively(id, || {
             let path: Arc<Path> = self.shared.path.join(names::partition_dir(id)).into();
+            if let Some(mark) = self.shared.marks.previous(id).filter(|mark| mark.offset > Offset::ZERO) {
+                let what = format!("it was synced up to offset {}, and now it is gone", mark.offset);
+                return Err(DirError::Damaged { path: path.display().to_string(), what });
+            }
             layout::create_partition(&self.shared, &path, &meta)?;
             let request = OpenRequest { meta, path, config, mark: None, last_stop: LastStop::Clean };
             recovery::open(&self.shared, request)

@@ -69,6 +69,8 @@ struct Opening<'a> {
     epochs: EpochCache,
     epochs_on_disk: EpochCache,
     bytes_read: u64,
+    /// The base of the last segment that has a seal. A seal is written after a sync, and that covers older files too.
+    sealed_last: Option<Offset>,
 }
 
 /// Opens a log, recovering it if need be.
@@ -98,6 +100,12 @@ pub(crate) fn open(shared: &Arc<DirShared>, request: OpenRequest) -> Result<Arc<
         epochs_on_disk: epochs.clone().unwrap_or_default(),
         epochs: epochs.clone().unwrap_or_default(),
         bytes_read: 0,
+        sealed_last: listing
+            .segments
+            .iter()
+            .rev()
+            .find(|(_, has)| **has == HasSeal::Yes)
+            .map(|(base, _)| *base),
     };
     opening.read_segments(&listing).map_err(context)?;
     if epochs.is_none() {
@@ -166,6 +174,7 @@ impl Opening<'_> {
     fn follows_torn_tail(&self, base: Offset, has_seal: HasSeal) -> bool {
         let synced =
             has_seal == HasSeal::Yes || self.request.mark.as_ref().is_some_and(|mark| mark.base >= base);
+        let synced = synced || self.is_before_a_seal(base);
         let gap = self.segments.last().is_some_and(|before| before.end() != base);
         self.is_unclean() && gap && !synced
     }
@@ -263,9 +272,13 @@ impl Opening<'_> {
             Some(mark) if mark.base == base => (mark.position, mark.offset),
             // A sync of a later file covers the ones before it; so did the one that came before a seal.
             Some(mark) if mark.base > base => (size, base),
-            _ if seal == HasSeal::Yes || !self.is_unclean() => (size, base),
+            _ if seal == HasSeal::Yes || self.is_before_a_seal(base) || !self.is_unclean() => (size, base),
             _ => (0, base),
         }
+    }
+
+    fn is_before_a_seal(&self, base: Offset) -> bool {
+        self.sealed_last.is_some_and(|sealed| sealed > base)
     }
 
     fn read_indexes(&self, base: Offset) -> io::Result<StoredIndexes> {

@@ -1,10 +1,12 @@
 //! Closing a directory while not everything in it is in order.
 
+use millrace_env::OpenMode;
 use millrace_env::counting::CallKind;
 use millrace_env::sim::{Sim, Survival};
 
 use super::*;
 use crate::fixture::{batch, fresh, meta, open_dir, partition, small};
+use crate::{ReadError, ReadRequest};
 
 fn is_clean(env: &Env) -> bool {
     let dir = open_dir(env);
@@ -64,4 +66,48 @@ fn closing_waits_for_a_write_under_way_and_syncs_it() {
     let dir = open_dir(&env);
     assert!(dir.start_report().clean);
     assert_eq!(dir.open_log(partition(0), small()).unwrap().offsets().end.get(), 1);
+}
+
+#[test]
+fn a_log_that_is_lost_is_not_made_anew_as_an_empty_one() {
+    let (sim, dir, log) = fresh(4);
+    log.append(batch(&[b"a"], None)).unwrap().wait().unwrap();
+    dir.janitor_step();
+    drop((log, dir));
+    let env = sim.kill();
+    let path = Path::new("/data").join(names::partition_dir(partition(0)));
+    env.fs.rename(&path, Path::new("/elsewhere")).unwrap();
+    let dir = open_dir(&env);
+    assert!(matches!(dir.create(meta(0), small()), Err(DirError::Damaged { .. })));
+    dir.create(meta(1), small()).unwrap();
+}
+
+#[test]
+fn damage_before_a_sealed_segment_is_no_torn_tail_even_without_marks() {
+    let (sim, dir, log) = fresh(5);
+    let large = vec![7; 40_000];
+    for _ in 0..3 {
+        log.append(batch(&[&large], None)).unwrap().wait().unwrap();
+    }
+    dir.janitor_step();
+    drop((log, dir));
+    let env = sim.kill();
+    let path = Path::new("/data").join(names::partition_dir(partition(0)));
+    let file = |base, file| path.join(names::segment_file(Offset::from_count(base), file));
+    env.fs.unlink(&file(0, names::SegmentFile::Seal)).unwrap();
+    env.fs.unlink(Path::new("/data/synced.marks")).unwrap();
+    let first = env.fs.open(&file(0, names::SegmentFile::Log), OpenMode::ReadWrite).unwrap();
+    first.write_all_at(&[1; 4], 30_000).unwrap();
+    first.sync_data().unwrap();
+
+    let dir = open_dir(&env);
+    let log = dir.open_log(partition(0), small()).unwrap();
+    let report = dir.start_report();
+    assert_eq!((report.cut.len(), log.offsets().end.get()), (0, 3), "{report:?}");
+    let read = |from| {
+        let request = ReadRequest { from: Offset::from_count(from), until: None, bytes_max: 1 };
+        log.read(&request).and_then(crate::ReadPlan::load).map(|answer| answer.range.end.get())
+    };
+    assert!(matches!(read(0), Err(ReadError::Corrupt(_))));
+    assert_eq!((read(1), read(2)), (Ok(2), Ok(3)));
 }
