@@ -72,15 +72,22 @@ pub(super) fn open(env: &Env, path: &Path, node: NodeId) -> Result<Layout, DirEr
     Ok(Layout { lock, node, last_stop, cache_may_be_lost, previous_marks, marks_file, partitions })
 }
 
+/// Makes the directory and those above it that are missing. Each has its entry in the one above synced: a power cut must
+/// not take the way to what was synced.
 fn make_dir(fs: &dyn Fs, path: &Path) -> io::Result<()> {
-    if fs.read_dir(path).is_ok() {
+    let missing: Vec<&Path> =
+        path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && fs.read_dir(dir).is_err()).collect();
+    if missing.is_empty() {
         return Ok(());
     }
     fs.create_dir_all(path)?;
-    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => fs.sync_dir(parent),
-        None => fs.sync_dir(Path::new(".")),
+    for dir in missing {
+        match dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            Some(parent) => fs.sync_dir(parent)?,
+            None => fs.sync_dir(Path::new("."))?,
+        }
     }
+    Ok(())
 }
 
 /// Reads `node.meta`, or makes it in a directory that holds nothing.

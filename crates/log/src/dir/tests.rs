@@ -111,3 +111,20 @@ fn damage_before_a_sealed_segment_is_no_torn_tail_even_without_marks() {
     assert!(matches!(read(0), Err(ReadError::Corrupt(_))));
     assert_eq!((read(1), read(2)), (Ok(2), Ok(3)));
 }
+
+#[test]
+fn a_power_cut_does_not_take_the_directories_above_the_first_data() {
+    let sim = Sim::new(6);
+    let path = Path::new("/srv/millrace/data");
+    let open = |env: &Env| {
+        let options = LogDirOptions { path: path.to_owned(), node: NodeId(1), tail_cache_bytes: 0 };
+        LogDir::open(env, options).unwrap().dir
+    };
+    let dir = open(&sim.env());
+    let log = dir.create(meta(0), small()).unwrap();
+    log.append(batch(&[b"a"], None)).unwrap().wait().unwrap();
+    drop((log, dir));
+    let env = sim.power_cut(Survival::Nothing);
+    let dir = open(&env);
+    assert_eq!(dir.open_log(partition(0), small()).unwrap().offsets().end.get(), 1);
+}
