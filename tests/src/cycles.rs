@@ -1,5 +1,6 @@
 //! Load, blow, restart, check; again. For kills and for power cuts.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,12 +13,12 @@ use crate::broker::{BrokerProcess, BrokerSetup};
 use crate::disk::{Disk, quick_folder};
 use crate::load::{Load, PARTITIONS, TOPIC, Underway};
 use crate::read::Wire;
-use crate::{Seed, say};
+use crate::{Seed, say, tool};
 
 /// The image is sparse: it takes what is written.
 const DISK_BYTES: u64 = 8 * 1024 * 1024 * 1024;
 /// How many records are acknowledged in a cycle before the blow falls.
-const RECORDS: (u64, u64) = (4_000, 14_000);
+const RECORDS: (u64, u64) = (8_000, 16_000);
 /// After that, this many microseconds pass.
 const DELAY_MICROS: (u64, u64) = (0, 30_000);
 
@@ -41,7 +42,7 @@ struct Tally {
     delete: u32,
     commit: u32,
     unanswered: u64,
-    unsealed: u32,
+    unsealed: usize,
     slowest_restart: Duration,
 }
 
@@ -98,6 +99,8 @@ struct Run {
     load: Load,
     seed: Seed,
     tally: Tally,
+    /// Segments that were found without a seal at an earlier blow.
+    known_unsealed: BTreeSet<PathBuf>,
 }
 
 impl Run {
@@ -111,7 +114,8 @@ impl Run {
         // Clients know one address: every broker of this run listens there.
         broker.grpc().clone_into(&mut setup.grpc);
         let load = Load::start(broker.grpc(), &mut seed).await;
-        let mut run = Run { home, setup, load, seed, tally: Tally::default() };
+        let mut run =
+            Run { home, setup, load, seed, tally: Tally::default(), known_unsealed: BTreeSet::new() };
         for cycle in 1..=cycles {
             broker = run.cycle(broker).await;
             run.judge(&mut broker, &format!("{suite}, cycle {cycle}"));
@@ -122,6 +126,8 @@ impl Run {
         run.load.check_again(&mut wire, &pause).await;
         run.judge(&mut broker, &format!("{suite}, the end"));
         assert_eq!(broker.stop().code(), Some(0), "a stop on demand is a success");
+        let verified = tool::run(tool::bare().args(["log", "verify"]).arg(run.home.data_dir()), "");
+        assert_eq!(verified.code, 0, "{suite}: {}{}", verified.out, verified.err);
         run.report(suite, cycles, began.elapsed());
     }
 
@@ -177,8 +183,11 @@ impl Run {
         tally.delete += u32::from(underway.delete);
         tally.commit += u32::from(underway.commit);
         tally.sync += u32::from(found.unacknowledged);
-        tally.roll += u32::from(found.unsealed > 0);
-        tally.unsealed += found.unsealed;
+        // Those of earlier cycles do not count again.
+        let rolled_now = found.unsealed.difference(&self.known_unsealed).count();
+        tally.roll += u32::from(rolled_now > 0);
+        tally.unsealed += rolled_now;
+        self.known_unsealed = found.unsealed;
     }
 
     fn report(&self, suite: &str, cycles: u32, took: Duration) {
@@ -213,7 +222,7 @@ struct FoundFiles {
     /// There are records behind the last acknowledged one: written, their sync or its answer outstanding.
     unacknowledged: bool,
     /// Segments that have a successor and no seal: their roll was not complete.
-    unsealed: u32,
+    unsealed: BTreeSet<PathBuf>,
 }
 
 fn look(data_dir: &Path, load: &Load) -> FoundFiles {
@@ -223,7 +232,7 @@ fn look(data_dir: &Path, load: &Load) -> FoundFiles {
         let mut segments = partition.segments.iter().rev();
         let Some(last) = segments.next() else { continue };
         let unsealed = segments.filter(|segment| !segment.log.with_extension("seal").exists());
-        found.unsealed += u32::try_from(unsealed.count()).unwrap_or(0);
+        found.unsealed.extend(unsealed.map(|segment| segment.log.clone()));
         let is_ours = partition.meta.as_ref().is_some_and(|meta| meta.name.as_str() == TOPIC);
         let index = partition.id.map(|id| id.partition.get().cast_unsigned());
         let Some(index) = index.filter(|index| is_ours && *index < PARTITIONS) else { continue };
