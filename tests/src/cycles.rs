@@ -137,7 +137,7 @@ impl Run {
         // A broker that is killed answers nothing: retries find its successor. One without power may answer that its
         // disk failed, and then nobody knows.
         let (failed, failures) = self.load.book().failed();
-        if failed > 0 && matches!(self.home, Home::Folder(_)) {
+        if failed > 0 && (matches!(self.home, Home::Folder(_)) || !violations.is_empty()) {
             violations.extend(failures);
         }
         if !violations.is_empty() {

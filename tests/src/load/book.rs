@@ -97,7 +97,7 @@ impl Book {
                 }
                 let mut failures = lock(&self.failures);
                 if failures.len() < VIOLATIONS_MAX {
-                    failures.push(format!("{id:?} was not delivered: {error}"));
+                    failures.push(format!("{id:?} was not delivered ({:?}): {error}", error.outcome()));
                 }
                 drop(failures);
                 self.counts.send_modify(|counts| counts.failed += 1);
