@@ -75,8 +75,9 @@ pub(super) fn open(env: &Env, path: &Path, node: NodeId) -> Result<Layout, DirEr
 /// Makes the directory and those above it that are missing. Each has its entry in the one above synced: a power cut must
 /// not take the way to what was synced.
 fn make_dir(fs: &dyn Fs, path: &Path) -> io::Result<()> {
-    let missing: Vec<&Path> =
-        path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && fs.read_dir(dir).is_err()).collect();
+    let is_missing = |dir: &Path| fs.read_dir(dir).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+    let named = path.ancestors().filter(|dir| !dir.as_os_str().is_empty());
+    let missing: Vec<&Path> = named.take_while(|dir| is_missing(dir)).collect();
     if missing.is_empty() {
         return Ok(());
     }
