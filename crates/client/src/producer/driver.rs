@@ -110,11 +110,13 @@ impl Driver {
     /// Runs until the producer is closed (or dropped) and every batch has its outcome.
     pub(crate) async fn run(mut self, mut events: mpsc::Receiver<Event>) {
         loop {
-            self.pump();
+            // One time for both: what falls due between two readings of the clock would be seen by neither.
+            let now = self.now();
+            self.pump(now);
             if self.is_finished() {
                 return;
             }
-            let nap = self.next_event().map(|at| at.since(self.now()));
+            let nap = self.next_event(now).map(|at| at.since(self.now()));
             let clock = Arc::clone(&self.client.env().clock);
             let shared = Arc::clone(&self.shared);
             tokio::select! {
@@ -146,9 +148,8 @@ impl Driver {
         state.is_closed && state.accumulator.is_empty() && self.active.is_empty()
     }
 
-    /// When something is to be done without an event.
-    fn next_event(&self) -> Option<Monotonic> {
-        let now = self.now();
+    /// When something is to be done without an event, after everything was done that was due at `now`.
+    fn next_event(&self, now: Monotonic) -> Option<Monotonic> {
         let lanes = self.active.iter().filter_map(|at| self.routes.get(at)?.lane.next_event(now));
         let timeout = self.client.options().request_timeout;
         let streams =
@@ -160,9 +161,8 @@ impl Driver {
         lanes.chain(streams).chain(lingering).chain(expiring).chain(connect).min()
     }
 
-    /// Does everything that can be done now.
-    fn pump(&mut self) {
-        let now = self.now();
+    /// Does everything that is due at `now`.
+    fn pump(&mut self, now: Monotonic) {
         self.drop_silent_streams(now);
         self.expire(now);
         while self.fill_lanes(now) | self.send_all(now) {}

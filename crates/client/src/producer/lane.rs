@@ -390,6 +390,10 @@ impl<T> Lane<T> {
         while self.entries.front().is_some_and(|entry| entry.state == State::Done) {
             self.entries.pop_front();
         }
+        if self.entries.is_empty() {
+            // Nothing is left to be tried again, and nobody wakes an idle lane at the end of a pause.
+            self.paused_until = Monotonic::default();
+        }
         if self.is_in_flight() {
             return;
         }

@@ -73,6 +73,16 @@ fn greet(lane: &mut Lane<u32>) {
 }
 
 #[test]
+fn a_lane_that_is_empty_after_a_refusal_takes_the_next_batch_at_once() {
+    let mut lane = lane();
+    let (attempt, _) = push_and_send(&mut lane, 0, 1);
+    let retry_at = at(7);
+    lane.on_refusal(attempt, Refusal::new(ErrorCode::InvalidRequest, ""), at(0), retry_at);
+    assert!(lane.is_idle() && lane.next_event(at(0)).is_none());
+    assert!(lane.room(at(0)).is_some(), "nothing would wake the lane at the end of a pause");
+}
+
+#[test]
 fn one_batch_alone_makes_first_contact_and_five_follow() {
     let mut lane = lane();
     push(&mut lane, 0, 3);
