@@ -50,7 +50,7 @@ fn doors_that_are_not_built_are_unsupported() {
 fn an_address_beyond_loopback_takes_a_word() {
     let (home, _) = home();
     let said = refused(&home.path().join("data"), &["--grpc", "0.0.0.0:0"]);
-    assert!(said.err.contains("insecure_listen"), "{}", said.err);
+    assert!(said.err.contains("--insecure-listen"), "{}", said.err);
     let (_other, mut setup) = self::home();
     setup.grpc = "0.0.0.0:0".to_owned();
     setup.args = vec!["--insecure-listen".to_owned()];

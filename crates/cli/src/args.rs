@@ -2,6 +2,7 @@
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -155,10 +156,10 @@ pub(crate) struct TopicCreateArgs {
     /// The topic's name: 1 to 249 of a-z A-Z 0-9 . _ -
     pub(crate) name: String,
     /// How many partitions.
-    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = from_one::<NonZeroU32>)]
     pub(crate) partitions: NonZeroU32,
     /// How many replicas; by default three, or as many as there are brokers.
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", value_parser = from_one::<NonZeroU32>)]
     pub(crate) replication_factor: Option<NonZeroU32>,
     /// A topic configuration, such as segment.bytes=1048576; may be repeated.
     #[arg(long = "config", value_name = "KEY=VALUE", value_parser = parse_pair)]
@@ -220,13 +221,13 @@ pub(crate) struct ProduceArgs {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) durability: DurabilityArg,
     /// How long a batch waits to fill.
-    #[arg(long, value_name = "DURATION", default_value = "5ms", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5ms", value_parser = parse_duration)]
     pub(crate) linger: Duration,
     /// How large a batch may grow.
-    #[arg(long, value_name = "SIZE", default_value = "256KiB")]
+    #[arg(long, value_name = "SIZE", default_value = "256KiB", value_parser = parse_size)]
     pub(crate) batch_size: ByteSize,
     /// Give up on a record that was not acknowledged for so long.
-    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
 }
 
@@ -263,7 +264,7 @@ pub(crate) struct ConsumeArgs {
     #[arg(long, short = 'f')]
     pub(crate) follow: bool,
     /// Stop after so many records.
-    #[arg(short = 'n', value_name = "N")]
+    #[arg(short = 'n', value_name = "N", value_parser = from_one::<NonZeroU64>)]
     pub(crate) count: Option<NonZeroU64>,
 }
 
@@ -305,6 +306,18 @@ pub(crate) enum LogCommand {
         #[arg(long, value_enum, default_value_t)]
         format: ListFormat,
     },
+}
+
+fn from_one<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "a number from 1 is wanted".to_owned())
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "a duration is written 500ms, 30s or 2m".to_owned())
+}
+
+fn parse_size(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|_| "a size is written 64KiB or 1MiB".to_owned())
 }
 
 fn parse_pair(text: &str) -> Result<(String, String), String> {

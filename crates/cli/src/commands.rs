@@ -11,13 +11,18 @@ mod topic;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use millrace_client::{Client, ClientOptions};
+use millrace_client::{Client, ClientError, ClientOptions};
+use millrace_env::real;
 
 use crate::args::{Cli, Command, LogCommand};
 use crate::{demo, exit};
 
-/// How long a tool looks for a broker before it gives up.
+/// How long a tool waits for an answer, or for a broker that went away, before it gives up.
 const TOOL_PATIENCE: Duration = Duration::from_secs(10);
+/// How long it looks for a broker at first.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
+/// Between two looks.
+const CONNECT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs the verb and answers the exit code.
 ///
@@ -33,19 +38,29 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
             log_files::dump(&path, records, format)?;
         }
         Command::Log(LogCommand::Verify { path, format }) => return log_files::verify(&path, format),
-        Command::Topic(command) => topic::run(&connect(&servers)?, command).await?,
-        Command::Produce(args) => produce::run(&connect(&servers)?, args).await?,
-        Command::Consume(args) => consume::run(&connect(&servers)?, args).await?,
-        Command::Offsets(args) => offsets::run(&connect(&servers)?, args).await?,
+        Command::Topic(command) => topic::run(&connect(&servers).await?, command).await?,
+        Command::Produce(args) => produce::run(&connect(&servers).await?, args).await?,
+        Command::Consume(args) => consume::run(&connect(&servers).await?, args).await?,
+        Command::Offsets(args) => offsets::run(&connect(&servers).await?, args).await?,
     }
     Ok(exit::SUCCESS)
 }
 
-fn connect(servers: &[String]) -> anyhow::Result<Client> {
+/// A client of the first broker that answers. One that has just been started gets a moment to come up.
+async fn connect(servers: &[String]) -> anyhow::Result<Client> {
     let options = ClientOptions {
         client_id: "millrace-cli".to_owned(),
         request_timeout: TOOL_PATIENCE,
         ..ClientOptions::default()
     };
-    Client::lazy(servers, options).with_context(|| format!("--server {}", servers.join(",")))
+    let clock = real::env().clock;
+    let deadline = clock.monotonic().after(CONNECT_PATIENCE);
+    loop {
+        match Client::connect(servers, options.clone()).await {
+            Err(ClientError::Unreachable { .. }) if clock.monotonic() < deadline => {
+                clock.sleep(CONNECT_PAUSE).await;
+            }
+            connected => return connected.with_context(|| format!("--server {}", servers.join(","))),
+        }
+    }
 }

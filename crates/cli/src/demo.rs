@@ -6,6 +6,7 @@
 //!                                                                            └──► replays ───────────┘
 //! ```
 
+mod chart;
 mod child;
 mod data;
 mod ledger;
@@ -16,14 +17,18 @@ mod screen;
 mod stream;
 mod verdict;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
+use futures::StreamExt;
 use millrace_client::{Client, ClientOptions, NewTopic};
 use millrace_env::real;
+use millrace_server::stop_signals;
 
 use crate::args::DemoArgs;
-use crate::exit;
-use child::BrokerChild;
+use crate::exit::{self, Stopped};
+use child::{BrokerChild, LastWords};
 use ledger::Expected;
 use live::LiveReader;
 use scratch::Scratch;
@@ -45,27 +50,32 @@ const PATIENCE: Duration = Duration::from_secs(28);
 /// Something that is not about the records: the broker does not start, or the demo ran out of time.
 pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<u8> {
     let clock = real::env().clock;
-    tokio::select! {
+    // Handled, so that Ctrl-C too takes the broker and the scratch directory away.
+    let mut signals = stop_signals().context("the handlers of signals cannot be installed")?;
+    let words = LastWords::default();
+    let played = tokio::select! {
         biased;
-        verdict = play(args) => {
-            let verdict = verdict?;
-            verdict.print()?;
-            Ok(if verdict.is_good() { exit::SUCCESS } else { exit::FAILURE })
+        verdict = play(args, &words) => verdict,
+        _stop = signals.next() => return Err(Stopped.into()),
+        () = clock.sleep(PATIENCE) => {
+            Err(anyhow::anyhow!("it did not end within {} s; is the machine very busy?", PATIENCE.as_secs()))
         }
-        () = clock.sleep(PATIENCE) => anyhow::bail!("the demo did not end within {} s", PATIENCE.as_secs()),
-    }
+    };
+    let verdict = played.map_err(|error| anyhow::anyhow!("the demo failed: {error:#}{}", words.text()))?;
+    verdict.print()?;
+    Ok(if verdict.is_good() { exit::SUCCESS } else { exit::FAILURE })
 }
 
-async fn play(args: DemoArgs) -> anyhow::Result<Verdict> {
+async fn play(args: DemoArgs, words: &LastWords) -> anyhow::Result<Verdict> {
     let clock = real::env().clock;
     let begun = clock.monotonic();
     let flights = data::flights()?;
     let expected = Expected::new(&flights, PARTITIONS);
-    let screen = Screen::new(flights.len() as u64);
+    let screen = Screen::new(flights.len() as u64, Arc::clone(&clock));
     screen.say(&format!("{} flights from New York City, January to March 2013", flights.len()));
 
     let scratch = Scratch::new(args.data_dir)?;
-    let mut broker = BrokerChild::start(scratch.path(), "127.0.0.1:0")?;
+    let mut broker = BrokerChild::start(scratch.path(), "127.0.0.1:0", words).await?;
     screen.say(&format!(
         "broker up in {} ms: process {}, gRPC on {}",
         broker.started_in().as_millis(),
@@ -83,9 +93,9 @@ async fn play(args: DemoArgs) -> anyhow::Result<Verdict> {
     let live = LiveReader::start(&client, PARTITIONS).await?;
     let streamed = stream::run(&client, &flights, &mut broker, &live, &screen).await?;
     let live = live.finish(flights.len() as u64).await?;
+    screen.finish();
     screen.say("replaying: everything, then from an offset, then from a time");
     let replays = replay::run(&client, &expected).await?;
-    screen.finish();
     let took = clock.monotonic().since(begun);
     Ok(Verdict { streamed, live, expected: expected.everything(), replays, took })
 }

@@ -51,8 +51,11 @@ pub(crate) enum InputError {
     /// The CSV breaks its own rules.
     #[error("{0}")]
     Csv(#[from] csv::Error),
+    /// There is not even a header row.
+    #[error("the input is empty; a CSV begins with a header row")]
+    NoHeader,
     /// The header row has no such column.
-    #[error("the header row has no column {name:?}; it has {columns}")]
+    #[error("the header row has no column {name:?}; its columns are: {columns}")]
     NoColumn {
         /// What was asked for.
         name: String,

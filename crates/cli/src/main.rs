@@ -9,6 +9,7 @@ mod logging;
 mod position;
 mod record_text;
 mod table;
+mod watching;
 
 use std::process::ExitCode;
 
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
-            eprintln!("millrace: the runtime does not start: {e}");
+            exit::tell!("millrace: the runtime does not start: {e}");
             return ExitCode::from(exit::FAILURE);
         }
     };

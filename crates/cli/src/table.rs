@@ -52,6 +52,11 @@ fn cell(value: &Value) -> String {
     }
 }
 
+/// A number and what is counted, in the plural where it has to be.
+pub(crate) fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
 /// Builds a row, keeping the order of the columns.
 macro_rules! row {
     ($($key:literal: $value:expr),* $(,)?) => {{

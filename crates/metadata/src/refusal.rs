@@ -41,7 +41,7 @@ pub enum Refusal {
         existing: u64,
     },
     /// Zero, or more than there are brokers.
-    #[error("replication factor {wanted}: there are {brokers} brokers")]
+    #[error("replication factor {wanted} is more than there are brokers ({brokers})")]
     ReplicationFactor {
         /// What was asked for.
         wanted: u32,

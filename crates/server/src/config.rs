@@ -21,7 +21,7 @@ pub enum ConfigError {
     #[error("configuration file: {0}")]
     Syntax(String),
     /// A key does not exist.
-    #[error("{key} ({origin}): there is no such key")]
+    #[error("{key} ({origin}): there is no such key; `millrace config` lists those there are")]
     Unknown {
         /// The key as it was written.
         key: String,
@@ -29,7 +29,7 @@ pub enum ConfigError {
         origin: Origin,
     },
     /// What the key configures is not built yet.
-    #[error("UNSUPPORTED: {key} ({origin}): not there yet")]
+    #[error("UNSUPPORTED: {}: not there yet", key.as_written_in(*origin))]
     NotThereYet {
         /// The key.
         key: Key,
@@ -37,7 +37,7 @@ pub enum ConfigError {
         origin: Origin,
     },
     /// A value cannot be read.
-    #[error("{key} = {value:?} ({origin}): {reason}")]
+    #[error("{} = {value:?}: {reason}", key.as_written_in(*origin))]
     Value {
         /// The key.
         key: Key,
@@ -120,7 +120,7 @@ impl ServerConfig {
                 match listen.beyond_loopback() {
                     Some(addr) if !insecure => Err(format!(
                         "{addr} is not loopback, and there is no TLS and no authentication yet; \
-                         insecure_listen says that the network is trusted"
+                         --insecure-listen says that the network is trusted"
                     )),
                     _ => Ok(listen),
                 }
@@ -137,7 +137,7 @@ impl ServerConfig {
             node: read(layers, Key::NodeId, node_id)?,
             memory_budget_bytes: read(layers, Key::MemoryBudget, memory_budget)?,
             drain_timeout: read(layers, Key::DrainTimeout, |text| {
-                humantime::parse_duration(text).map_err(|e| e.to_string())
+                humantime::parse_duration(text).map_err(|_| "a duration is written 30s or 2m".to_owned())
             })?,
             log_level: read(layers, Key::LogLevel, |text| Ok(text.to_owned()))?,
             log_format: read(layers, Key::LogFormat, log_format)?,
@@ -171,7 +171,8 @@ fn node_id(text: &str) -> Result<NodeId, String> {
 fn memory_budget(text: &str) -> Result<u64, String> {
     // What one request may take, and as much again for its answer.
     let least = 2 * REQUEST_BYTES_MAX as u64;
-    let bytes = text.parse::<ByteSize>()?.as_u64();
+    let size = text.parse::<ByteSize>().map_err(|_| "a size is written 512MiB or 1GiB".to_owned())?;
+    let bytes = size.as_u64();
     if bytes < least { Err(format!("at least {}", ByteSize(least))) } else { Ok(bytes) }
 }
 

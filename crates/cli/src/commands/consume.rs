@@ -1,9 +1,10 @@
 //! `millrace consume`: prints records, from a place to a place.
 
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, Write};
 
 use futures::FutureExt;
 use futures::stream::{SelectAll, StreamExt, select_all};
+use indicatif::ProgressBar;
 use millrace_client::{
     Client, ConsumedRecord, Offset, OffsetAt, OffsetQuery, PartitionIndex, Position, Reader, Until,
 };
@@ -12,8 +13,11 @@ use millrace_env::real;
 use super::TOOL_PATIENCE;
 use super::offsets::chosen_partitions;
 use crate::args::{ConsumeArgs, RecordFormat};
+use crate::exit::tell;
 use crate::position::Place;
 use crate::record_text::{self, Printed};
+use crate::table::counted;
+use crate::watching;
 
 /// Runs the verb.
 ///
@@ -24,6 +28,8 @@ pub(super) async fn run(client: &Client, args: ConsumeArgs) -> anyhow::Result<()
     let mut out = BufWriter::with_capacity(64 * 1024, io::stdout().lock());
     let mut left = args.count.map_or(u64::MAX, std::num::NonZeroU64::get);
     let mut printed = 0_u64;
+    let progress =
+        if watching::is_output_a_file() { watching::counter("read") } else { ProgressBar::hidden() };
     while left > 0 {
         // Whoever reads our output gets what there is before we wait for more.
         let next = match records.next().now_or_never() {
@@ -37,10 +43,12 @@ pub(super) async fn run(client: &Client, args: ConsumeArgs) -> anyhow::Result<()
         print(&mut out, &record?, args.format)?;
         left -= 1;
         printed += 1;
+        progress.set_position(printed);
     }
     out.flush()?;
-    if io::stderr().is_terminal() && !io::stdout().is_terminal() {
-        eprintln!("{printed} records");
+    if !progress.is_hidden() {
+        progress.finish_and_clear();
+        tell!("{}", counted(printed, "record"));
     }
     Ok(())
 }

@@ -13,9 +13,9 @@ use millrace_record::{BatchHeader, Record};
 use serde_json::{Map, Value};
 
 use crate::args::RecordFormat;
-use crate::exit;
+use crate::exit::{self, tell};
 use crate::record_text::{self, Printed};
-use crate::table::{self, ListFormat, row};
+use crate::table::{self, ListFormat, counted, row};
 
 /// Prints every batch below `path`, with its records if asked for.
 ///
@@ -157,7 +157,7 @@ pub(super) fn verify(path: &Path, format: ListFormat) -> anyhow::Result<u8> {
         rows.extend(report.segments.iter().map(|segment| segment_row(&report, partition, segment)));
         for finding in report.all_findings() {
             worst = worst.max(Some(finding.severity()));
-            eprintln!("{}: {}: {}", word(finding.severity()), finding.path.display(), finding.problem);
+            tell!("{}: {}: {}", word(finding.severity()), finding.path.display(), finding.problem);
         }
     }
     table::print(&rows, format)?;
@@ -168,7 +168,7 @@ pub(super) fn verify(path: &Path, format: ListFormat) -> anyhow::Result<u8> {
         Some(Severity::Rebuildable) => "the next start rebuilds what is wrong; no record is touched",
         Some(Severity::Damage) => "records are damaged",
     };
-    eprintln!("{} segments: {verdict}", rows.len());
+    tell!("{}: {verdict}", counted(rows.len() as u64, "segment"));
     Ok(code)
 }
 

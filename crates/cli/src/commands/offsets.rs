@@ -6,8 +6,9 @@ use millrace_types::PartitionIndex;
 use serde_json::{Map, Value};
 
 use crate::args::OffsetsArgs;
+use crate::exit::Usage;
 use crate::position::Place;
-use crate::table::{self, row};
+use crate::table::{self, counted, row};
 
 /// Runs the verb.
 ///
@@ -41,7 +42,8 @@ pub(super) async fn chosen_partitions(
     chosen.sort_unstable();
     chosen.dedup();
     if let Some(absent) = chosen.iter().find(|partition| !all.contains(partition)) {
-        anyhow::bail!("topic {topic} has {} partitions, from 0; there is no partition {absent}", all.len());
+        let partitions = counted(all.len() as u64, "partition");
+        anyhow::bail!("topic {topic} has {partitions}, counted from 0; there is no partition {absent}");
     }
     Ok(chosen)
 }
@@ -78,7 +80,8 @@ async fn found(
         Place::End => OffsetAt::Latest,
         Place::Time(time) => OffsetAt::Time(time),
         Place::Offset(_) | Place::Ago(_) => {
-            anyhow::bail!("--at wants a time, `beginning` or `end`: an offset is already one")
+            let text = "--at wants a time, `beginning` or `end`: an offset is one already";
+            return Err(Usage(text.to_owned()).into());
         }
     };
     let answers = ask(client, topic, partitions, at).await?;

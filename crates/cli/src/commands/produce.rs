@@ -4,8 +4,8 @@ use std::io::{BufReader, IsTerminal, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use anyhow::Context;
+use indicatif::ProgressBar;
 use millrace_client::{
     Client, Compression, Delivery, Durability, PartitionIndex, ProduceError, Producer, ProducerRecord,
 };
@@ -13,7 +13,10 @@ use millrace_env::real;
 use tokio::sync::mpsc;
 
 use crate::args::{CompressionArg, DurabilityArg, ProduceArgs};
+use crate::exit::{Usage, tell};
 use crate::input::{CsvColumns, CsvRows, InputError, InputRecord, Lines};
+use crate::table::counted;
+use crate::watching;
 
 /// Records that were read and not yet sent.
 const READ_AHEAD_MAX: usize = 1024;
@@ -43,11 +46,17 @@ pub(super) async fn run(client: &Client, args: ProduceArgs) -> anyhow::Result<()
     let (sent, (acknowledged, failure)) = tokio::join!(sending, collecting);
     let closed = producer.close().await;
     progress.finish_and_clear();
-    let unacknowledged =
-        failure.map(|error| anyhow::Error::new(error).context("a record was not acknowledged"));
-    let result = sent.and(unacknowledged.map_or(Ok(()), Err)).and(closed.map_err(Into::into));
-    if result.is_err() || std::io::stderr().is_terminal() {
-        eprintln!("{acknowledged} records acknowledged");
+    let not_acknowledged = failure.map(|error| {
+        // Acknowledgements are looked at in the order of the input.
+        anyhow::Error::new(error).context(format!("record {} was not acknowledged", acknowledged + 1))
+    });
+    let result = not_acknowledged.map_or(Ok(()), Err).and(sent).and(closed.map_err(Into::into));
+    match result {
+        Ok(()) if std::io::stderr().is_terminal() => {
+            tell!("{} acknowledged", counted(acknowledged, "record"));
+        }
+        Ok(()) => {}
+        Err(_) => tell!("{} acknowledged before the first that failed", counted(acknowledged, "record")),
     }
     result
 }
@@ -62,7 +71,9 @@ async fn send(
     deliveries: mpsc::Sender<Delivery>,
 ) -> anyhow::Result<()> {
     let topic: Arc<str> = args.topic.as_str().into();
+    let mut number = 0_u64;
     while let Some(record) = input.recv().await {
+        number += 1;
         let InputRecord { key, value, timestamp } = record?;
         let record = ProducerRecord {
             partition: args.partition.map(PartitionIndex),
@@ -70,7 +81,7 @@ async fn send(
             timestamp,
             ..ProducerRecord::new(Arc::clone(&topic), value)
         };
-        let delivery = producer.send(record).await?;
+        let delivery = producer.send(record).await.with_context(|| format!("record {number}"))?;
         if deliveries.send(delivery).await.is_err() {
             // The collector stopped at a failure, which is reported instead.
             return Ok(());
@@ -99,7 +110,7 @@ fn open_input(args: &ProduceArgs) -> anyhow::Result<Input> {
     let is_csv = args.csv || columns != CsvColumns::default();
     let separator = args.key_separator.clone();
     if separator.as_deref() == Some("") {
-        bail!("--key-separator is empty");
+        return Err(Usage("--key-separator is empty".to_owned()).into());
     }
     let (sender, receiver) = mpsc::channel(READ_AHEAD_MAX);
     let read = move || {
@@ -143,14 +154,7 @@ fn open(path: Option<&Path>) -> anyhow::Result<Box<dyn Read + Send>> {
 
 fn progress() -> ProgressBar {
     // A person who types lines wants no bar between them.
-    if !std::io::stderr().is_terminal() || std::io::stdin().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::no_length();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} records acknowledged, {per_sec}") {
-        bar.set_style(style);
-    }
-    bar
+    if std::io::stdin().is_terminal() { ProgressBar::hidden() } else { watching::counter("acknowledged") }
 }
 
 fn compression(arg: CompressionArg) -> Compression {

@@ -4,7 +4,8 @@ use millrace_client::{Client, NewTopic, TopicDescription};
 use serde_json::{Map, Value};
 
 use crate::args::{TopicCommand, TopicCreateArgs};
-use crate::table::{self, row};
+use crate::exit::tell;
+use crate::table::{self, ListFormat, counted, row};
 
 /// Runs the verb.
 ///
@@ -31,6 +32,9 @@ pub(super) async fn run(client: &Client, command: TopicCommand) -> anyhow::Resul
                 })
                 .collect();
             table::print(&rows, format)?;
+            if rows.is_empty() && format == ListFormat::Table {
+                tell!("there is no topic yet; `millrace topic create NAME` makes one");
+            }
         }
         TopicCommand::Describe { name, configs, format } => {
             let topic = admin.describe_topic(&name).await?;
@@ -39,7 +43,7 @@ pub(super) async fn run(client: &Client, command: TopicCommand) -> anyhow::Resul
         }
         TopicCommand::Delete { name } => {
             admin.delete_topic(&name).await?;
-            eprintln!("deleted topic {name}");
+            tell!("deleted topic {name}");
         }
     }
     Ok(())
@@ -54,7 +58,7 @@ async fn create(client: &Client, args: TopicCreateArgs) -> anyhow::Result<()> {
         topic = topic.config(key, value);
     }
     let made = client.admin().create_topic(topic).await?;
-    eprintln!("created topic {} with {} partitions", made.name, made.partitions.len());
+    tell!("created topic {} with {}", made.name, counted(made.partitions.len() as u64, "partition"));
     Ok(())
 }
 

@@ -1,13 +1,20 @@
 //! The broker that the demo starts, kills and starts again: `millrace serve` of the same binary.
 
-use std::io::{BufRead, BufReader};
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use millrace_env::real;
+use anyhow::{Context, anyhow};
+use millrace_env::{ThreadHandle, real};
+use parking_lot::Mutex;
 use serde::Deserialize;
+use tokio::sync::oneshot;
+
+/// Lines of the broker's log that are kept, to be told if the demo fails.
+const LAST_WORDS_MAX: usize = 12;
 
 /// The line that `serve` prints once it accepts.
 #[derive(Deserialize, Debug)]
@@ -16,11 +23,51 @@ struct Ready {
     grpc: String,
 }
 
+/// A process that does not outlive its owner.
+#[derive(Debug)]
+struct Owned(Child);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// What the broker wrote to standard error last.
+#[derive(Clone, Default, Debug)]
+pub(super) struct LastWords(Arc<Mutex<VecDeque<String>>>);
+
+impl LastWords {
+    /// For an error message; empty if it said nothing.
+    pub(super) fn text(&self) -> String {
+        let lines = self.0.lock();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        if lines.is_empty() { String::new() } else { format!("\nthe broker said:\n  {}", lines.join("\n  ")) }
+    }
+
+    /// Listens until the broker has ended.
+    fn listen_to(&self, stderr: impl Read + Send + 'static) -> std::io::Result<Box<dyn ThreadHandle>> {
+        let words = self.clone();
+        let listen = move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut lines = words.0.lock();
+                if lines.len() == LAST_WORDS_MAX {
+                    lines.pop_front();
+                }
+                lines.push_back(line);
+            }
+        };
+        real::env().tasks.thread("broker log", Box::new(listen))
+    }
+}
+
 /// A running `serve`. Killed when dropped.
 #[derive(Debug)]
 pub(super) struct BrokerChild {
     data_dir: PathBuf,
-    child: Child,
+    words: LastWords,
+    child: Owned,
     ready: Ready,
     started_in: Duration,
 }
@@ -30,35 +77,46 @@ impl BrokerChild {
     ///
     /// # Errors
     /// It ends, or prints something else.
-    pub(super) fn start(data_dir: &Path, grpc: &str) -> anyhow::Result<BrokerChild> {
+    pub(super) async fn start(data_dir: &Path, grpc: &str, words: &LastWords) -> anyhow::Result<BrokerChild> {
         let binary = std::env::current_exe().context("the running binary cannot be found")?;
         let clock = real::env().clock;
         let begun = clock.monotonic();
-        let mut child = Command::new(binary)
+        let mut command = Command::new(binary);
+        // Nothing of the user's own configuration: the demo is the same everywhere.
+        let ours = std::env::vars_os().map(|(name, _)| name);
+        for name in ours.filter(|name| name.to_string_lossy().starts_with("MILLRACE_")) {
+            command.env_remove(name);
+        }
+        let child = command
             .arg("serve")
             .arg("--data-dir")
             .arg(data_dir)
-            .args(["--grpc", grpc, "--http", "127.0.0.1:0", "--log-level", "warn"])
-            .env_remove("MILLRACE_SERVER")
+            .args(["--grpc", grpc, "--http", "127.0.0.1:0", "--log-level", "warn", "--log-format", "human"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .context("the broker does not start")?;
-        let mut line = String::new();
-        if let Some(stdout) = child.stdout.take() {
-            BufReader::new(stdout).read_line(&mut line)?;
-        }
-        match serde_json::from_str::<Ready>(&line) {
-            Ok(ready) => {
-                let started_in = clock.monotonic().since(begun);
-                Ok(BrokerChild { data_dir: data_dir.to_owned(), child, ready, started_in })
+        let mut child = Owned(child);
+        let stderr = child.0.stderr.take().context("the broker has no standard error")?;
+        let mut listener = Some(words.listen_to(stderr)?);
+        let stdout = child.0.stdout.take().context("the broker has no standard output")?;
+        let line = first_line(stdout)?.await.context("the broker's standard output")?;
+        let Ok(ready) = serde_json::from_str::<Ready>(&line) else {
+            if !line.is_empty() {
+                child.0.kill().ok();
             }
-            Err(_) => {
-                child.kill().ok();
-                let status = child.wait()?;
-                bail!("the broker did not come up: it said {line:?} and ended with {status}")
-            }
-        }
+            let status = child.0.wait()?;
+            // It is dead, so what it said comes to an end.
+            real::env().tasks.blocking_section(&mut || {
+                if let Some(listener) = listener.take() {
+                    listener.join();
+                }
+            });
+            return Err(anyhow!("the broker did not come up: it printed {line:?} and ended with {status}"));
+        };
+        let started_in = clock.monotonic().since(begun);
+        Ok(BrokerChild { data_dir: data_dir.to_owned(), words: words.clone(), child, ready, started_in })
     }
 
     /// Where it listens.
@@ -80,8 +138,8 @@ impl BrokerChild {
     ///
     /// # Errors
     /// As [`BrokerChild::start`].
-    pub(super) fn start_again(&mut self) -> anyhow::Result<()> {
-        *self = BrokerChild::start(&self.data_dir, &self.ready.grpc)?;
+    pub(super) async fn start_again(&mut self) -> anyhow::Result<()> {
+        *self = BrokerChild::start(&self.data_dir, &self.ready.grpc, &self.words).await?;
         Ok(())
     }
 
@@ -90,15 +148,21 @@ impl BrokerChild {
     /// # Errors
     /// The operating system's.
     pub(super) fn kill_hard(&mut self) -> anyhow::Result<()> {
-        self.child.kill().context("the broker cannot be killed")?;
-        self.child.wait().context("the killed broker cannot be waited for")?;
+        self.child.0.kill().context("the broker cannot be killed")?;
+        self.child.0.wait().context("the killed broker cannot be waited for")?;
         Ok(())
     }
 }
 
-impl Drop for BrokerChild {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
+/// Reads on a thread of its own: a broker that says nothing must not keep the demo from giving up.
+fn first_line(stdout: impl Read + Send + 'static) -> std::io::Result<oneshot::Receiver<String>> {
+    let (sender, receiver) = oneshot::channel();
+    let read = move || {
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).ok();
+        // If nobody waits any more, the demo is over.
+        sender.send(line).ok();
+    };
+    real::env().tasks.thread("broker output", Box::new(read))?;
+    Ok(receiver)
 }

@@ -63,6 +63,11 @@ impl LiveReader {
         self.seen.records.load(Ordering::Relaxed)
     }
 
+    /// Whether it has yet to read some of `records`, and still reads.
+    pub(super) fn is_behind(&self, records: u64) -> bool {
+        self.records() < records && self.seen.failure.lock().is_none()
+    }
+
     /// Waits until it has read `records` and answers its tallies.
     ///
     /// # Errors

@@ -19,14 +19,16 @@ use crate::input::InputRecord;
 
 /// Between two portions of records.
 const TICK: Duration = Duration::from_millis(25);
-/// The same in the burst before the kill: several calls are out at any moment, and acknowledgements come in between.
-const BURST_TICK: Duration = Duration::from_millis(1);
 /// How many portions there are: the stream is slow enough to be watched.
 const PORTIONS: usize = 240;
-/// From here on records are sent as fast as they go, so that the kill finds calls in flight.
-const BURST_FROM_PERCENT: u64 = 40;
-/// By here the broker has been killed.
-const BURST_TO_PERCENT: u64 = 68;
+/// Between two portions of the burst: the rate is five times as high, so that the kill finds much in flight.
+const BURST_TICK: Duration = Duration::from_millis(5);
+/// From here on the stream is a burst, until the kill.
+const BURST_FROM_PERCENT: u64 = 45;
+/// From here on the broker is killed as soon as acknowledgements come in while others are still out.
+const KILL_FROM_PERCENT: u64 = 55;
+/// By here it is killed whatever is in flight.
+const KILL_BY_PERCENT: u64 = 68;
 
 /// What happened while streaming.
 #[derive(Clone, Copy, Default, Debug)]
@@ -121,25 +123,26 @@ struct Sender<'a> {
 impl Sender<'_> {
     async fn send(self, flights: &[InputRecord], broker: &mut BrokerChild) -> anyhow::Result<()> {
         let total = flights.len() as u64;
-        let mut chart = Vec::new();
-        let mut burst_began_at = None;
+        let mut last_acknowledged = 0;
         for portion in flights.chunks(flights.len().div_ceil(PORTIONS).max(1)) {
             for flight in portion {
                 self.send_one(flight).await?;
             }
-            let before = self.show(&mut chart);
-            if before.kill.is_some() || before.sent * 100 < total * BURST_FROM_PERCENT {
+            let so_far = self.show();
+            let percent = so_far.sent * 100 / total;
+            let is_flowing = so_far.acknowledged > last_acknowledged && so_far.acknowledged < so_far.sent;
+            last_acknowledged = so_far.acknowledged;
+            if so_far.kill.is_some() || percent < BURST_FROM_PERCENT {
                 self.board.clock.sleep(TICK).await;
-                continue;
+            } else if (is_flowing && percent >= KILL_FROM_PERCENT) || percent >= KILL_BY_PERCENT {
+                self.kill(broker).await?;
+            } else {
+                self.board.clock.sleep(BURST_TICK).await;
             }
-            // In the burst: kill once acknowledgements arrive and others are still out.
-            let began_at = *burst_began_at.get_or_insert(before.acknowledged);
-            self.board.clock.sleep(BURST_TICK).await;
-            let now = *self.board.so_far.lock();
-            let flowing = now.acknowledged > began_at && now.acknowledged < now.sent;
-            if flowing || now.sent * 100 > total * BURST_TO_PERCENT {
-                self.kill(broker)?;
-            }
+        }
+        // The last acknowledgements are still to come, and are to be seen too.
+        while self.show().acknowledged < total || self.live.is_behind(total) {
+            self.board.clock.sleep(TICK).await;
         }
         Ok(())
     }
@@ -158,17 +161,18 @@ impl Sender<'_> {
         Ok(())
     }
 
-    fn kill(&self, broker: &mut BrokerChild) -> anyhow::Result<()> {
+    async fn kill(&self, broker: &mut BrokerChild) -> anyhow::Result<()> {
         let at = self.board.clock.monotonic();
         let pid = broker.pid();
         broker.kill_hard()?;
+        self.screen.mark_kill();
         let met = *self.board.so_far.lock();
         let unacknowledged = met.sent - met.acknowledged;
         self.screen.say(&format!(
             "kill -9 {pid} after {} of the records, {unacknowledged} of them unacknowledged",
             met.sent
         ));
-        broker.start_again()?;
+        broker.start_again().await?;
         let restarted_in = broker.started_in();
         let acknowledged = met.acknowledged;
         let kill = Kill { at, acknowledged, sent: met.sent, unacknowledged, restarted_in };
@@ -181,13 +185,9 @@ impl Sender<'_> {
         Ok(())
     }
 
-    fn show(&self, chart: &mut Vec<(u64, u64)>) -> Streamed {
+    fn show(&self) -> Streamed {
         let so_far = *self.board.so_far.lock();
-        let last = chart.last().map_or(0, |(_, total)| *total);
-        chart.push((so_far.acknowledged - last, so_far.acknowledged));
-        let progress = Progress { acknowledged: so_far.acknowledged, consumed: self.live.records() };
-        let rates: Vec<u64> = chart.iter().map(|(rate, _)| *rate).collect();
-        self.screen.show(progress, &rates, TICK);
+        self.screen.show(Progress { acknowledged: so_far.acknowledged, consumed: self.live.records() });
         so_far
     }
 }

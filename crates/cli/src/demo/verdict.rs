@@ -71,14 +71,14 @@ impl Verdict {
     fn text(&self) -> String {
         let streamed = &self.streamed;
         let mut text = format!(
-            "\n{} records sent, {} acknowledged, {} at another offset than their place in the CSV demands\n",
+            "\n{} records sent, {} acknowledged, {} of them at an offset other than expected\n",
             streamed.sent, streamed.acknowledged, streamed.misplaced
         );
         if let Some(kill) = &streamed.kill {
             let percent = kill.sent * 100 / streamed.sent.max(1);
             text += &format!(
-                "killed with -9 after {} records ({percent} %), {} of them unacknowledged; up again in {} ms, first \
-                 acknowledgement {} ms after the kill\n",
+                "killed with -9 after {} records ({percent} %), {} of them unacknowledged\n\
+                 up again in {} ms, first acknowledgement {} ms after the kill\n",
                 kill.sent,
                 kill.unacknowledged,
                 kill.restarted_in.as_millis(),

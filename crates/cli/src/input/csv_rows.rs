@@ -35,6 +35,9 @@ impl<R: Read> CsvRows<R> {
     pub(crate) fn new(reader: R, columns: &CsvColumns) -> Result<CsvRows<R>, InputError> {
         let mut reader = ReaderBuilder::new().from_reader(reader);
         let header = reader.byte_headers()?.clone();
+        if header.is_empty() && *columns != CsvColumns::default() {
+            return Err(InputError::NoHeader);
+        }
         let find = |name: &Option<String>| match name {
             None => Ok(None),
             Some(name) => match header.iter().position(|column| column == name.as_bytes()) {
@@ -122,7 +125,9 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         let error = rows("a,b\n1,2\n", Some("c"), None).unwrap_err().to_string();
-        assert_eq!(error, "the header row has no column \"c\"; it has a, b");
+        assert_eq!(error, "the header row has no column \"c\"; its columns are: a, b");
+        assert!(matches!(rows("", Some("c"), None), Err(InputError::NoHeader)));
+        assert_eq!(rows("", None, None).unwrap(), []);
         let error = rows("a,b\n1,soon\n", None, Some("b")).unwrap_err().to_string();
         assert_eq!(error, "line 2: \"soon\" is no time (RFC 3339, or milliseconds since 1970)");
         assert!(matches!(rows("a,b\n1\n", None, None), Err(InputError::Csv(_))));

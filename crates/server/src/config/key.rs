@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Origin;
+
 macro_rules! keys {
     ($($name:ident = $text:literal, $default:literal, $status:ident, $about:literal;)*) => {
         /// A key of the configuration.
@@ -77,6 +79,16 @@ impl Key {
     #[must_use]
     pub fn variable(self) -> String {
         format!("MILLRACE_{}", self.name().to_ascii_uppercase().replace('.', "_"))
+    }
+
+    /// How whoever set the key has written it: the flag, the variable, or the key in the file.
+    #[must_use]
+    pub fn as_written_in(self, origin: Origin) -> String {
+        match origin {
+            Origin::Flag => format!("--{}", self.name().replace(['_', '.'], "-")),
+            Origin::Environment => self.variable(),
+            Origin::File | Origin::Default => self.name().to_owned(),
+        }
     }
 
     /// The key of an environment variable.

@@ -61,7 +61,7 @@ fn what_is_not_there_yet_says_so() {
     for key in [Key::Kafka, Key::Amqp, Key::Internal, Key::ClusterJoin] {
         let refused = Layers::default().flag(key, "127.0.0.1:1").unwrap_err();
         assert_eq!(refused.code(), ErrorCode::Unsupported);
-        assert!(refused.to_string().starts_with("UNSUPPORTED"), "{refused}");
+        assert!(refused.to_string().starts_with("UNSUPPORTED: --"), "{refused}");
     }
 }
 
@@ -102,4 +102,12 @@ fn every_variable_leads_back_to_its_key() {
         assert_eq!(Key::of_name(key.name()), Some(*key));
     }
     assert_eq!(Key::ClusterJoin.variable(), "MILLRACE_CLUSTER_JOIN");
+}
+
+#[test]
+fn an_error_names_what_was_written() {
+    let written = |origin| Key::DataDir.as_written_in(origin);
+    assert_eq!(written(Origin::Flag), "--data-dir");
+    assert_eq!(written(Origin::Environment), "MILLRACE_DATA_DIR");
+    assert_eq!(written(Origin::File), "data_dir");
 }
