@@ -1,5 +1,6 @@
 //! The real binary as a child process: started, asked, killed.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -208,6 +209,16 @@ impl BrokerProcess {
         let status = answer.split_whitespace().nth(1).and_then(|code| code.parse().ok());
         let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
         (status.expect("a status"), body.unwrap_or_default())
+    }
+
+    /// How often each error was answered to producers since this process started, by name.
+    #[must_use]
+    pub fn produce_errors(&self) -> BTreeMap<String, u64> {
+        let (_, text) = self.get("/metrics");
+        let of_produce = "millrace_requests_total{operation=\"produce\",code=\"";
+        let lines = text.lines().filter_map(|line| line.strip_prefix(of_produce)?.split_once("\"} "));
+        let counts = lines.filter_map(|(code, count)| Some((code.to_owned(), count.parse().ok()?)));
+        counts.filter(|(code, _)| code != "OK").collect()
     }
 
     /// The sum over all series of a metric; `None` when there is none of that name.

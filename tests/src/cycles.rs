@@ -1,6 +1,6 @@
 //! Load, blow, restart, check; again. For kills and for power cuts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,6 +44,8 @@ struct Tally {
     unanswered: u64,
     unsealed: usize,
     slowest_restart: Duration,
+    /// What restarted brokers answered to producers besides acknowledgements.
+    refusals: BTreeMap<String, u64>,
 }
 
 /// Where the broker's files lie.
@@ -166,6 +168,9 @@ impl Run {
         self.load.check_commits().await;
         let pause = self.load.pause().await;
         self.load.check_commits().await;
+        for (code, count) in broker.produce_errors() {
+            *self.tally.refusals.entry(code).or_default() += count;
+        }
         self.load.check_topics(&pause).await;
         let mut wire = Wire::connect(broker.grpc()).await;
         self.load.check_records(&mut wire, &pause).await;
@@ -194,11 +199,13 @@ impl Run {
         let tally = &self.tally;
         say(&format!(
             "{suite}: {cycles} cycles in {:.1} s, {} records acknowledged and read back in order: 0 lost, 0 twice; \
-             {} were unanswered at a blow, {} ended with an indefinite error; slowest restart {} ms",
+             {} were unanswered at a blow, {} ended with an indefinite error; retries were refused {:?} times; slowest \
+             restart {} ms",
             took.as_secs_f64(),
             self.load.book().acked(),
             tally.unanswered,
             self.load.book().failed().0,
+            tally.refusals,
             tally.slowest_restart.as_millis(),
         ));
         say(&format!(
