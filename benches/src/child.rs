@@ -97,7 +97,8 @@ impl Broker {
         let program = program()?;
         let mut command = Command::new(program);
         command.args(["serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log-level", "warn"]);
-        command.arg("--data-dir").arg(data_dir);
+        // The broker knows its own names in the environment and refuses any other.
+        command.arg("--data-dir").arg(data_dir).env_remove("MILLRACE_BIN");
         let (process, line) = Process::start(&mut command).context("millrace serve")?;
         let ready: Value = serde_json::from_str(&line).with_context(|| format!("not JSON: {line}"))?;
         let grpc = match &ready["grpc"] {

@@ -61,6 +61,14 @@ impl Stage {
         Ok(Stage { runtime, broker, broker_rpc, bare, bare_rpc, raw, _scratch: scratch })
     }
 
+    /// The client goes first: a drain waits for calls that are open, and ours are as long as nobody drives them.
+    fn end(self) -> Result<()> {
+        let Stage { runtime, broker, broker_rpc, .. } = self;
+        drop(broker_rpc);
+        drop(runtime);
+        broker.process.stop()
+    }
+
     fn raw(&self) -> Whose {
         Whose::Process(self.raw.process.pid())
     }
@@ -106,7 +114,7 @@ fn main() -> Result<()> {
         plain(&stage, &mut arena, bytes)?;
     }
     fetches(&stage, &mut arena)?;
-    stage.broker.process.stop()
+    stage.end()
 }
 
 /// One durable record at a time.

@@ -16,7 +16,6 @@ use millrace_benches::rpc::{self, Pipeline, Rpc};
 use millrace_benches::sample::{Column, Sample};
 use millrace_benches::{records, role};
 use millrace_proto::v1;
-use tokio::runtime::Runtime;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -33,27 +32,24 @@ fn main() -> Result<()> {
     let options = Options::read("startup");
     let scratch = options.scratch()?;
     let folder = scratch.path();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut arena = Arena::new(&options);
     let sides = vec![
         Side::new("a raw server: to its first ack", || raw_start(folder)),
-        Side::new("Millrace: until it accepts", || empty_start(&runtime, folder, &Until::Accepts)),
-        Side::new("Millrace: to the first ack, in a new topic", || {
-            empty_start(&runtime, folder, &Until::FirstAck)
-        }),
+        Side::new("Millrace: until it accepts", || empty_start(folder, &Until::Accepts)),
+        Side::new("Millrace: to the first ack, in a new topic", || empty_start(folder, &Until::FirstAck)),
     ];
     arena.contest("startup: empty directory", &[Column::WallMs, Column::CpuMicros], sides)?;
     let full = folder.join("full");
-    fill(&runtime, &full)?;
+    fill(&full)?;
     let sides = vec![
         Side::new("a raw server: to its first ack", || raw_start(folder)),
-        Side::new("Millrace: until it accepts", || full_start(&runtime, &full, &Until::Accepts)),
-        Side::new("Millrace: to the first ack", || full_start(&runtime, &full, &Until::FirstAck)),
+        Side::new("Millrace: until it accepts", || full_start(&full, &Until::Accepts)),
+        Side::new("Millrace: to the first ack", || full_start(&full, &Until::FirstAck)),
     ];
     let title = format!("startup: {PARTITIONS} partitions after a clean stop");
     arena.contest(&title, &[Column::WallMs, Column::CpuMicros], sides)?;
     if arena.wants("idle") {
-        idle(&runtime, folder, &full, options.rounds)?;
+        idle(folder, &full, options.rounds)?;
     }
     Ok(())
 }
@@ -80,12 +76,12 @@ fn started(start: Instant, pid: u32) -> Sample {
     Sample { wall, cpu: load::cpu_of(pid), bytes: 0, operations: 1, latencies: None }
 }
 
-fn empty_start(runtime: &Runtime, folder: &Path, until: &Until) -> Result<Sample> {
+fn empty_start(folder: &Path, until: &Until) -> Result<Sample> {
     let data = folder.join("empty");
     let start = Instant::now();
     let broker = Broker::start(&data)?;
     if matches!(until, Until::FirstAck) {
-        runtime.block_on(async {
+        run(async {
             let mut rpc = rpc::connect(&broker.grpc).await?;
             let topic = rpc::create_topic(&mut rpc, "first", 1).await?;
             produce_one(&mut rpc, &topic, 0).await
@@ -97,11 +93,11 @@ fn empty_start(runtime: &Runtime, folder: &Path, until: &Until) -> Result<Sample
     Ok(sample)
 }
 
-fn full_start(runtime: &Runtime, data: &Path, until: &Until) -> Result<Sample> {
+fn full_start(data: &Path, until: &Until) -> Result<Sample> {
     let start = Instant::now();
     let broker = Broker::start(data)?;
     if matches!(until, Until::FirstAck) {
-        runtime.block_on(async {
+        run(async {
             let mut rpc = rpc::connect(&broker.grpc).await?;
             produce_one(&mut rpc, &named("full"), 7).await
         })?;
@@ -109,6 +105,11 @@ fn full_start(runtime: &Runtime, data: &Path, until: &Until) -> Result<Sample> {
     let sample = started(start, broker.process.pid());
     broker.process.stop()?;
     Ok(sample)
+}
+
+/// Runs a client that is gone afterwards: a broker that drains waits for calls that are open.
+fn run<T>(client: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(client)
 }
 
 fn named(name: &str) -> v1::TopicRef {
@@ -122,9 +123,9 @@ async fn produce_one(rpc: &mut Rpc, topic: &v1::TopicRef, partition: i32) -> Res
 }
 
 /// A directory with many partitions, a record in each, cleanly stopped.
-fn fill(runtime: &Runtime, data: &Path) -> Result<()> {
+fn fill(data: &Path) -> Result<()> {
     let broker = Broker::start(data)?;
-    runtime.block_on(async {
+    run(async {
         let mut rpc = rpc::connect(&broker.grpc).await?;
         let topic = rpc::create_topic(&mut rpc, "full", PARTITIONS).await?;
         let value = Bytes::from(records::value(100, 1));
@@ -146,7 +147,7 @@ struct Idle {
 }
 
 #[expect(clippy::print_stdout, reason = "a measurement talks to the person who called it")]
-fn idle(runtime: &Runtime, folder: &Path, full: &Path, rounds: usize) -> Result<()> {
+fn idle(folder: &Path, full: &Path, rounds: usize) -> Result<()> {
     println!("\n## idle: {} s after {} s of rest", WATCH.as_secs(), SETTLE.as_secs());
     let empty = folder.join("idle");
     for (name, data) in
@@ -165,7 +166,7 @@ fn idle(runtime: &Runtime, folder: &Path, full: &Path, rounds: usize) -> Result<
         show("of it not backed by files, MiB (RssAnon)", |idle| idle.own_mib);
         show("CPU, % of one core", |idle| idle.cpu_percent);
     }
-    let used = watch_after_use(runtime, &empty)?;
+    let used = watch_after_use(&empty)?;
     println!(
         "   after 100,000 records of 1 KiB were produced\n      resident {:.2} MiB, anonymous {:.2} MiB",
         used.resident_mib, used.own_mib
@@ -180,9 +181,9 @@ fn watch(data: &Path) -> Result<Idle> {
     Ok(idle)
 }
 
-fn watch_after_use(runtime: &Runtime, data: &Path) -> Result<Idle> {
+fn watch_after_use(data: &Path) -> Result<Idle> {
     let broker = Broker::start(data)?;
-    runtime.block_on(async {
+    run(async {
         let mut rpc = rpc::connect(&broker.grpc).await?;
         let topic = rpc::create_topic(&mut rpc, "used", 1).await?;
         let value = Bytes::from(records::value(1024, 1));
