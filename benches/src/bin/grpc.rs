@@ -16,6 +16,7 @@ use millrace_benches::options::Options;
 use millrace_benches::rawserver::{self, Mode, RawServer};
 use millrace_benches::rpc::{self, Pipeline, Rpc};
 use millrace_benches::sample::{Column, Done, Sample, Whose, latencies, measure, nanos_since};
+use millrace_benches::store::RawFile;
 use millrace_benches::{records, role};
 use millrace_proto::v1;
 use millrace_proto::v1::partition_produce::Data;
@@ -28,16 +29,16 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Pings of one round.
 const PINGS: u64 = 2000;
 /// Bytes that one throughput round sends.
-const ROUND_BYTES: usize = 128 << 20;
+const ROUND_BYTES: usize = 256 << 20;
 /// Plain records that one round sends.
-const ROUND_RECORDS: usize = 400_000;
+const ROUND_RECORDS: usize = 800_000;
 const RECORDS_PER_REQUEST: usize = 100;
 const REQUESTS_IN_FLIGHT: usize = 16;
 /// How long the closed loop of many clients goes on.
 const CROWD_ROUND: Duration = Duration::from_secs(1);
 /// Readers that fetch side by side, each its own partition.
 const READERS: usize = 2;
-const FETCH_PARTITION_BYTES: usize = 64 << 20;
+const FETCH_PARTITION_BYTES: usize = 192 << 20;
 
 struct Stage {
     runtime: Runtime,
@@ -46,7 +47,7 @@ struct Stage {
     bare: BareRpc,
     bare_rpc: Rpc,
     raw: RawServer,
-    _scratch: TempDir,
+    scratch: TempDir,
 }
 
 impl Stage {
@@ -58,7 +59,7 @@ impl Stage {
         let raw = RawServer::start(scratch.path())?;
         let broker_rpc = runtime.block_on(rpc::connect(&broker.grpc))?;
         let bare_rpc = runtime.block_on(rpc::connect(&bare.addr))?;
-        Ok(Stage { runtime, broker, broker_rpc, bare, bare_rpc, raw, _scratch: scratch })
+        Ok(Stage { runtime, broker, broker_rpc, bare, bare_rpc, raw, scratch })
     }
 
     /// The client goes first: a drain waits for calls that are open, and ours are as long as nobody drives them.
@@ -81,18 +82,35 @@ impl Stage {
         Whose::Process(self.broker.process.pid())
     }
 
-    /// Runs `work` on a new topic, and deletes the topic when it was measured.
-    fn on_topic(
-        &self,
-        partitions: u32,
-        work: impl AsyncFnOnce(Rpc, v1::TopicRef) -> Result<Done>,
-    ) -> Result<Sample> {
-        let mut rpc = self.broker_rpc.clone();
-        let topic = self.runtime.block_on(rpc::create_topic(&mut rpc, "measured", partitions))?;
-        let (client, named) = (rpc.clone(), topic.clone());
-        let sample = measure(self.broker(), || self.runtime.block_on(work(client, named)))?;
-        self.runtime.block_on(rpc::delete_topic(&mut rpc, &topic))?;
-        Ok(sample)
+    /// Makes a topic for all rounds of a contest: a new one in every round would begin with an empty tail cache.
+    fn topic(&self, partitions: u32) -> Result<v1::TopicRef> {
+        self.runtime.block_on(rpc::create_topic(&mut self.broker_rpc.clone(), "measured", partitions))
+    }
+
+    fn drop_topic(&self, topic: &v1::TopicRef) -> Result<()> {
+        self.runtime.block_on(rpc::delete_topic(&mut self.broker_rpc.clone(), topic))
+    }
+
+    /// Measures the broker.
+    fn on_broker(&self, work: impl AsyncFnOnce(Rpc) -> Result<Done>) -> Result<Sample> {
+        measure(self.broker(), || self.runtime.block_on(work(self.broker_rpc.clone())))
+    }
+
+    /// Measures the floor.
+    fn on_bare(&self, work: impl AsyncFnOnce(Rpc) -> Result<Done>) -> Result<Sample> {
+        measure(self.bare(), || self.runtime.block_on(work(self.bare_rpc.clone())))
+    }
+
+    /// A virtual machine gives pages back that were free for some seconds, and the first touch of such a page costs ten
+    /// times a write. Whoever is measured next finds pages that were in use a moment ago.
+    fn warm(&self) -> Result<()> {
+        let path = self.scratch.path().join("warm");
+        let mut file = RawFile::create(&path, ROUND_BYTES as u64)?;
+        let filling = vec![7; 1 << 20];
+        for _ in 0..ROUND_BYTES / filling.len() {
+            file.append(&filling)?;
+        }
+        Ok(std::fs::remove_file(path)?)
     }
 }
 
@@ -122,24 +140,24 @@ fn pings(stage: &Stage, arena: &mut Arena, bytes: usize) -> Result<()> {
     let title = format!("grpc, durable ack: one record of {bytes} B at a time, 1 client, 1 partition");
     let frame = records::batch(1, bytes)?.into_bytes();
     let value = Bytes::from(records::value(bytes, 1));
-    let nowhere = v1::TopicRef { name: "measured".to_owned(), id: Bytes::new() };
+    let topic = &stage.topic(1)?;
     let mut raw = stage.raw.connect(Mode::Ping)?;
     let sides = vec![
         Side::new("raw TCP + fdatasync", || measure(stage.raw(), || raw_pings(&mut raw, &frame))),
-        Side::new("bare tonic stream", || {
-            measure(stage.bare(), || {
-                stage.runtime.block_on(stream_pings(stage.bare_rpc.clone(), nowhere.clone(), &value))
-            })
+        Side::new("bare tonic, stream, not stored", || {
+            stage.on_bare(async |rpc| stream_pings(rpc, topic, &value).await)
+        }),
+        Side::new("bare tonic, unary, not stored", || {
+            stage.on_bare(async |rpc| unary_pings(rpc, topic, &value).await)
         }),
         Side::new("Millrace, ProduceStream", || {
-            stage.on_topic(1, async |rpc, topic| stream_pings(rpc, topic, &value).await)
+            stage.on_broker(async |rpc| stream_pings(rpc, topic, &value).await)
         }),
-        Side::new("Millrace, Produce", || {
-            stage.on_topic(1, async |rpc, topic| unary_pings(rpc, topic, &value).await)
-        }),
+        Side::new("Millrace, Produce", || stage.on_broker(async |rpc| unary_pings(rpc, topic, &value).await)),
     ];
     let columns = [Column::P50, Column::P99, Column::P999, Column::Max, Column::CpuMicros];
-    arena.contest(&title, &columns, sides)
+    arena.contest(&title, &columns, sides)?;
+    stage.drop_topic(topic)
 }
 
 fn raw_pings(stream: &mut TcpStream, frame: &[u8]) -> Result<Done> {
@@ -153,11 +171,11 @@ fn raw_pings(stream: &mut TcpStream, frame: &[u8]) -> Result<Done> {
     Ok(Done { bytes: PINGS * frame.len() as u64, operations: PINGS, latencies: Some(taken) })
 }
 
-async fn stream_pings(mut rpc: Rpc, topic: v1::TopicRef, value: &Bytes) -> Result<Done> {
+async fn stream_pings(mut rpc: Rpc, topic: &v1::TopicRef, value: &Bytes) -> Result<Done> {
     let mut pipeline = Pipeline::open(&mut rpc, 1).await?;
     let mut taken = latencies()?;
     for _ in 0..PINGS {
-        let request = rpc::produce_request(&topic, 0, rpc::plain([value.clone()]));
+        let request = rpc::produce_request(topic, 0, rpc::plain([value.clone()]));
         let start = Instant::now();
         pipeline.send(request).await?;
         pipeline.drain().await?;
@@ -166,10 +184,10 @@ async fn stream_pings(mut rpc: Rpc, topic: v1::TopicRef, value: &Bytes) -> Resul
     Ok(Done { bytes: PINGS * value.len() as u64, operations: PINGS, latencies: Some(taken) })
 }
 
-async fn unary_pings(mut rpc: Rpc, topic: v1::TopicRef, value: &Bytes) -> Result<Done> {
+async fn unary_pings(mut rpc: Rpc, topic: &v1::TopicRef, value: &Bytes) -> Result<Done> {
     let mut taken = latencies()?;
     for _ in 0..PINGS {
-        let request = rpc::produce_request(&topic, 0, rpc::plain([value.clone()]));
+        let request = rpc::produce_request(topic, 0, rpc::plain([value.clone()]));
         let start = Instant::now();
         rpc::check(rpc.produce(request).await?.get_ref())?;
         taken.record(nanos_since(start))?;
@@ -182,16 +200,18 @@ fn crowd(stage: &Stage, arena: &mut Arena) -> Result<()> {
     let title = "grpc, durable rate: 64 clients on 16 partitions, one record of 100 B at a time each";
     let frame = records::batch(1, 100)?.into_bytes();
     let value = Bytes::from(records::value(100, 1));
+    let topic = &stage.topic(16)?;
     let sides = vec![
         Side::new("raw TCP + fdatasync, 16 clients, 16 files", || {
             measure(stage.raw(), || raw_crowd(stage, &frame))
         }),
         Side::new("Millrace, ProduceStream, 64 clients", || {
-            stage.on_topic(16, async |rpc, topic| stream_crowd(rpc, topic, &value).await)
+            stage.on_broker(async |rpc| stream_crowd(rpc, topic, &value).await)
         }),
     ];
     let columns = [Column::PerSecond, Column::P50, Column::P99, Column::Max, Column::CpuMicros];
-    arena.contest(title, &columns, sides)
+    arena.contest(title, &columns, sides)?;
+    stage.drop_topic(topic)
 }
 
 fn raw_crowd(stage: &Stage, frame: &[u8]) -> Result<Done> {
@@ -219,15 +239,15 @@ fn raw_crowd(stage: &Stage, frame: &[u8]) -> Result<Done> {
     })
 }
 
-async fn stream_crowd(rpc: Rpc, topic: v1::TopicRef, value: &Bytes) -> Result<Done> {
+async fn stream_crowd(rpc: Rpc, topic: &v1::TopicRef, value: &Bytes) -> Result<Done> {
     let client = |partition: i32| {
-        let (mut rpc, topic) = (rpc.clone(), topic.clone());
+        let mut rpc = rpc.clone();
         async move {
             let mut pipeline = Pipeline::open(&mut rpc, 1).await?;
             let mut taken = latencies()?;
             let begun = Instant::now();
             while begun.elapsed() < CROWD_ROUND {
-                let request = rpc::produce_request(&topic, partition, rpc::plain([value.clone()]));
+                let request = rpc::produce_request(topic, partition, rpc::plain([value.clone()]));
                 let start = Instant::now();
                 pipeline.send(request).await?;
                 pipeline.drain().await?;
@@ -253,17 +273,24 @@ fn encoded(stage: &Stage, arena: &mut Arena, bytes: usize) -> Result<()> {
     );
     let batch = records::batch_of_size(bytes)?.into_bytes();
     let count = ROUND_BYTES / bytes;
-    let nowhere = v1::TopicRef { name: "measured".to_owned(), id: Bytes::new() };
-    let send =
-        async |rpc, topic| stream_all(rpc, topic, &rpc::encoded(batch.clone()), count, batch.len()).await;
+    let topic = &stage.topic(1)?;
+    let send = async |rpc| stream_all(rpc, topic, &rpc::encoded(batch.clone()), count, batch.len()).await;
     let sides = vec![
-        Side::new("raw TCP + CRC + fdatasync", || measure(stage.raw(), || raw_stream(stage, &batch, count))),
-        Side::new("bare tonic stream", || {
-            measure(stage.bare(), || stage.runtime.block_on(send(stage.bare_rpc.clone(), nowhere.clone())))
+        Side::new("raw TCP + CRC + fdatasync", || {
+            stage.warm()?;
+            measure(stage.raw(), || raw_stream(stage, &batch, count))
         }),
-        Side::new("Millrace, ProduceStream", || stage.on_topic(1, send)),
+        Side::new("bare tonic stream, not stored", || {
+            stage.warm()?;
+            stage.on_bare(send)
+        }),
+        Side::new("Millrace, ProduceStream", || {
+            stage.warm()?;
+            stage.on_broker(send)
+        }),
     ];
-    arena.contest(&title, &[Column::GbPerSecond, Column::CpuPerGb], sides)
+    arena.contest(&title, &[Column::GbPerSecond, Column::CpuPerGb], sides)?;
+    stage.drop_topic(topic)
 }
 
 fn raw_stream(stage: &Stage, batch: &[u8], count: usize) -> Result<Done> {
@@ -284,14 +311,14 @@ fn raw_stream(stage: &Stage, batch: &[u8], count: usize) -> Result<Done> {
 
 async fn stream_all(
     mut rpc: Rpc,
-    topic: v1::TopicRef,
+    topic: &v1::TopicRef,
     data: &Data,
     count: usize,
     bytes: usize,
 ) -> Result<Done> {
     let mut pipeline = Pipeline::open(&mut rpc, REQUESTS_IN_FLIGHT).await?;
     for _ in 0..count {
-        pipeline.send(rpc::produce_request(&topic, 0, data.clone())).await?;
+        pipeline.send(rpc::produce_request(topic, 0, data.clone())).await?;
     }
     pipeline.drain().await?;
     Ok(Done { bytes: (count * bytes) as u64, operations: count as u64, latencies: None })
@@ -306,22 +333,24 @@ fn plain(stage: &Stage, arena: &mut Arena, bytes: usize) -> Result<()> {
     let value = Bytes::from(records::value(bytes, 1));
     let data = rpc::plain(std::iter::repeat_n(value, RECORDS_PER_REQUEST));
     let count = ROUND_RECORDS / RECORDS_PER_REQUEST * 100 / bytes.clamp(100, 400);
-    let nowhere = v1::TopicRef { name: "measured".to_owned(), id: Bytes::new() };
-    let send = async |rpc, topic| {
+    let topic = &stage.topic(1)?;
+    let send = async |rpc| {
         let done = stream_all(rpc, topic, &data, count, RECORDS_PER_REQUEST * bytes).await?;
         Ok(Done { operations: done.operations * RECORDS_PER_REQUEST as u64, ..done })
     };
     let sides = vec![
-        Side::new("bare tonic stream", || {
-            measure(stage.bare(), || stage.runtime.block_on(send(stage.bare_rpc.clone(), nowhere.clone())))
+        Side::new("bare tonic stream, not stored", || {
+            stage.warm()?;
+            stage.on_bare(send)
         }),
-        Side::new("Millrace, ProduceStream", || stage.on_topic(1, send)),
+        Side::new("Millrace, ProduceStream", || {
+            stage.warm()?;
+            stage.on_broker(send)
+        }),
     ];
-    arena.contest(
-        &title,
-        &[Column::PerSecond, Column::CpuMicros, Column::GbPerSecond, Column::CpuPerGb],
-        sides,
-    )
+    let columns = [Column::PerSecond, Column::CpuMicros, Column::GbPerSecond, Column::CpuPerGb];
+    arena.contest(&title, &columns, sides)?;
+    stage.drop_topic(topic)
 }
 
 /// Stored batches, read by several readers side by side.
