@@ -162,6 +162,19 @@ impl BrokerProcess {
         self.child.wait().expect("a child can be waited for");
     }
 
+    /// Stops every thread of it where it is (SIGSTOP), as the loss of power does: from here on it tells nobody anything.
+    ///
+    /// # Panics
+    /// When it does not stop.
+    pub fn freeze(&self) {
+        self.signal(rustix::process::Signal::STOP);
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        // Answered once all threads have stopped; a stopped child stays to be waited for.
+        let waited = rustix::process::waitpid(pid, rustix::process::WaitOptions::UNTRACED);
+        let (_, status) = waited.expect("a child").expect("it waits until something happened");
+        assert!(status.stopped(), "it ended instead: {status:?}\n{}", tail(&self.log_file));
+    }
+
     /// Asks it to stop (SIGTERM) and waits until it has.
     ///
     /// # Panics

@@ -1,7 +1,8 @@
 //! Power cuts on a real ext4: what was acknowledged lies on the medium.
 //!
-//! The file system is stopped with EXT4_IOC_SHUTDOWN (nothing reaches its medium from then on, the journal included), the
-//! broker is killed, and the file system is mounted anew: what was only in the page cache is gone.
+//! The broker is frozen where it is, as by the loss of power; the file system is stopped with EXT4_IOC_SHUTDOWN (nothing
+//! reaches its medium from then on, the journal included), the broker is killed, and the file system is mounted anew: what
+//! was only in the page cache is gone.
 
 use millrace_tests::cycles::{self, Blow};
 use millrace_tests::{Need, require};
