@@ -136,7 +136,7 @@ fn connection(mut stream: TcpStream, path: &Path) -> Result<()> {
         Mode::Pipelined => pipelined(stream, file),
         Mode::Fetch => fetch(stream, file),
     };
-    // Not before: of a file without a name, ext4's fast commits take no notice, and each sync commits the whole journal.
+    // Not before: what a log syncs has a name, and file systems may treat a file without one differently.
     std::fs::remove_file(path)?;
     served
 }
