@@ -78,7 +78,7 @@ fn leftovers(source: &Source) -> Vec<Finding> {
     findings
 }
 
-/// Not `tests/work/x`, which is a relative path.
+/// A folder of the same name inside of a relative path is none.
 fn holds_machine_path(line: &str, path: &str) -> bool {
     line.match_indices(path).any(|(at, _)| {
         let before = line[..at].chars().next_back();
