@@ -5,13 +5,11 @@ use std::io::{self, BufWriter, Write};
 use futures::FutureExt;
 use futures::stream::{SelectAll, StreamExt, select_all};
 use indicatif::ProgressBar;
-use millrace_client::{
-    Client, ConsumedRecord, Offset, OffsetAt, OffsetQuery, PartitionIndex, Position, Reader, Until,
-};
+use millrace_client::{Client, ConsumedRecord, Offset, OffsetAt, PartitionIndex, Position, Reader, Until};
 use millrace_env::real;
 
 use super::TOOL_PATIENCE;
-use super::offsets::chosen_partitions;
+use super::offsets::{ask, chosen_partitions};
 use crate::args::{ConsumeArgs, RecordFormat};
 use crate::exit::tell;
 use crate::position::Place;
@@ -106,14 +104,9 @@ async fn split_at_offset(
     partitions: Vec<PartitionIndex>,
     to: Offset,
 ) -> anyhow::Result<Vec<(Vec<PartitionIndex>, Until)>> {
-    let query = |partition: &PartitionIndex| OffsetQuery {
-        topic: topic.to_owned(),
-        partition: *partition,
-        at: OffsetAt::Latest,
-    };
-    let queries: Vec<_> = partitions.iter().map(query).collect();
+    let ends = ask(client, topic, &partitions, OffsetAt::Latest).await?;
     let (mut long, mut short) = (Vec::new(), Vec::new());
-    for (partition, end) in partitions.into_iter().zip(client.admin().list_offsets(&queries).await?) {
+    for (partition, end) in partitions.into_iter().zip(ends) {
         let reaches = end?.offset.is_some_and(|end| end >= to);
         if reaches { long.push(partition) } else { short.push(partition) }
     }

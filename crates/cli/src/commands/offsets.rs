@@ -98,7 +98,11 @@ async fn found(
     Ok(rows)
 }
 
-async fn ask(
+/// Asks for the same point of every partition; the answers are in their order.
+///
+/// # Errors
+/// The call as a whole failed.
+pub(super) async fn ask(
     client: &Client,
     topic: &str,
     partitions: &[PartitionIndex],
