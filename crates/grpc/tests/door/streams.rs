@@ -6,6 +6,7 @@ use futures::stream;
 use millrace_proto::v1;
 use millrace_types::ErrorCode;
 use millrace_types::limits::PRODUCE_STREAM_IN_FLIGHT_MAX;
+use tokio::sync::oneshot;
 
 use crate::world::{World, code, fetch, produce};
 
@@ -62,11 +63,15 @@ async fn a_client_that_drops_its_stream_leaves_nothing_behind() {
     let world = World::new().await;
     let mut client = world.client_with_topic("orders").await;
     for taken in 0..8 {
-        let endless = stream::repeat_with(|| produce("orders", &[1; 10_000]));
+        let (gone, until_gone) = oneshot::channel::<()>();
+        let endless = stream::repeat_with(|| produce("orders", &[1; 10_000])).take_until(until_gone);
         let mut answers = client.produce_stream(endless).await.unwrap().into_inner();
         for _ in 0..taken {
             answers.message().await.unwrap().unwrap();
         }
+        // hyper resets a call only when both of its halves are dropped: with the answers alone dropped it would send on, for
+        // ever, and the door would close the connection of a client that reads nothing.
+        drop((answers, gone));
     }
     world.until_nothing_is_held().await;
     client.produce(produce("orders", b"still there")).await.unwrap();
