@@ -167,7 +167,11 @@ fn reconcile(image: &Image, found: &[PartitionMeta], deleted: &BTreeSet<TopicId>
         }
         if topic.is_some_and(|topic| topic.partition(id.partition).is_some()) {
             reconciled.present.insert(*id);
-        } else if deleted.contains(&id.topic) {
+            continue;
+        }
+        #[cfg(feature = "teeth")]
+        millrace_types::planted!(DeleteAbsent => { reconciled.leftovers.push(*id); continue; });
+        if deleted.contains(&id.topic) {
             reconciled.leftovers.push(*id);
         } else {
             reconciled.orphans.push(*id);

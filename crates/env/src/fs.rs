@@ -301,9 +301,13 @@ pub trait FsExt: Fs {
         let temporary = Path::new(&temporary);
         let file = self.open(temporary, OpenMode::CreateOrTruncate)?;
         file.write_all_at(content, 0)?;
+        #[cfg(feature = "teeth")]
+        millrace_types::planted!(RenameWithoutFileSync => return self.rename(temporary, path).and_then(|()| self.sync_dir(parent_of(path))));
         file.sync_data()?;
         drop(file);
         self.rename(temporary, path)?;
+        #[cfg(feature = "teeth")]
+        millrace_types::planted!(RenameWithoutDirSync => return Ok(()));
         self.sync_dir(parent_of(path))
     }
 

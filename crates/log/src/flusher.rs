@@ -101,6 +101,13 @@ impl SyncState {
         self.rolled.push(Arc::clone(old));
     }
 
+    /// Up to where the log is synced, for the file that says so to the next start.
+    pub(crate) fn mark(&self) -> Mark {
+        #[cfg(feature = "teeth")]
+        millrace_types::planted!(MarkAheadOfSync => return self.written);
+        self.synced
+    }
+
     pub(crate) fn unsynced_bytes(&self) -> u64 {
         self.unsynced_bytes
     }
@@ -241,8 +248,12 @@ impl LogInner {
 
     fn run_sync(&self, job: &SyncJob) -> io::Result<()> {
         for file in &job.files {
+            #[cfg(feature = "teeth")]
+            millrace_types::planted!(RetryFailedSync => drop(file.sync_data()));
             file.sync_data()?;
         }
+        #[cfg(feature = "teeth")]
+        millrace_types::planted!(RollWithoutDirSync => return Ok(()));
         if job.dir {
             self.shared.env.fs.sync_dir(&self.path)?;
         }

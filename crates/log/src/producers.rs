@@ -222,6 +222,8 @@ impl Producer {
             self.known = 0;
             self.remembered = 0;
         }
+        #[cfg(feature = "teeth")]
+        millrace_types::planted!(DedupWindowOfOne => self.remembered = 0);
         self.known = self.known.saturating_add(records).min(KNOWN_MAX);
         if self.remembered == PRODUCER_WINDOW {
             self.window.rotate_left(1);

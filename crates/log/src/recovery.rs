@@ -225,9 +225,7 @@ impl Opening<'_> {
         seal: HasSeal,
     ) -> io::Result<TailReport> {
         if self.is_unclean() {
-            // The cache lies after a failed sync, to the next process too: ask the medium.
-            file.sync_data()?;
-            file.drop_cache()?;
+            prepare_medium(file)?;
         }
         let (synced_position, synced_offset) = self.synced_part(base, size, seal);
         let request = TailRequest {
@@ -267,6 +265,8 @@ impl Opening<'_> {
 
     /// Up to where a segment without a seal was synced, and the offset there.
     fn synced_part(&self, base: Offset, size: u64, seal: HasSeal) -> (u64, Offset) {
+        #[cfg(feature = "teeth")]
+        millrace_types::planted!(CutBelowMark => return (0, base));
         let mark = self.request.mark.as_ref();
         match mark {
             Some(mark) if mark.base == base => (mark.position, mark.offset),
@@ -437,6 +437,17 @@ impl Opening<'_> {
         }
         Ok(())
     }
+}
+
+/// Makes the next reads answer what is on the medium, and all that was written be there. The cache lies after a failed
+/// sync, to the next process too.
+fn prepare_medium(file: &dyn File) -> io::Result<()> {
+    #[cfg(feature = "teeth")]
+    millrace_types::planted!(RecoverWithoutSync => return file.drop_cache());
+    file.sync_data()?;
+    #[cfg(feature = "teeth")]
+    millrace_types::planted!(RecoverThroughCache => return Ok(()));
+    file.drop_cache()
 }
 
 fn sealed_body(seal: Seal) -> Body {

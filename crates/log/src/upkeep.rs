@@ -218,6 +218,8 @@ fn write_indexes(fs: &dyn Fs, segment: &Segment) -> io::Result<()> {
         };
         let Some((written, missing)) = missing else { continue };
         let opened = open_index(fs, segment, file, written)?;
+        #[cfg(feature = "teeth")]
+        let written = millrace_types::planted!(HalfIndexEntry, usize::try_from(opened.size()?).unwrap_or(written), else written);
         opened.write_all_at(&missing, written as u64)?;
         let mut body = segment.body.write();
         if let Some(indexes) = body.live() {
@@ -243,6 +245,8 @@ fn open_index(
         return fs.open(&path, OpenMode::CreateOrTruncate);
     }
     let opened = fs.open(&path, OpenMode::ReadWrite)?;
+    #[cfg(feature = "teeth")]
+    millrace_types::planted!(HalfIndexEntry => return Ok(opened));
     if opened.size()? > kept as u64 {
         opened.set_len(kept as u64)?;
     }

@@ -9,6 +9,8 @@ pub mod limits;
 mod names;
 mod offset;
 mod sync_mode;
+#[cfg(feature = "teeth")]
+pub mod teeth;
 mod time;
 
 pub use error_code::{ErrorCode, Outcome};

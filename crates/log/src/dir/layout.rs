@@ -138,6 +138,10 @@ fn refuse_foreign(fs: &dyn Fs, path: &Path) -> Result<(), DirError> {
 }
 
 fn read_clean_mark(fs: &dyn Fs, path: &Path) -> io::Result<LastStop> {
+    #[cfg(feature = "teeth")]
+    millrace_types::planted!(CleanMarkNotBelieved => return Ok(LastStop::Unclean));
+    #[cfg(feature = "teeth")]
+    millrace_types::planted!(CleanMarkNotNeeded => return Ok(LastStop::Clean));
     match fs.read_small(&path.join(CLEAN_MARK), run_mark::BYTES_MAX) {
         Ok(bytes) if CleanMark::decode(&bytes).is_ok() => Ok(LastStop::Clean),
         Ok(_) => Ok(LastStop::Unclean),
@@ -252,6 +256,8 @@ pub(super) fn create_partition(
         let _changed = epochs.assign(LeaderEpoch::default(), Offset::ZERO);
         fs.replace(&path.join(LEADER_EPOCHS), &epoch_file::encode(&epochs))?;
         fs.replace(&path.join(PARTITION_META), &partition_meta::encode(meta))?;
+        #[cfg(feature = "teeth")]
+        millrace_types::planted!(CreateWithoutDirSync => return Ok(()));
         fs.sync_dir(&shared.path)
     };
     make().map_err(|e| {

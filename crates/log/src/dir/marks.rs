@@ -52,7 +52,7 @@ impl Marks {
         for log in logs {
             // A log that is deleted meanwhile is forgotten after this; a mark of what is gone does no harm.
             let inner = log.inner();
-            marks.insert(inner.meta.id, marked(inner.meta.id, inner.sync.lock().synced));
+            marks.insert(inner.meta.id, marked(inner.meta.id, inner.sync.lock().mark()));
         }
         state.write(shared, marks)
     }

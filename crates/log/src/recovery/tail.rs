@@ -271,6 +271,8 @@ fn trusted_prefix(file: &dyn File, base: Offset, limit: u64, stored: StoredIndex
 
     let index = OffsetIndex::whole_entries(&stored.offsets);
     let mut kept: usize = 0;
+    #[cfg(feature = "teeth")]
+    let limit = millrace_types::planted!(IndexBeyondMark, u64::MAX, else limit);
     let mut previous = OffsetIndexEntry { relative: 0, position: 0 };
     for entry in index.iter() {
         let rises = entry.relative > previous.relative && entry.position > previous.position;

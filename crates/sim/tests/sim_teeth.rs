@@ -1,0 +1,2 @@
+//! Every planted bug is caught.
+#![cfg(feature = "teeth")]
