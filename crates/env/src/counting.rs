@@ -119,6 +119,13 @@ impl File for CountingFile {
         self.calls.run(call, |moved| *moved as u64, || self.inner.read_at(buffer, position))
     }
 
+    fn read_resident_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        // What is refused is read again by the call that may block, and counted then.
+        let read = self.inner.read_resident_at(buffer, position)?;
+        let call = self.call(CallKind::Read, position, buffer.len());
+        self.calls.run(call, |moved| *moved as u64, || Ok(read))
+    }
+
     fn write_vectored_at(&self, buffers: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
         let bytes = buffers.iter().map(|b| b.len()).sum();
         let call = self.call(CallKind::Write, position, bytes);

@@ -92,6 +92,15 @@ pub trait File: Send + Sync + Debug {
     /// The operating system's; `Interrupted` never reaches the caller.
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
 
+    /// As [`File::read_at`], but only bytes that are in memory already (`RWF_NOWAIT`): for threads that must not block.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the first byte is not in memory, or if nobody can tell: [`File::read_at`] it where blocking is
+    /// allowed. Else the operating system's.
+    fn read_resident_at(&self, _buffer: &mut [u8], _position: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
     /// Writes some of `buffers` at `position` with one call and tells how many bytes.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use millrace_record::{Batch, BatchHeader};
 use millrace_types::{Offset, OffsetRange};
 
 use crate::inner::LogInner;
-use crate::segment::{BatchSpot, SealedPart, Segment, Walk, WalkEnd, read_fully};
+use crate::segment::{BatchSpot, Pages, SealedPart, Segment, Walk, WalkEnd, read_fully};
 use crate::tail_cache::{CachedRange, Piece, ReadBounds};
 use crate::{ReadAnswer, ReadError, ReadRequest};
 
@@ -102,46 +102,66 @@ impl ReadPlan {
     ///
     /// # Errors
     /// [`ReadError::Corrupt`], [`ReadError::Io`], [`ReadError::Closed`].
-    pub fn load(self) -> Result<ReadAnswer, ReadError> {
-        self.log.check_open()?;
-        match self.source {
+    pub fn load(&self) -> Result<ReadAnswer, ReadError> {
+        self.load_of(Pages::Any).unwrap_or_else(|e| Err(ReadError::Io(e.to_string())))
+    }
+
+    /// As [`ReadPlan::load`], without blocking: `None` if bytes are wanted that may not be in memory, or that look damaged.
+    #[must_use]
+    pub fn load_resident(&self) -> Option<Result<ReadAnswer, ReadError>> {
+        match self.load_of(Pages::Resident) {
+            Ok(answer) => Some(answer),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => None,
+            Err(e) => Some(Err(ReadError::Io(e.to_string()))),
+        }
+    }
+
+    fn load_of(&self, pages: Pages) -> io::Result<Result<ReadAnswer, ReadError>> {
+        if let Err(closed) = self.log.check_open() {
+            return Ok(Err(closed));
+        }
+        match &self.source {
             Source::Nothing(from) => {
-                Ok(ReadAnswer { extents: Vec::new(), range: OffsetRange { start: from, end: from } })
+                Ok(Ok(ReadAnswer { extents: Vec::new(), range: OffsetRange { start: *from, end: *from } }))
             }
             Source::Cached(CachedRange { pieces, first, end }) => {
                 let extents = pieces.iter().map(Piece::bytes).collect();
-                Ok(ReadAnswer { extents, range: OffsetRange { start: first, end } })
+                Ok(Ok(ReadAnswer { extents, range: OffsetRange { start: *first, end: *end } }))
             }
-            Source::Stored(stored) => stored.load(&self.log),
+            Source::Stored(stored) => stored.load(&self.log, pages),
         }
     }
 }
 
 impl StoredRead {
-    fn load(self, log: &LogInner) -> Result<ReadAnswer, ReadError> {
-        let spot = match find(log, &self.segment, self.from).map_err(|e| io_error(&e))? {
+    fn load(&self, log: &LogInner, pages: Pages) -> io::Result<Result<ReadAnswer, ReadError>> {
+        let sealed = self.segment.sealed();
+        if pages == Pages::Resident && sealed.is_some() {
+            // Whether a map is resident is not known without touching it.
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let spot = match find(log, &self.segment, self.from, pages)? {
             Found::Batch(spot) => spot,
-            Found::Damage(position) => return Err(self.corrupt(log, position)),
+            Found::Damage(position) => return self.corrupt(log, position, pages),
         };
         let size = self.segment.size();
         let wanted = (self.bounds.bytes_max as u64).max(spot.size).min(size - spot.position);
         let range = spot.position..spot.position + wanted;
-        let (bytes, inherited) = match self.segment.sealed() {
-            Some(sealed) => (sealed_bytes(&sealed, &self.segment, range).map_err(|e| io_error(&e))?, 0),
+        let (bytes, inherited) = match sealed {
+            Some(sealed) => (sealed_bytes(&sealed, &self.segment, range)?, 0),
             None => {
                 let mut buffer = vec![0; usize::try_from(wanted).unwrap_or(usize::MAX)];
-                let read =
-                    read_fully(&*self.segment.file, &mut buffer, spot.position).map_err(|e| io_error(&e))?;
+                let read = pages.read_fully(&*self.segment.file, &mut buffer, spot.position)?;
                 buffer.truncate(read);
                 (buffer.into(), self.segment.inherited_bytes.saturating_sub(spot.position))
             }
         };
         let whole = self.whole_batches(&bytes, inherited);
         if whole.length == 0 {
-            return Err(self.corrupt(log, spot.position));
+            return self.corrupt(log, spot.position, pages);
         }
         let range = OffsetRange { start: spot.base, end: whole.end };
-        Ok(ReadAnswer { extents: vec![bytes.slice(..whole.length)], range })
+        Ok(Ok(ReadAnswer { extents: vec![bytes.slice(..whole.length)], range }))
     }
 
     /// How far whole batches within the bounds go. Those that begin below `inherited` are checked.
@@ -169,9 +189,18 @@ impl StoredRead {
     }
 
     /// The answer where the batch that should lie at `position` is damaged: up to the next one that is not.
-    fn corrupt(&self, log: &LogInner, position: u64) -> ReadError {
+    fn corrupt(
+        &self,
+        log: &LogInner,
+        position: u64,
+        pages: Pages,
+    ) -> io::Result<Result<ReadAnswer, ReadError>> {
+        if pages == Pages::Resident {
+            // How far the damage goes is found out by reading on.
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let end = next_intact(log, &self.segment, position, self.from).unwrap_or(self.segment_end);
-        ReadError::Corrupt(OffsetRange { start: self.from, end: end.max(self.from.next()) })
+        Ok(Err(ReadError::Corrupt(OffsetRange { start: self.from, end: end.max(self.from.next()) })))
     }
 }
 
@@ -197,7 +226,7 @@ enum Found {
 }
 
 /// The batch that holds `offset`, or the first one behind it: index, then header hops.
-fn find(log: &LogInner, segment: &Segment, offset: Offset) -> io::Result<Found> {
+fn find(log: &LogInner, segment: &Segment, offset: Offset, pages: Pages) -> io::Result<Found> {
     let (size, end) = {
         let body = segment.body.read();
         (body.size, body.end)
@@ -207,7 +236,7 @@ fn find(log: &LogInner, segment: &Segment, offset: Offset) -> io::Result<Found> 
     }
     let entry = segment.with_offset_index(&*log.shared.env.fs, |index| index.lookup(segment.base, offset))?;
     if let Some(entry) = entry.filter(|entry| u64::from(entry.position) < size) {
-        let mut walk = walk_from(log, segment, entry.position.into(), size);
+        let mut walk = walk_from(log, segment, entry.position.into(), size).pages(pages);
         // An index is a hint: it is believed if the batch that it names is the one that it says.
         if let Ok((spot, _)) = walk.step()?
             && spot.last == entry.last_offset(segment.base)
@@ -215,7 +244,7 @@ fn find(log: &LogInner, segment: &Segment, offset: Offset) -> io::Result<Found> 
             return if spot.last >= offset { Ok(Found::Batch(spot)) } else { hop(walk, offset) };
         }
     }
-    hop(walk_from(log, segment, 0, size), offset)
+    hop(walk_from(log, segment, 0, size).pages(pages), offset)
 }
 
 fn walk_from<'a>(log: &LogInner, segment: &'a Segment, position: u64, size: u64) -> Walk<'a> {

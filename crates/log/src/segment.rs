@@ -22,7 +22,7 @@ use crate::names::{SegmentFile, segment_file};
 
 pub(crate) use indexes::LiveIndexes;
 pub(crate) use sealed::SealedPart;
-pub(crate) use walk::{Walk, WalkEnd, read_fully};
+pub(crate) use walk::{Pages, Walk, WalkEnd, read_fully};
 
 /// Where a batch lies, and what its header says that the indexes need.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

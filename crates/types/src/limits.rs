@@ -85,6 +85,9 @@ const _: () = assert!(SEGMENT_BYTES_DEFAULT <= SEGMENT_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX < BATCH_DECOMPRESSED_BYTES_MAX);
 /// Pieces of blocking work (cold reads, syncs) that run at once on the I/O pool of a runtime; more wait their turn.
 pub const IO_POOL_MAX: usize = 64;
+/// Bytes that an answer may copy out of the page cache where it is made, without the hop to the pool and back. Copying
+/// them holds other calls up for a fraction of a millisecond.
+pub const READ_IN_PLACE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 // The largest request must be grantable from the default budget.
 const _: () = assert!((REQUEST_BYTES_MAX as u64) < MEMORY_BUDGET_BYTES_DEFAULT);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use millrace_env::Monotonic;
-use millrace_log::{Log, LogOffsets, ReadAnswer, ReadPlan, ReadRequest};
+use millrace_log::{Log, LogOffsets, ReadAnswer, ReadError, ReadPlan, ReadRequest};
 use millrace_types::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, limits};
 
 use crate::admission::{Operation, Resource};
@@ -158,15 +158,38 @@ impl Core {
             0 => None,
             bytes => Some(self.memory_for(bytes).await?),
         };
-        let resident = round.partitions.iter().flatten().all(Planned::is_resident);
-        let load =
-            move || round.partitions.into_iter().map(|planned| planned.and_then(Planned::load)).collect();
-        let partitions: Vec<_> = if resident { load() } else { on_pool(&self.env, load).await? };
+        let partitions = self.load(round).await?;
         let fetched = partitions.iter().flatten().flat_map(|fetched: &Fetched| &fetched.extents);
         self.metrics.fetched(fetched.map(Bytes::len).sum());
         let partitions =
             partitions.into_iter().map(|fetched| fetched.map_err(|error| self.unless_closing(error)));
         Ok(FetchResponse { partitions: partitions.collect(), permit })
+    }
+
+    /// Loads what is in memory here and the rest on the pool: a hop there and back costs more than copying 64 KiB.
+    async fn load(&self, round: Round) -> Result<Vec<Result<Fetched, ApiError>>, ApiError> {
+        let few = round.bytes <= limits::READ_IN_PLACE_BYTES_MAX;
+        let mut loaded: Vec<Result<Fetched, ApiError>> = Vec::with_capacity(round.partitions.len());
+        let mut rest = round.partitions.into_iter();
+        let mut blocking = None;
+        for planned in rest.by_ref() {
+            let in_place = planned.as_ref().map(|planned| planned.load_in_place(few));
+            match in_place {
+                Ok(Some(fetched)) => loaded.push(fetched),
+                Ok(None) => {
+                    blocking = Some(planned);
+                    break;
+                }
+                Err(error) => loaded.push(Err(error.clone())),
+            }
+        }
+        if let Some(first) = blocking {
+            let all = std::iter::once(first).chain(rest);
+            let load = move || all.map(|planned| planned.and_then(|planned| planned.load())).collect();
+            let more: Vec<_> = on_pool(&self.env, load).await?;
+            loaded.extend(more);
+        }
+        Ok(loaded)
     }
 
     /// The memory of an answer. The wait for it is bounded: fetches that hold their requests and wait for each
@@ -267,13 +290,23 @@ fn truncated(message: String) -> ApiError {
 }
 
 impl Planned {
-    fn is_resident(&self) -> bool {
-        self.plan.as_ref().is_none_or(ReadPlan::is_resident)
+    /// What can be had without blocking, `None` if it cannot. `few` bytes may be copied here.
+    fn load_in_place(&self, few: bool) -> Option<Result<Fetched, ApiError>> {
+        let answer = match &self.plan {
+            None => None,
+            Some(plan) if plan.is_resident() => Some(plan.load()),
+            Some(plan) if few => Some(plan.load_resident()?),
+            Some(_) => return None,
+        };
+        Some(self.fetched(answer))
     }
 
-    fn load(self) -> Result<Fetched, ApiError> {
-        let answer: Option<ReadAnswer> = self.plan.map(ReadPlan::load).transpose()?;
-        let (extents, next_offset) = match answer {
+    fn load(&self) -> Result<Fetched, ApiError> {
+        self.fetched(self.plan.as_ref().map(ReadPlan::load))
+    }
+
+    fn fetched(&self, answer: Option<Result<ReadAnswer, ReadError>>) -> Result<Fetched, ApiError> {
+        let (extents, next_offset) = match answer.transpose()? {
             Some(answer) if !answer.range.is_empty() => (answer.extents, answer.range.end),
             _ => (Vec::new(), self.from),
         };

@@ -1,13 +1,13 @@
 //! An open file.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use rustix::fs::{Advice, FallocateFlags};
-use rustix::io::retry_on_intr;
+use rustix::io::{Errno, ReadWriteFlags, preadv2, retry_on_intr};
 
 use super::map;
 use crate::{File, Map};
@@ -30,6 +30,16 @@ impl File for RealFile {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 answer => return answer,
             }
+        }
+    }
+
+    fn read_resident_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let mut buffers = [IoSliceMut::new(buffer)];
+        let read = retry_on_intr(|| preadv2(&*self.inner, &mut buffers, position, ReadWriteFlags::NOWAIT));
+        match read {
+            // File systems that cannot tell, kernels that never could.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Err(io::ErrorKind::WouldBlock.into()),
+            answer => Ok(answer?),
         }
     }
 
@@ -72,10 +82,6 @@ impl File for RealFile {
 
 #[cfg(test)]
 mod tests {
-    use std::io::IoSliceMut;
-
-    use rustix::io::{Errno, ReadWriteFlags, preadv2};
-
     use super::*;
 
     #[test]
@@ -84,16 +90,13 @@ mod tests {
         let file: &dyn File = &real;
         file.write_all_at(&[1; 1 << 20], 0).unwrap();
         file.sync_data().unwrap();
-        let resident = |page: u64| {
-            let mut byte = [0];
-            preadv2(&*real.inner, &mut [IoSliceMut::new(&mut byte)], page * 4096, ReadWriteFlags::NOWAIT)
-        };
+        let resident = |page: u64| file.read_resident_at(&mut [0], page * 4096).map_err(|e| e.kind());
         match resident(0) {
             // tmpfs and others: nothing to ask, and no medium either.
-            Err(Errno::OPNOTSUPP) => return,
+            Err(io::ErrorKind::WouldBlock) => return,
             answer => assert_eq!(answer, Ok(1)),
         }
         file.drop_cache().unwrap();
-        assert_eq!(resident(100), Err(Errno::AGAIN));
+        assert_eq!(resident(100), Err(io::ErrorKind::WouldBlock));
     }
 }

@@ -106,7 +106,7 @@ fn damage_before_a_sealed_segment_is_no_torn_tail_even_without_marks() {
     assert_eq!((report.cut.len(), log.offsets().end.get()), (0, 3), "{report:?}");
     let read = |from| {
         let request = ReadRequest { from: Offset::from_count(from), until: None, bytes_max: 1 };
-        log.read(&request).and_then(crate::ReadPlan::load).map(|answer| answer.range.end.get())
+        log.read(&request).and_then(|plan| plan.load()).map(|answer| answer.range.end.get())
     };
     assert!(matches!(read(0), Err(ReadError::Corrupt(_))));
     assert_eq!((read(1), read(2)), (Ok(2), Ok(3)));

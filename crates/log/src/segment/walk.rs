@@ -11,6 +11,34 @@ use super::BatchSpot;
 /// Bytes that one step reads ahead: many small batches cost one call, a large one costs little more than its header.
 const WINDOW_BYTES: usize = 4096;
 
+/// Which pages of a file a read may touch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pages {
+    /// All; reading may block.
+    Any,
+    /// Those in memory; anything else answers `WouldBlock`.
+    Resident,
+}
+
+impl Pages {
+    /// Fills `buffer` as far as the file goes and tells how far.
+    pub(crate) fn read_fully(self, file: &dyn File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let at = position + filled as u64;
+            let read = match self {
+                Pages::Any => file.read_at(rest, at)?,
+                Pages::Resident => file.read_resident_at(rest, at)?,
+            };
+            if read == 0 {
+                break;
+            }
+            filled += read;
+        }
+        Ok(filled)
+    }
+}
+
 /// Why a walk ended.
 #[derive(Debug)]
 pub(crate) enum WalkEnd {
@@ -24,6 +52,7 @@ pub(crate) enum WalkEnd {
 #[derive(Debug)]
 pub(crate) struct Walk<'a> {
     file: &'a dyn File,
+    pages: Pages,
     /// Where the next batch is expected.
     position: u64,
     /// The lowest offset that the next batch may begin at.
@@ -41,6 +70,7 @@ impl<'a> Walk<'a> {
     pub(crate) fn new(file: &'a dyn File, position: u64, expected: Offset, limit: u64) -> Walk<'a> {
         Walk {
             file,
+            pages: Pages::Any,
             position,
             expected,
             limit,
@@ -56,6 +86,11 @@ impl<'a> Walk<'a> {
         self.window_bytes =
             usize::try_from(bytes).unwrap_or(WINDOW_BYTES).clamp(HEADER_BYTES, 64 * WINDOW_BYTES);
         self
+    }
+
+    /// Touches only these pages.
+    pub(crate) fn pages(self, pages: Pages) -> Walk<'a> {
+        Walk { pages, ..self }
     }
 
     pub(crate) fn bytes_read(&self) -> u64 {
@@ -96,7 +131,7 @@ impl<'a> Walk<'a> {
             None => {
                 let left = usize::try_from(self.limit.saturating_sub(self.position)).unwrap_or(usize::MAX);
                 self.window.resize(self.window_bytes.min(left), 0);
-                let read = read_fully(self.file, &mut self.window, self.position)?;
+                let read = self.pages.read_fully(self.file, &mut self.window, self.position)?;
                 self.window.truncate(read);
                 self.window_start = self.position;
                 self.bytes_read += read as u64;
@@ -107,14 +142,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Fills `buffer` as far as the file goes and tells how far.
+/// Fills `buffer` as far as the file goes and tells how far. May block.
 pub(crate) fn read_fully(file: &dyn File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, position + filled as u64)? {
-            0 => break,
-            read => filled += read,
-        }
-    }
-    Ok(filled)
+    Pages::Any.read_fully(file, buffer, position)
 }
