@@ -65,6 +65,14 @@ impl Sim {
         }
     }
 
+    /// A machine of its own with a copy of this one's disk, at the same wall time: see [`SimDisk::fork`].
+    #[must_use]
+    pub fn fork(&self, seed: u64) -> Sim {
+        let sim = Sim { disk: self.disk.fork(!seed), ..Sim::new(seed) };
+        sim.clock.set_wall(crate::Clock::wall(&*self.clock));
+        sim
+    }
+
     /// The world of the process that runs now. Calls to its file system are counted in [`Self::calls`].
     #[must_use]
     pub fn env(&self) -> Env {

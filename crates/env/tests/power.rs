@@ -384,3 +384,21 @@ fn a_remount_keeps_the_boot_id_alone() {
     assert_ne!(before.mount_id_unique, after.mount_id_unique);
     assert_eq!(read(&*disk.power_cut(Survival::Nothing), LOG), b"kept");
 }
+
+#[test]
+fn a_fork_and_its_origin_go_their_own_ways() {
+    let disk = SimDisk::new(1);
+    let fs = disk.fs();
+    let file = create_synced(&*fs, LOG, b"synced");
+    file.write_all_at(b"SYNCED", 0).unwrap();
+    create(&*fs, "/unsynced", b"x");
+    let fork = disk.fork(2);
+    assert_eq!(fork.pending(), disk.pending());
+    assert_eq!(fork.medium_digest(), disk.medium_digest());
+    let survived = fork.power_cut(Survival::Nothing);
+    assert_eq!((read(&*survived, LOG), names(&*survived)), (b"synced".to_vec(), vec!["log".to_owned()]));
+    assert_eq!(fork.medium_digest(), disk.medium_digest(), "nothing has reached either medium");
+    file.sync_data().unwrap();
+    assert_ne!(fork.medium_digest(), disk.medium_digest());
+    assert_eq!((read(&*fs, LOG), read(&*survived, LOG)), (b"SYNCED".to_vec(), b"synced".to_vec()));
+}

@@ -12,13 +12,15 @@
 //! the nastiest thing that a real file system does.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::power::{FileChange, PAGE_BYTES, SECTOR_BYTES};
 
 #[derive(Clone, Default, Debug)]
 pub(super) struct Content {
-    cache: Vec<u8>,
-    medium: Vec<u8>,
+    /// Shared with the copies that a fork of the disk has made, until either is written.
+    cache: Arc<Vec<u8>>,
+    medium: Arc<Vec<u8>>,
     dirty: BTreeSet<usize>,
     stale: BTreeSet<usize>,
     /// The smallest length since the last sync: what lies beyond it on the medium is not part of the file any more.
@@ -63,10 +65,11 @@ impl Content {
         if bytes.is_empty() {
             return;
         }
-        if end > self.cache.len() {
-            self.cache.resize(end, 0);
+        let cache = Arc::make_mut(&mut self.cache);
+        if end > cache.len() {
+            cache.resize(end, 0);
         }
-        if let Some(target) = self.cache.get_mut(position..end) {
+        if let Some(target) = cache.get_mut(position..end) {
             target.copy_from_slice(bytes);
         }
         for page in pages(position, end) {
@@ -83,16 +86,17 @@ impl Content {
             self.dirty.retain(|page| *page < beyond);
             self.stale.retain(|page| *page < beyond);
         }
-        self.cache.resize(len, 0);
+        Arc::make_mut(&mut self.cache).resize(len, 0);
     }
 
     pub(super) fn sync(&mut self) {
+        let medium = Arc::make_mut(&mut self.medium);
         if let Some(cut) = self.cut.take() {
-            self.medium.truncate(cut);
+            medium.truncate(cut);
         }
-        self.medium.resize(self.cache.len(), 0);
+        medium.resize(self.cache.len(), 0);
         for page in std::mem::take(&mut self.dirty) {
-            copy_range(&self.cache, &mut self.medium, page * PAGE_BYTES, (page + 1) * PAGE_BYTES);
+            copy_range(&self.cache, medium, page * PAGE_BYTES, (page + 1) * PAGE_BYTES);
         }
     }
 
@@ -103,14 +107,15 @@ impl Content {
 
     pub(super) fn drop_cache(&mut self) {
         let medium = self.medium.get(..self.cut.unwrap_or(usize::MAX)).unwrap_or(&self.medium);
+        let cache = Arc::make_mut(&mut self.cache);
         for page in std::mem::take(&mut self.stale) {
-            copy_range(medium, &mut self.cache, page * PAGE_BYTES, (page + 1) * PAGE_BYTES);
+            copy_range(medium, cache, page * PAGE_BYTES, (page + 1) * PAGE_BYTES);
         }
     }
 
     /// Flips a bit on the medium. The cache shows it after the next `drop_cache`. False beyond the medium's end.
     pub(super) fn flip_bit(&mut self, position: usize, bit: u8) -> bool {
-        let Some(byte) = self.medium.get_mut(position) else {
+        let Some(byte) = Arc::make_mut(&mut self.medium).get_mut(position) else {
             return false;
         };
         *byte ^= 1 << (bit % 8);
@@ -144,12 +149,13 @@ impl Content {
         if sectors_end == usize::MAX {
             len = self.grown(len, survives);
         }
-        self.medium.truncate(self.cut.filter(|_| sectors_end == usize::MAX).unwrap_or(medium_len));
-        self.medium.resize(len, 0);
+        let medium = Arc::make_mut(&mut self.medium);
+        medium.truncate(self.cut.filter(|_| sectors_end == usize::MAX).unwrap_or(medium_len));
+        medium.resize(len, 0);
         for page in std::mem::take(&mut self.dirty) {
             self.settle_page(page, sectors_end, survives);
         }
-        self.cache = self.medium.clone();
+        self.cache = Arc::clone(&self.medium);
         self.stale.clear();
         self.cut = None;
     }
@@ -174,7 +180,8 @@ impl Content {
             let to = (from + SECTOR_BYTES).min(page_end);
             let changed = self.cache.get(from..to) != self.medium.get(from..to);
             if changed && survives(FileChange::Sector { position: from as u64 }) {
-                copy_range(&self.cache, &mut self.medium, from, to);
+                let medium: &mut Vec<u8> = Arc::make_mut(&mut self.medium);
+                copy_range(&self.cache, medium, from, to);
             }
         }
     }

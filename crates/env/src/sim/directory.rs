@@ -102,6 +102,46 @@ impl Tree {
         Tree { directories, pending: Vec::new(), id_next: ROOT.0 + 1 }
     }
 
+    /// The same tree over files of its own: `fork` is asked for each file once.
+    pub(super) fn fork(&self, fork: &mut dyn FnMut(&Inode) -> Arc<Inode>) -> Tree {
+        let files: BTreeMap<u64, Arc<Inode>> =
+            self.files().into_iter().map(|(id, inode)| (id, fork(&inode))).collect();
+        let node = |node: &Node| match node {
+            Node::File(inode) => {
+                Node::File(files.get(&inode.id()).map_or_else(|| Arc::clone(inode), Arc::clone))
+            }
+            Node::Dir(dir) => Node::Dir(*dir),
+        };
+        let entries = |entries: &Entries| entries.iter().map(|(name, at)| (name.clone(), node(at))).collect();
+        let directory = |of: &Directory| Directory { cache: entries(&of.cache), medium: entries(&of.medium) };
+        let change = |change: &Change| Change {
+            node: node(&change.node),
+            from: change.from.clone(),
+            to: change.to.clone(),
+            paths: change.paths.clone(),
+        };
+        Tree {
+            directories: self.directories.iter().map(|(id, of)| (*id, directory(of))).collect(),
+            pending: self.pending.iter().map(change).collect(),
+            id_next: self.id_next,
+        }
+    }
+
+    /// Calls `note` with every directory and file that the medium has, in the order of their paths.
+    pub(super) fn walk_medium(&self, note: &mut dyn FnMut(&Path, Option<&Inode>)) {
+        let mut next = vec![(PathBuf::from("/"), ROOT)];
+        while let Some((path, dir)) = next.pop() {
+            note(&path, None);
+            let Ok(entries) = self.entries(dir, View::Medium) else { continue };
+            for (name, node) in entries {
+                match node {
+                    Node::File(inode) => note(&path.join(name), Some(inode)),
+                    Node::Dir(dir) => next.push((path.join(name), *dir)),
+                }
+            }
+        }
+    }
+
     /// Numbers files and directories in the order of their creation.
     pub(super) fn take_id(&mut self) -> u64 {
         let id = self.id_next;

@@ -1,6 +1,7 @@
 //! A simulated disk: what outlives a process, and the handle by which a test steers it.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -94,6 +95,40 @@ impl SimDisk {
     #[must_use]
     pub fn fs(&self) -> Arc<dyn Fs> {
         Arc::new(SimFs::new(Arc::clone(&self.disk), self.disk.life.read_recursive().number))
+    }
+
+    /// A copy of the disk as it is at this moment, both views of it, in a life of its own: what happens to one does not
+    /// happen to the other. Planted faults and locks stay behind. What the copy draws comes from `seed`.
+    ///
+    /// Cheap: the bytes of a file are shared until either side writes to them.
+    #[must_use]
+    pub fn fork(&self, seed: u64) -> SimDisk {
+        // No call is under way while the copy is made.
+        let life = self.disk.life.write();
+        let space = Arc::new(self.disk.space.fork());
+        let tree = self.disk.tree.lock().fork(&mut |inode| inode.fork(Arc::clone(&space)));
+        let life = Life { number: life.number, boot_id: life.boot_id.clone(), mount_id: life.mount_id };
+        let disk = Disk {
+            life: RwLock::new(life),
+            tree: Mutex::new(tree),
+            space,
+            faults: Mutex::default(),
+            locks: Mutex::default(),
+            rng: SimRng::new(seed),
+        };
+        SimDisk { disk: Arc::new(disk) }
+    }
+
+    /// A number that stands for all that the medium holds: names, lengths and bytes, whatever the cache says. Two
+    /// media with different numbers are different.
+    #[must_use]
+    pub fn medium_digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.disk.tree.lock().walk_medium(&mut |path, inode| {
+            path.hash(&mut hasher);
+            inode.map(|inode| inode.state().content.medium().hash(&mut hasher)).hash(&mut hasher);
+        });
+        hasher.finish()
     }
 
     /// The process dies: its handles answer EIO and its locks are free, the cache is what it was.

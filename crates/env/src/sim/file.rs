@@ -43,6 +43,13 @@ impl Inode {
         self.id
     }
 
+    /// The same file on a disk of its own. Nobody has it mapped there.
+    pub(super) fn fork(&self, space: Arc<Space>) -> Arc<Inode> {
+        let state = self.state();
+        let forked = State { content: state.content.clone(), reserved: state.reserved, maps: (0, 0) };
+        Arc::new(Inode { id: self.id, space, state: Mutex::new(forked) })
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }

@@ -26,6 +26,11 @@ impl Space {
         Space { state: Mutex::new(SpaceLeft { total: TOTAL_BYTES, available: TOTAL_BYTES }) }
     }
 
+    /// As much room on a medium of its own.
+    pub(super) fn fork(&self) -> Space {
+        Space { state: Mutex::new(self.left()) }
+    }
+
     pub(super) fn left(&self) -> SpaceLeft {
         *self.state.lock()
     }
