@@ -1,3 +1,10 @@
 //! Suites over the simulated machine: what the real code makes of crashes and faults, and whether that would be seen.
 //!
+//! [`crash_states`] enumerates what a crash can leave on the medium, recovers each of these states with the real code,
+//! and holds what comes back against a ledger of what was written and acknowledged. The ledger is plain lists and the
+//! bytes that were sent: nothing of it is decoded by the code that is examined.
+//!
 //! `tests/sim_teeth.rs` plants one bug after another and must see each of them; it is built with the feature `teeth`.
+
+pub mod crash_states;
+mod ledger;

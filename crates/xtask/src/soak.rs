@@ -1,6 +1,6 @@
 //! `cargo xtask soak`: what takes too long for every change.
 //!
-//! The ignored tests of the `tests` crate (they read `MILLRACE_SOAK_MINUTES`), and each fuzz target for as long, as
+//! The ignored tests of the crates `tests` and `sim` (they read `MILLRACE_SOAK_MINUTES`), and each fuzz target for as long, as
 //! `fuzz:TARGET`.
 
 use anyhow::{Context as _, Result, bail};
@@ -8,12 +8,16 @@ use anyhow::{Context as _, Result, bail};
 use crate::workspace::{self, Metadata};
 use crate::{fuzz, process, test};
 
-const PACKAGE: &str = "millrace-tests";
+const PACKAGES: [&str; 2] = ["millrace-tests", "millrace-sim"];
 const FUZZ: &str = "fuzz:";
+
+fn suites(metadata: &Metadata) -> Vec<String> {
+    PACKAGES.iter().flat_map(|package| metadata.targets(package, "test")).collect()
+}
 
 /// Prints the names of the long suites.
 pub(crate) fn list() -> Result<()> {
-    for target in Metadata::of_workspace()?.targets(PACKAGE, "test") {
+    for target in suites(&Metadata::of_workspace()?) {
         let output = workspace::cargo()
             .args([
                 "test",
@@ -58,10 +62,7 @@ pub(crate) fn run(name: Option<&str>, minutes: u64) -> Result<()> {
 fn run_suites(name: Option<&str>, minutes: u64) -> Result<()> {
     let metadata = Metadata::of_workspace()?;
     let report = test::fresh_report(&metadata)?;
-    let targets = metadata.targets(PACKAGE, "test");
-    if targets.is_empty() {
-        bail!("the tests crate has no suites yet");
-    }
+    let targets = suites(&metadata);
     process::run(workspace::cargo().args(["build", "--workspace", "--release"]))?;
     let mut command = workspace::cargo();
     command.args(["test", "--workspace", "--release", "--no-fail-fast"]);

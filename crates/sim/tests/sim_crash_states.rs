@@ -1,0 +1,55 @@
+//! Crash states by the thousand: no promise is broken in any of them.
+//!
+//! `MILLRACE_SEED=n` repeats a run.
+#![expect(clippy::print_stdout, reason = "a suite reports what it has tried")]
+
+use millrace_sim::crash_states::{Budget, Report, run};
+
+const SEED: u64 = 20_260;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+fn budget(states: u64, torn_max: usize) -> Budget {
+    Budget { seed: number("MILLRACE_SEED").unwrap_or(SEED), states, torn_max, workload: None, call: None }
+}
+
+fn judge(report: &Report) {
+    println!("{report}");
+    for violation in &report.violations {
+        println!("{violation}");
+    }
+    assert!(report.violations.is_empty(), "{} broken promises", report.violations.len());
+}
+
+#[test]
+fn two_thousand_crash_states_break_no_promise() {
+    let report = run(&budget(2_000, 4));
+    judge(&report);
+    assert!(report.states >= 2_000, "{} states", report.states);
+}
+
+/// What a longer run adds: more seeds, and every way to tear.
+#[test]
+#[ignore = "minutes: cargo xtask soak"]
+fn twenty_thousand_crash_states_break_no_promise() {
+    let report = run(&budget(20_000, usize::MAX));
+    judge(&report);
+    assert!(report.states >= 20_000, "{} states", report.states);
+}
+
+/// The command that a violation prints runs this one: one workload, one crash point, everything that can be left there.
+#[test]
+fn one_crash_point() {
+    let workload = std::env::var("MILLRACE_WORKLOAD").ok();
+    if let Some(call) = number("MILLRACE_CALL") {
+        judge(&run(&Budget { workload, call: Some(call), ..budget(0, usize::MAX) }));
+    }
+}
+
+#[test]
+fn the_same_seed_finds_the_same_states() {
+    let budget = Budget { workload: Some("partitions".to_owned()), ..budget(0, 2) };
+    assert_eq!(run(&budget), run(&budget));
+}
