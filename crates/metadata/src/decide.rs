@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use millrace_schema::{BrokerRegistered, MetadataRecord, PartitionPlaced, ProducerIdsTaken, TopicCreated};
 use millrace_types::limits::{PARTITIONS_PER_BROKER_MAX, PARTITIONS_PER_TOPIC_MAX};
-use millrace_types::{LeaderEpoch, NodeId, TopicId};
+use millrace_types::{LeaderEpoch, NodeId, SyncMode, TopicId};
 
 use crate::{Command, CreateTopic, FEATURE_LEVEL_NEWEST, Image, Owner, Refusal, TopicConfig};
 
@@ -68,6 +68,10 @@ fn create_topic(image: &Image, wanted: &CreateTopic) -> Result<Vec<MetadataRecor
     let partitions = check_partitions(image, wanted.partitions.unwrap_or(1))?;
     let replication_factor = check_replication_factor(wanted.replication_factor, brokers.len())?;
     let configs = check_configs(wanted.configs.clone(), replication_factor)?;
+    let mode = TopicConfig::read(&configs)?.sync_mode;
+    if wanted.name.is_internal() && mode != SyncMode::Always {
+        return Err(Refusal::InternalSyncMode { name: wanted.name.clone(), mode });
+    }
     Ok(vec![MetadataRecord::TopicCreated(TopicCreated {
         id: wanted.id,
         name: wanted.name.clone(),

@@ -1,7 +1,7 @@
 //! Why a command changes nothing.
 
 use millrace_types::limits::{PARTITIONS_PER_BROKER_MAX, PARTITIONS_PER_TOPIC_MAX};
-use millrace_types::{ErrorCode, NodeId, TopicId, TopicName};
+use millrace_types::{ErrorCode, NodeId, SyncMode, TopicId, TopicName};
 
 use crate::ConfigError;
 
@@ -59,6 +59,14 @@ pub enum Refusal {
     /// A config is refused.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What is committed in the product's own topics must survive a power cut.
+    #[error("topic {name} belongs to the product: its sync.mode is always, not {mode}")]
+    InternalSyncMode {
+        /// The topic.
+        name: TopicName,
+        /// The mode that was asked for.
+        mode: SyncMode,
+    },
     /// There is no such topic.
     #[error("there is no topic with id {0}")]
     UnknownTopic(TopicId),
@@ -95,6 +103,7 @@ impl Refusal {
                 ErrorCode::InvalidReplicationFactor
             }
             Refusal::Config(error) => error.code(),
+            Refusal::InternalSyncMode { .. } => ErrorCode::InvalidConfig,
             Refusal::UnknownTopic(_) => ErrorCode::UnknownTopicOrPartition,
             Refusal::Internal(_) | Refusal::IdTaken(_) | Refusal::UnknownBroker(_) => {
                 ErrorCode::InvalidRequest

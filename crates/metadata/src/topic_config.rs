@@ -155,6 +155,8 @@ pub enum Problem {
 const NO_RETENTION: &str = "retention is not there yet; only -1 (keep everything) is";
 const NO_TIERS: &str = "tiered storage is not there yet";
 const NO_COMPACTION: &str = "nothing is compacted, because only cleanup.policy=delete is there";
+const SYNC_MODE_RULES: &str = "sync.mode says when what is appended is synced, and with \"always\" it is synced before it is \
+                               acknowledged";
 const NO_TIME_BOUNDS: &str =
     "bounds on record timestamps are not there yet; only the largest number (no bound) is";
 
@@ -167,11 +169,8 @@ pub const KEYS: &[Key] = &[
         "file.delete.delay.ms",
         "readers keep the bytes that they hold; files are unlinked in the background",
     ),
-    ignored(
-        "flush.messages",
-        "sync.mode rules: with \"always\" everything is synced before it is acknowledged",
-    ),
-    ignored("flush.ms", "sync.mode rules: with \"always\" everything is synced before it is acknowledged"),
+    ignored("flush.messages", SYNC_MODE_RULES),
+    ignored("flush.ms", SYNC_MODE_RULES),
     enforced("index.interval.bytes", read_index_interval, |c| c.index_interval_bytes.to_string()),
     only("local.retention.bytes", "-2", NO_TIERS),
     only("local.retention.ms", "-2", NO_TIERS),
@@ -307,9 +306,9 @@ fn record_time_name(time: RecordTime) -> &'static str {
 }
 
 fn read_sync_mode(config: &mut TopicConfig, value: &str) -> Result<(), Problem> {
-    config.sync_mode = value.parse().map_err(|error| match error {
-        SyncModeError::Unsupported(_) => Problem::NotThere("only sync.mode=always is there yet"),
+    config.sync_mode = value.parse().map_err(|error: SyncModeError| match error {
         SyncModeError::Unknown(_) => Problem::Expected("always, interval=MS,BYTES or os".to_owned()),
+        which => Problem::Expected(format!("an interval: {which}")),
     })?;
     Ok(())
 }
@@ -334,7 +333,11 @@ mod tests {
 
     #[test]
     fn what_is_in_force_reads_back_as_itself() {
-        let set = [("segment.bytes", "1048576"), ("message.timestamp.type", "LogAppendTime")];
+        let set = [
+            ("segment.bytes", "1048576"),
+            ("message.timestamp.type", "LogAppendTime"),
+            ("sync.mode", "interval=100,65536"),
+        ];
         let config = read(&set).unwrap();
         assert_eq!((config.segment_bytes, config.record_time), (1 << 20, RecordTime::LogAppend));
         let shown = config.in_force().map(|(key, value)| (key.to_owned(), value)).collect();
@@ -355,6 +358,8 @@ mod tests {
             ("message.timestamp.type", "createtime"),
             ("min.insync.replicas", "0"),
             ("sync.mode", "sometimes"),
+            ("sync.mode", "interval=0,65536"),
+            ("sync.mode", "interval=100"),
         ] {
             assert_eq!(
                 read(&[(key, value)]).map_err(|e| e.code()),
@@ -365,14 +370,20 @@ mod tests {
     }
 
     #[test]
+    fn a_bad_interval_says_which_of_its_numbers_is_bad() {
+        assert_eq!(
+            read(&[("sync.mode", "interval=100,1")]).unwrap_err().to_string(),
+            "config sync.mode: \"interval=100,1\" is not an interval: the bytes \"1\" are not a number from 4096 to 16777216"
+        );
+    }
+
+    #[test]
     fn what_is_not_built_is_unsupported_and_says_so() {
         for (key, value) in [
             ("retention.ms", "604800000"),
             ("retention.bytes", "0"),
             ("cleanup.policy", "compact"),
             ("compression.type", "zstd"),
-            ("sync.mode", "os"),
-            ("sync.mode", "interval=10,1000"),
             ("unclean.leader.election.enable", "true"),
         ] {
             assert_eq!(

@@ -20,5 +20,5 @@ pub use ids::{
 };
 pub use names::{GroupId, NameError, TopicName};
 pub use offset::{Offset, OffsetRange};
-pub use sync_mode::{SyncMode, SyncModeError};
+pub use sync_mode::{SyncInterval, SyncMode, SyncModeError};
 pub use time::TimestampMs;

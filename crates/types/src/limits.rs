@@ -47,10 +47,18 @@ pub const SEGMENT_BYTES_MAX: u64 = 0x7fff_ffff;
 /// Log bytes between two index entries by default (`index.interval.bytes`).
 pub const INDEX_INTERVAL_BYTES_DEFAULT: u64 = 4096;
 
-/// Bytes that may be written and not yet synced in one partition, before appends wait.
+/// Bytes that may be written and not yet synced in one partition, before appends wait; in every sync mode but `os`.
 ///
 /// Recovery relies on it: damage farther than this before the last valid batch cannot be a torn tail.
 pub const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// The shortest time that `sync.mode=interval=MS,BYTES` takes, in milliseconds: timers are no finer.
+pub const SYNC_INTERVAL_MS_MIN: u32 = 1;
+/// The longest time that `sync.mode=interval=MS,BYTES` takes, in milliseconds: one hour. Who wants longer wants `os`.
+pub const SYNC_INTERVAL_MS_MAX: u32 = 3_600_000;
+/// The fewest bytes that `sync.mode=interval=MS,BYTES` takes: one page.
+pub const SYNC_INTERVAL_BYTES_MIN: u64 = 4096;
+/// The most bytes that `sync.mode=interval=MS,BYTES` takes.
+pub const SYNC_INTERVAL_BYTES_MAX: u64 = UNSYNCED_BYTES_MAX;
 /// Requests that may wait in one partition's append queue.
 pub const APPEND_QUEUE_MAX: usize = 1024;
 /// Bytes at which one partition's append queue is full. A batch stays in it when its caller has given up the wait, and
@@ -71,6 +79,8 @@ pub const MEMORY_BUDGET_BYTES_DEFAULT: u64 = 512 * 1024 * 1024;
 const _: () = assert!(PARTITIONS_PER_TOPIC_MAX + CONSUMER_OFFSETS_PARTITIONS < PARTITIONS_PER_BROKER_MAX);
 // A batch must fit into the unsynced window twice, or one append could wait for itself.
 const _: () = assert!(2 * BATCH_BYTES_MAX as u64 <= UNSYNCED_BYTES_MAX);
+// What an interval lets be acknowledged and unsynced may be written and unsynced.
+const _: () = assert!(SYNC_INTERVAL_BYTES_MAX <= UNSYNCED_BYTES_MAX);
 // The queue must hold what the next write may take, or the writer would wait for its callers.
 const _: () = assert!(UNSYNCED_BYTES_MAX <= APPEND_QUEUE_BYTES_MAX as u64);
 // A request must be able to carry the largest batch.

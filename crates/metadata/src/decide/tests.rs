@@ -69,6 +69,24 @@ fn names_that_are_taken_clash_or_are_reserved_are_refused() {
 }
 
 #[test]
+fn a_topic_of_the_product_is_synced_before_anything_in_it_is_acknowledged() {
+    let image = one_broker();
+    let in_mode = |mode: &str| CreateTopic {
+        owner: Owner::Product,
+        configs: [("sync.mode".to_owned(), mode.to_owned())].into(),
+        ..create(1, "__consumer_offsets")
+    };
+    assert_eq!(code(&image, in_mode("always")), Ok(()));
+    assert_eq!(code(&image, in_mode("interval=10,65536")), Err(ErrorCode::InvalidConfig));
+    assert_eq!(code(&image, in_mode("os")), Err(ErrorCode::InvalidConfig));
+    let refused = decide(&image, &Command::CreateTopic(in_mode("os"))).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "topic __consumer_offsets belongs to the product: its sync.mode is always, not os"
+    );
+}
+
+#[test]
 fn counts_and_factors_are_bounded() {
     let image = one_broker();
     let partitions = |n| code(&image, CreateTopic { partitions: Some(n), ..create(1, "a") });
