@@ -20,7 +20,7 @@ use crate::{
     ApiError, ClusterDescription, CommitOffsetsRequest, CommittedOffset, Context, CreateTopicRequest,
     FetchOffsetsRequest, FetchRequest, FetchResponse, MemoryBudget, OffsetAnswer, OffsetQuery,
     PendingProduce, ProduceRequest, ProducerIdentity, TopicDescription, TopicRef, TopicSummary, janitor,
-    start,
+    start, sync_timer,
 };
 
 /// What a broker is started with.
@@ -41,7 +41,8 @@ pub struct BrokerConfig {
 pub struct Broker {
     core: Arc<Core>,
     fatal: watch::Receiver<Option<Fatal>>,
-    janitor: Mutex<Option<Box<dyn TaskHandle>>>,
+    /// The janitor and the timer of the syncs.
+    background: Mutex<Vec<Box<dyn TaskHandle>>>,
     stopped: OnceCell<Result<(), ApiError>>,
     orphans: Vec<TopicPartition>,
     unavailable: Vec<String>,
@@ -60,6 +61,7 @@ impl Broker {
         }));
         let admission = Admission::new();
         let janitor = janitor::start(&env, Arc::downgrade(&started.dir), Arc::clone(&admission));
+        let timer = sync_timer::start(&env, &started.dir, Arc::clone(&admission));
         let budget = config.memory_budget_bytes - start::tail_cache_bytes(&config);
         let core = Arc::new(Core {
             env,
@@ -77,7 +79,7 @@ impl Broker {
         Ok(Arc::new(Broker {
             core,
             fatal,
-            janitor: Mutex::new(Some(janitor)),
+            background: Mutex::new(vec![janitor, timer]),
             stopped: OnceCell::new(),
             orphans: started.orphans,
             unavailable: started.unavailable,
@@ -139,9 +141,9 @@ impl Broker {
                 tracing::warn!(left, "closing the logs under requests that took too long");
             }
         }
-        let janitor = self.janitor.lock().take();
-        if let Some(janitor) = janitor {
-            janitor.join().await;
+        let background = std::mem::take(&mut *self.background.lock());
+        for task in background {
+            task.join().await;
         }
         let dir = Arc::clone(&self.core.dir);
         Ok(on_pool(&self.core.env, move || dir.close()).await??)
@@ -264,9 +266,9 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        // A broker that is dropped without a drain is a crash to its directory; the janitor must not live on.
-        if let Some(janitor) = self.janitor.lock().take() {
-            janitor.abort();
+        // A broker that is dropped without a drain is a crash to its directory; these must not live on.
+        for task in self.background.lock().drain(..) {
+            task.abort();
         }
     }
 }

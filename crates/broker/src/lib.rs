@@ -20,6 +20,7 @@ mod partitions;
 mod producer_ids;
 mod replay;
 mod start;
+mod sync_timer;
 
 pub use api_error::ApiError;
 pub use broker::{Broker, BrokerConfig};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use millrace_log::{Log, LogConfig, PartitionMeta, TimestampType};
-use millrace_metadata::{RecordTime, Topic, TopicConfig};
-use millrace_types::{PartitionIndex, TopicId, TopicPartition};
+use millrace_metadata::{RecordTime, Topic};
+use millrace_types::{PartitionIndex, SyncMode, TopicId, TopicPartition};
 
 /// What this node has of one partition.
 #[derive(Clone, Debug)]
@@ -65,8 +65,10 @@ impl Partitions {
     }
 }
 
-/// What a topic's configuration means to its logs.
-pub(crate) fn log_config(config: &TopicConfig) -> LogConfig {
+/// What a topic's configuration means to its logs. The product's own topics are synced before anything in them is
+/// acknowledged, whatever they say.
+pub(crate) fn log_config(topic: &Topic) -> LogConfig {
+    let config = &topic.config;
     LogConfig {
         segment_bytes: config.segment_bytes,
         segment_ms: config.segment_ms,
@@ -76,7 +78,7 @@ pub(crate) fn log_config(config: &TopicConfig) -> LogConfig {
             RecordTime::Create => TimestampType::Create,
             RecordTime::LogAppend => TimestampType::LogAppend,
         },
-        sync_mode: config.sync_mode,
+        sync_mode: if topic.name.is_internal() { SyncMode::Always } else { config.sync_mode },
     }
 }
 

@@ -204,7 +204,7 @@ async fn open_partitions(
         for partition in numbers(topic) {
             let meta = partition_meta(topic, partition);
             let exists = present.contains(&meta.id);
-            items.push((meta, log_config(&topic.config), exists));
+            items.push((meta, log_config(topic), exists));
         }
     }
     // A clean stop leaves no topic without its logs, except on the very first start.

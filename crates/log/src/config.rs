@@ -25,7 +25,7 @@ pub struct LogConfig {
     pub batch_bytes_max: usize,
     /// Who sets the timestamps.
     pub timestamp_type: TimestampType,
-    /// When an append counts as safe.
+    /// When an append counts as safe (`sync.mode`).
     pub sync_mode: SyncMode,
 }
 

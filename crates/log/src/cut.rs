@@ -17,7 +17,9 @@ use crate::inner::LogInner;
 use crate::names::{LEADER_EPOCHS, LOG_START, SegmentFile, TEMPORARY_SUFFIX, segment_file};
 use crate::producers::ProducerState;
 use crate::recovery::{Listing, unlink_if_there, unlink_indexes, unlink_segment, unlink_suffix};
-use crate::recovery::{ReplayRequest, StoredIndexes, TailRequest, TimeEntries, read_tail, replay};
+use crate::recovery::{
+    ReplayRequest, StoredIndexes, TailRequest, TimeEntries, UnsyncedMax, read_tail, replay,
+};
 use crate::segment::{Body, Segment, Walk, WalkEnd, read_fully};
 use crate::ticket::{Cell, Unsynced};
 use crate::writer::{Snapshot, Writer, create_segment_file};
@@ -48,7 +50,7 @@ impl LogInner {
         self.change(|writer| {
             let (old, high_watermark) = {
                 let view = self.view.read();
-                (view.log_start, view.synced_end)
+                (view.log_start, view.high_watermark)
             };
             if start > high_watermark {
                 let text = format!("cannot trim to {start}, the high watermark is {high_watermark}");
@@ -133,7 +135,7 @@ impl LogInner {
         let Some(segment) = segments.get(index) else { return Ok(Waited::default()) };
         let (position, end) = boundary(segment, end)?;
         let mark = Mark { offset: end, segment: segment.base, position };
-        let synced_end = self.synced_end();
+        let high_watermark = self.high_watermark();
         self.lower_mark(mark)?;
         for file in self.sync.lock().take_dirty() {
             file.sync_data()?;
@@ -144,7 +146,7 @@ impl LogInner {
         let indexes = self.copy_indexes(segment)?;
         unlink_indexes(fs, &self.path, segment.base)?;
         fs.sync_dir(&self.path)?;
-        let in_place = later.is_empty() && end >= synced_end;
+        let in_place = later.is_empty() && end >= high_watermark;
         let kept = if in_place { shorten(segment, position)? } else { self.copy_prefix(segment, position)? };
         let kept = self.cut_segment(segment, kept, position, indexes)?;
         let kept = Arc::new(kept);
@@ -216,6 +218,7 @@ impl LogInner {
             synced_offset: old.base,
             indexes,
             interval: self.config().index_interval_bytes,
+            unsynced_max: UnsyncedMax::Bounded,
         };
         let mut body = read_tail(request)?.body;
         body.appended_last = old.body.read().appended_last;
@@ -238,7 +241,8 @@ impl LogInner {
         view.segments = Arc::new(segments);
         view.end = writer.end;
         view.log_start = view.log_start.min(writer.end);
-        self.set_synced_end(&mut view, writer.end);
+        view.synced_end = writer.end;
+        self.set_high_watermark(&mut view, writer.end);
     }
 
     /// Brings leader epochs and producer state back to what they were at the end of the log.
@@ -273,10 +277,12 @@ impl LogInner {
         let segments = Arc::clone(&self.view.read().segments);
         let kept_from = segments.partition_point(|segment| segment.base <= start).saturating_sub(1);
         let (below, kept) = segments.split_at(kept_from.min(segments.len()));
-        if !below.is_empty() {
-            // What the dropped segments say of producers must survive them, and a power cut: a snapshot of an end
+        if !below.is_empty() || start > self.view.read().synced_end {
+            // A log does not start behind what a power cut leaves of it. And what the dropped segments say of producers must survive them, and a power cut: a snapshot of an end
             // that is synced.
             self.sync_now();
+        }
+        if !below.is_empty() {
             self.write_snapshot(&Snapshot { offset: writer.end, state: writer.producers.clone() })?;
         }
         self.write_log_start(start)?;

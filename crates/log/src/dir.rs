@@ -9,12 +9,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use millrace_env::{DirLock, Env, FsExt};
+use millrace_env::{DirLock, Env, FsExt, Monotonic};
 use millrace_types::{ClusterId, DirectoryId, NodeId, Offset, TopicPartition};
 use parking_lot::Mutex;
 
 use crate::failure::Failure;
-use crate::flusher::Pool;
+use crate::flusher::{DueSyncs, Pool, SyncDueWait};
 use crate::format::node_meta::NodeMeta;
 use crate::names::{self, CLEAN_MARK};
 use crate::recovery::{self, LastStop, OpenRequest};
@@ -74,6 +74,7 @@ pub(crate) struct DirShared {
     pub(crate) node: NodeMeta,
     pub(crate) failure: Failure,
     pub(crate) pool: Arc<Pool>,
+    pub(crate) due: Arc<DueSyncs>,
     pub(crate) tail_budget: TailBudget,
     pub(crate) marks: Marks,
     /// Whether there may be a deleted log that is not unlinked yet. Held while one is renamed or unlinked.
@@ -93,6 +94,13 @@ pub(crate) enum Finding {
 }
 
 impl DirShared {
+    fn sync_due(&self) {
+        let now = self.env.clock.monotonic();
+        for (planned, log) in self.due.take(now) {
+            log.sync_if_due(planned, now);
+        }
+    }
+
     pub(crate) fn note(&self, finding: Finding) {
         let mut report = self.report.lock();
         match finding {
@@ -164,6 +172,7 @@ impl LogDir {
             node: layout.node,
             failure: Failure::default(),
             pool: Pool::new(env.clone()),
+            due: Arc::default(),
             tail_budget: TailBudget::new(tail_cache_bytes),
             marks: Marks::new(layout.marks_file, layout.previous_marks),
             gone: Mutex::new(true),
@@ -278,6 +287,26 @@ impl LogDir {
             return;
         }
         janitor::step(&self.shared, &self.open_logs(), &mut expiry);
+    }
+
+    /// When [`LogDir::sync_due`] has something to do: the sync of a log whose topic has an interval. `None` while no such
+    /// log has anything unsynced.
+    #[must_use]
+    pub fn sync_due_at(&self) -> Option<Monotonic> {
+        self.shared.due.next()
+    }
+
+    /// Completes when something is due sooner than `known`, which is what [`LogDir::sync_due_at`] has answered. The
+    /// directory has one timer, so there is one of these at a time.
+    #[must_use]
+    pub fn sync_due_sooner(&self, known: Option<Monotonic>) -> SyncDueWait {
+        SyncDueWait::new(Arc::clone(&self.shared.due), known)
+    }
+
+    /// Begins the syncs that are due, on the flusher's threads. Called by whoever serves the directory, at the time that
+    /// [`LogDir::sync_due_at`] answers. Without it, what an interval promises still holds: appends wait.
+    pub fn sync_due(&self) {
+        self.shared.sync_due();
     }
 
     /// Syncs and closes every log and writes the clean mark last. Appends after this answer `Closed`.

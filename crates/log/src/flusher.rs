@@ -4,21 +4,32 @@
 //!   idle ──begin (by a ticket, the pool or the janitor)──► in flight ──ok──► idle, the synced end has moved
 //!                                                              └──error──► the data directory has failed
 //! ```
-//! What is written while a sync is in flight rides on the next one. No timer and no barrier across files: the next
-//! sync of a file begins when its last one returned and somebody waits.
+//! What is written while a sync is in flight rides on the next one. No barrier across files: the next sync of a file
+//! begins when its last one returned and somebody waits. Who waits is a matter of the sync mode:
+//!
+//! ```text
+//!   always    ├──────── synced = held ────────┤── written: waits ──┤
+//!   interval  ├── synced ──┤── held: young, and few bytes ──┤── over a bound: waits ──┤     synced from half a bound on
+//!   os        ├── synced ──┤── held = written ──┤                                         synced at a roll
+//! ```
+//! What is held may be acknowledged and read. `due` keeps the times by which intervals want a sync that nobody waits for.
 
+mod due;
 mod pool;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use millrace_env::File;
-use millrace_types::Offset;
+use millrace_env::{File, Monotonic};
+use millrace_types::{Offset, SyncInterval, SyncMode};
 
 use crate::inner::{LogInner, View};
 use crate::segment::Segment;
 use crate::ticket::{Cell, Unsynced};
 
+pub(crate) use due::DueSyncs;
+pub use due::SyncDueWait;
 pub(crate) use pool::Pool;
 
 /// A place in a log: up to `offset` everything lies below `position` of the segment `segment`.
@@ -37,7 +48,14 @@ pub(crate) struct SyncState {
     written: Mark,
     /// Everything below it is on the medium.
     pub(crate) synced: Mark,
+    /// Everything below it may be acknowledged and read: the high watermark, a moment before it is published.
+    held: Offset,
     unsynced_bytes: u64,
+    /// When the oldest byte was written that the sync in flight covers, and the oldest that it does not.
+    oldest_in_flight: Option<Monotonic>,
+    oldest_behind: Option<Monotonic>,
+    /// Under which time the log stands among the due syncs.
+    due: Option<Monotonic>,
     /// Files with bytes that no sync has covered, in the order of the log.
     dirty: Vec<Arc<dyn File>>,
     /// The name of a file in it was never synced.
@@ -45,6 +63,16 @@ pub(crate) struct SyncState {
     waiting: Vec<Unsynced>,
     /// Rolled segments that still need a seal, in order.
     pub(crate) rolled: Vec<Arc<Segment>>,
+}
+
+/// A write that went well.
+#[derive(Debug)]
+pub(crate) struct Wrote<'a> {
+    pub(crate) file: &'a Arc<dyn File>,
+    pub(crate) bytes: u64,
+    pub(crate) until: Mark,
+    /// A time before it.
+    pub(crate) began: Monotonic,
 }
 
 /// One sync of a log: what it covers.
@@ -58,13 +86,20 @@ struct SyncJob {
 
 impl SyncState {
     pub(crate) fn new(view: &View, mark: Mark, rolled: Vec<Arc<Segment>>) -> SyncState {
-        debug_assert_eq!(view.synced_end, mark.offset, "a log opens synced");
+        debug_assert!(
+            view.synced_end == mark.offset && view.high_watermark == mark.offset,
+            "a log opens synced"
+        );
         SyncState {
             in_flight: false,
             in_pool: false,
             written: mark,
             synced: mark,
+            held: mark.offset,
             unsynced_bytes: 0,
+            oldest_in_flight: None,
+            oldest_behind: None,
+            due: None,
             dirty: Vec::new(),
             dir_dirty: false,
             waiting: Vec::new(),
@@ -72,26 +107,55 @@ impl SyncState {
         }
     }
 
-    /// Takes note of bytes that were written to `file`, and of who waits for them.
-    pub(crate) fn wrote(
-        &mut self,
-        file: &Arc<dyn File>,
-        bytes: u64,
-        until: Mark,
-        waiting: &mut Vec<Unsynced>,
-    ) {
+    /// Takes note of bytes that were written.
+    pub(crate) fn wrote(&mut self, wrote: &Wrote<'_>) {
+        let Wrote { file, bytes, until, began } = *wrote;
         self.written = until;
         self.unsynced_bytes += bytes;
+        self.oldest_behind.get_or_insert(began);
         if bytes > 0 && !self.dirty.last().is_some_and(|last| Arc::ptr_eq(last, file)) {
             self.dirty.push(Arc::clone(file));
         }
-        self.wait_for(waiting);
     }
 
-    /// Takes note of who waits for bytes that were written earlier.
+    /// Takes note of who waits for bytes that were written and are not held yet.
     pub(crate) fn wait_for(&mut self, waiting: &mut Vec<Unsynced>) {
-        let synced = self.synced.offset;
-        self.waiting.extend(waiting.drain(..).filter(|waiting| waiting.last >= synced));
+        let held = self.held;
+        self.waiting.extend(waiting.drain(..).filter(|waiting| waiting.last >= held));
+    }
+
+    /// Moves what is held as far as the sync mode allows at this time. Hands back who need not wait any more, to be woken
+    /// once the high watermark has followed.
+    pub(crate) fn advance(&mut self, mode: SyncMode, now: Monotonic) -> Vec<Unsynced> {
+        let to = match mode {
+            SyncMode::Always => self.synced.offset,
+            SyncMode::Interval(bounds) if !self.is_within(bounds, now) => self.synced.offset,
+            SyncMode::Interval(_) | SyncMode::Os => self.written.offset,
+        };
+        if to <= self.held {
+            return Vec::new();
+        }
+        self.held = to;
+        let (safe, waiting) = self.waiting.drain(..).partition(|waiting| waiting.last < to);
+        self.waiting = waiting;
+        safe
+    }
+
+    /// Whether all that is written may be acknowledged before a sync: a power cut takes the unsynced bytes, and those were
+    /// acknowledged after the oldest of them was written and before now.
+    fn is_within(&self, bounds: SyncInterval, now: Monotonic) -> bool {
+        let oldest = self.oldest_in_flight.or(self.oldest_behind);
+        self.unsynced_bytes <= bounds.bytes_max()
+            && oldest.is_none_or(|oldest| now.since(oldest) < bounds.age_max())
+    }
+
+    pub(crate) fn held(&self) -> Offset {
+        self.held
+    }
+
+    /// Whether there is something written that only a sync can make safe.
+    fn is_awaited(&self) -> bool {
+        self.held < self.written.offset
     }
 
     /// A new file took over: its name must be synced together with the first bytes in it.
@@ -116,7 +180,9 @@ impl SyncState {
     pub(crate) fn reset(&mut self, mark: Mark) -> Vec<Unsynced> {
         self.written = mark;
         self.synced = mark;
+        self.held = mark.offset;
         self.unsynced_bytes = 0;
+        self.oldest_behind = None;
         self.dirty.clear();
         self.dir_dirty = false;
         std::mem::take(&mut self.waiting)
@@ -141,6 +207,7 @@ impl SyncState {
             return None;
         }
         self.in_flight = true;
+        self.oldest_in_flight = self.oldest_behind.take();
         Some(SyncJob {
             until: self.written,
             bytes: self.unsynced_bytes,
@@ -149,19 +216,28 @@ impl SyncState {
         })
     }
 
-    fn succeed(&mut self, job: &SyncJob) -> Vec<Unsynced> {
+    fn succeed(&mut self, job: &SyncJob) {
         self.synced = job.until;
         self.unsynced_bytes -= job.bytes;
-        let (safe, waiting) = self.waiting.drain(..).partition(|waiting| waiting.last < job.until.offset);
-        self.waiting = waiting;
-        safe
+        self.oldest_in_flight = None;
     }
 }
 
+/// The age at which a sync begins that nobody waits for yet. With half of the time left for the sync itself, a disk that
+/// keeps up lets no append wait.
+fn sync_age(bounds: SyncInterval) -> Duration {
+    bounds.age_max() / 2
+}
+
+/// The bytes at which a sync begins that nobody waits for yet, for the same reason.
+fn sync_bytes(bounds: SyncInterval) -> u64 {
+    bounds.bytes_max() / 2
+}
+
 impl LogInner {
-    /// Runs one sync on this thread if there is something to sync and nobody else is at it. Tells whether it ran.
+    /// Runs one sync on this thread if somebody may have to wait for it and nobody else is at it. Tells whether it ran.
     pub(crate) fn lead_sync(self: &Arc<Self>) -> bool {
-        let Some(job) = self.begin_sync() else {
+        let Some(job) = self.begin_sync_if(SyncState::is_awaited) else {
             return false;
         };
         let mut outcome = Ok(());
@@ -203,6 +279,56 @@ impl LogInner {
         result
     }
 
+    /// Lets the pool sync if somebody may have to wait for it.
+    pub(crate) fn sync_if_awaited(self: &Arc<Self>) {
+        if self.sync.lock().is_awaited() {
+            self.sync_in_background();
+        }
+    }
+
+    /// Sees to it that the bounds of an interval are kept without anybody having to wait.
+    pub(crate) fn plan_sync(self: &Arc<Self>) {
+        let SyncMode::Interval(bounds) = self.sync_mode() else {
+            return;
+        };
+        let (many, due) = {
+            let mut sync = self.sync.lock();
+            // Over the bound somebody waits, and leads.
+            let many = sync.unsynced_bytes >= sync_bytes(bounds) && !sync.is_awaited();
+            let due = sync.oldest_behind.map(|oldest| oldest.after(sync_age(bounds)));
+            let due = due.filter(|due| sync.due.is_none_or(|planned| *due < planned));
+            sync.due = due.or(sync.due);
+            (many, due)
+        };
+        if let Some(due) = due {
+            self.shared.due.add(due, self);
+        }
+        if many {
+            self.sync_in_background();
+        }
+    }
+
+    /// Syncs in the background if that is what the log stands among the due syncs for. What a sync in flight leaves over
+    /// is planned when it ends.
+    pub(crate) fn sync_if_due(self: &Arc<Self>, planned: Monotonic, now: Monotonic) {
+        let SyncMode::Interval(bounds) = self.sync_mode() else {
+            return;
+        };
+        let is_due = {
+            let mut sync = self.sync.lock();
+            if sync.due != Some(planned) {
+                return;
+            }
+            sync.due = None;
+            sync.oldest_behind.is_some_and(|oldest| now.since(oldest) >= sync_age(bounds))
+        };
+        if is_due {
+            self.sync_in_background();
+        } else {
+            self.plan_sync();
+        }
+    }
+
     /// Lets the pool sync, unless it is going to anyway.
     pub(crate) fn sync_in_background(self: &Arc<Self>) {
         {
@@ -239,11 +365,16 @@ impl LogInner {
     }
 
     fn begin_sync(self: &Arc<Self>) -> Option<SyncJob> {
+        self.begin_sync_if(|_| true)
+    }
+
+    fn begin_sync_if(self: &Arc<Self>, wanted: impl FnOnce(&SyncState) -> bool) -> Option<SyncJob> {
         if self.shared.failure.is_failed() {
             self.refuse_all();
             return None;
         }
-        self.sync.lock().begin()
+        let mut sync = self.sync.lock();
+        if wanted(&sync) { sync.begin() } else { None }
     }
 
     fn run_sync(&self, job: &SyncJob) -> io::Result<()> {
@@ -270,22 +401,23 @@ impl LogInner {
             self.sync_idle.notify_all();
             return self.refuse_all();
         }
+        let (held, safe) = {
+            let (mode, now) = (self.sync_mode(), self.shared.env.clock.monotonic());
+            let mut sync = self.sync.lock();
+            sync.succeed(job);
+            let safe = sync.advance(mode, now);
+            (sync.held, safe)
+        };
         {
             let mut view = self.view.write();
-            let end = job.until.offset.max(view.synced_end);
-            self.set_synced_end(&mut view, end);
+            view.synced_end = view.synced_end.max(job.until.offset);
         }
-        let safe = {
-            let mut sync = self.sync.lock();
-            let safe = sync.succeed(job);
-            sync.in_flight = false;
-            safe
-        };
+        self.raise_high_watermark(held);
+        self.sync.lock().in_flight = false;
         self.sync_idle.notify_all();
-        for waker in safe.iter().filter_map(|waiting| waiting.cell.take_waker()) {
-            waker.wake();
-        }
-        self.waiters.wake_below(job.until.offset);
+        let wakers = safe.iter().filter_map(|waiting| waiting.cell.take_waker());
+        wakers.chain(self.waiters.take_below(held)).for_each(std::task::Waker::wake);
+        self.plan_sync();
         self.combine();
     }
 

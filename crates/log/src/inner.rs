@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 
-use millrace_types::{LeaderEpoch, Offset};
+use millrace_types::{LeaderEpoch, Offset, SyncMode};
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::dir::DirShared;
@@ -39,15 +39,21 @@ pub(crate) struct LogInner {
     closed: AtomicBool,
     /// `writer.epoch` for those who must not wait for the writer.
     epoch: AtomicI32,
-    /// `view.synced_end` for those who must not wait for the view.
-    synced_end: AtomicI64,
+    /// `view.high_watermark` for those who must not wait for the view.
+    high_watermark: AtomicI64,
+    /// Whether the directory says that more may be unsynced than the bound on it: without that no append is
+    /// acknowledged as sync mode `os` would, see [`crate::recovery`].
+    os_marked: AtomicBool,
 }
 
 /// What readers see.
 #[derive(Debug)]
 pub(crate) struct View {
     pub(crate) log_start: Offset,
+    /// The first offset that is not synced.
     pub(crate) synced_end: Offset,
+    /// The first offset that is not held as the sync mode wants it. What is below may be acknowledged and read.
+    pub(crate) high_watermark: Offset,
     pub(crate) end: Offset,
     /// By rising base offset; never empty; the last one is active.
     pub(crate) segments: Arc<Vec<Arc<Segment>>>,
@@ -63,12 +69,13 @@ pub(crate) struct Parts {
     pub(crate) view: View,
     /// Segments below the active one that have no seal yet.
     pub(crate) rolled: Vec<Arc<Segment>>,
+    pub(crate) os_marked: bool,
 }
 
 impl LogInner {
     pub(crate) fn new(shared: Arc<DirShared>, parts: Parts) -> Arc<LogInner> {
-        let Parts { meta, path, config, writer, view, rolled } = parts;
-        let synced_end = AtomicI64::new(view.synced_end.get());
+        let Parts { meta, path, config, writer, view, rolled, os_marked } = parts;
+        let high_watermark = AtomicI64::new(view.high_watermark.get());
         let epoch = AtomicI32::new(writer.epoch.0);
         let sync = SyncState::new(&view, writer.mark(), rolled);
         Arc::new(LogInner {
@@ -86,7 +93,8 @@ impl LogInner {
             tail: Arc::default(),
             closed: AtomicBool::new(false),
             epoch,
-            synced_end,
+            high_watermark,
+            os_marked: AtomicBool::new(os_marked),
         })
     }
 
@@ -94,28 +102,54 @@ impl LogInner {
         Arc::clone(&self.config.read())
     }
 
+    /// The sync mode in force.
+    pub(crate) fn sync_mode(&self) -> SyncMode {
+        match self.config.read().sync_mode {
+            SyncMode::Os if !self.os_marked.load(Ordering::SeqCst) => SyncMode::Always,
+            mode => mode,
+        }
+    }
+
+    /// Whether the mark of sync mode `os` is in the directory, synced.
+    pub(crate) fn set_os_marked(&self, marked: bool) {
+        self.os_marked.store(marked, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_os_marked(&self) -> bool {
+        self.os_marked.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn offsets(&self) -> LogOffsets {
         let view = self.view.read();
         LogOffsets {
             log_start: view.log_start,
             local_start: view.log_start,
-            high_watermark: view.synced_end,
-            last_stable: view.synced_end,
+            high_watermark: view.high_watermark,
+            last_stable: view.high_watermark,
             synced_end: view.synced_end,
             end: view.end,
         }
     }
 
-    /// The first offset that is not synced; on a single node the high watermark.
-    pub(crate) fn synced_end(&self) -> Offset {
-        Offset::new(self.synced_end.load(Ordering::SeqCst)).unwrap_or(Offset::ZERO)
+    /// The first offset that is not held as the sync mode wants it: on a single node the high watermark.
+    pub(crate) fn high_watermark(&self) -> Offset {
+        Offset::new(self.high_watermark.load(Ordering::SeqCst)).unwrap_or(Offset::ZERO)
     }
 
-    /// Moves the synced end, in the view that the caller has locked for writing.
-    pub(crate) fn set_synced_end(&self, view: &mut View, end: Offset) {
-        debug_assert!(end <= view.end, "synced {end} behind the end {}", view.end);
-        view.synced_end = end;
-        self.synced_end.store(end.get(), Ordering::SeqCst);
+    /// Moves the high watermark, in the view that the caller has locked for writing.
+    pub(crate) fn set_high_watermark(&self, view: &mut View, to: Offset) {
+        debug_assert!(to <= view.end, "high watermark {to} behind the end {}", view.end);
+        view.high_watermark = to;
+        self.high_watermark.store(to.get(), Ordering::SeqCst);
+    }
+
+    /// Raises the high watermark. The caller holds the writer or has a sync in flight, so that nobody truncates.
+    pub(crate) fn raise_high_watermark(&self, to: Offset) {
+        if self.high_watermark() < to {
+            let mut view = self.view.write();
+            let to = to.max(view.high_watermark);
+            self.set_high_watermark(&mut view, to);
+        }
     }
 
     pub(crate) fn leader_epoch(&self) -> LeaderEpoch {
@@ -148,7 +182,7 @@ impl LogInner {
         }
         #[cfg(feature = "teeth")]
         millrace_types::planted!(AckBeforeSync => return Some(Ok(())));
-        (self.synced_end() > last).then_some(Ok(()))
+        (self.high_watermark() > last).then_some(Ok(()))
     }
 
     pub(crate) fn check_open(&self) -> Result<(), ReadError> {

@@ -1,14 +1,15 @@
 //! The storage engine: one directory is one partition log, one data directory holds many.
 //!
 //! ```text
-//!   log start        local start                         high watermark    synced end     end offset
+//!   log start        local start                             synced end   high watermark  end offset
 //!       │                 │                                     │              │              │
 //!       ▼                 ▼                                     ▼              ▼              ▼
 //!       ├── (tiered, later) ──┬── sealed segments ──┬── active segment ────────┼── written ───┤
 //!       │      readable by consumers                │                          │ not yet safe │
 //! ```
-//! `log start <= local start <= high watermark <= synced end <= end offset`, at every moment. On a single node the
-//! high watermark *is* the synced end. Synchronous and free of any runtime: waiting is a [`Ticket`] or a
+//! `log start <= local start <= high watermark <= end offset` and `synced end <= end offset`, at every moment. On a single
+//! node the high watermark is what this node *holds* as the topic's sync mode wants it: the synced end with `always`, more
+//! than that with `interval` and `os`. Synchronous and free of any runtime: waiting is a [`Ticket`] or a
 //! [`HighWatermarkWait`], both plain futures that block nobody's thread but the one that syncs.
 #![warn(missing_docs)]
 
@@ -43,6 +44,7 @@ pub use append::Appended;
 pub use config::{LogConfig, TimestampType};
 pub use dir::{Fatal, LogDir, LogDirOptions, OpenedDir, StartReport};
 pub use error::{AppendError, DirError, ReadError};
+pub use flusher::SyncDueWait;
 pub use log::{Log, LogOffsets, PartitionMeta};
 pub use read::{ReadAnswer, ReadRequest, TimeHit};
 pub use reader::ReadPlan;

@@ -34,7 +34,8 @@ pub struct LogOffsets {
     pub log_start: Offset,
     /// First offset that this node holds itself.
     pub local_start: Offset,
-    /// First offset that is not committed: consumers read below it.
+    /// First offset that is not committed: consumers read below it. On a single node the first one that is not held as
+    /// the sync mode wants it: the synced end with `always`, else what the mode lets be acknowledged before a sync.
     pub high_watermark: Offset,
     /// First offset of an undecided transaction; the high watermark until there are any.
     pub last_stable: Offset,
@@ -182,8 +183,12 @@ impl Log {
         self.inner.reset_to(offset)
     }
 
-    /// Follows a changed topic configuration.
-    pub fn configure(&self, config: LogConfig) {
-        *self.inner.config.write() = Arc::new(config);
+    /// Follows a changed topic configuration: appends after this do. A sync mode of `always` also syncs what is not
+    /// synced yet. May block.
+    ///
+    /// # Errors
+    /// [`DirError`]; the configuration that is in force is then either of the two.
+    pub fn configure(&self, config: LogConfig) -> Result<(), DirError> {
+        self.inner.configure(config)
     }
 }

@@ -4,7 +4,7 @@
 //!  data-dir/
 //!    node.meta  synced.marks  running.mark  clean.mark  lock
 //!    0123456789abcdef0123456789abcdef-7/            <topic id>-<partition>
-//!      partition.meta  leader.epochs  log.start
+//!      partition.meta  leader.epochs  log.start  sync.os
 //!      00000000000000000000.log                     <base offset, 20 digits>.<suffix>
 //!      00000000000000000000.index  .timeindex       Kafka's suffixes: for Kafka's formats only
 //!      00000000000000000000.seal   .producers  .cut ours
@@ -29,6 +29,9 @@ pub const PARTITION_META: &str = "partition.meta";
 pub const LEADER_EPOCHS: &str = "leader.epochs";
 /// `log.start`: the first offset of a partition that was trimmed or reset.
 pub const LOG_START: &str = "log.start";
+/// `sync.os`: appends to the partition may have been acknowledged by sync mode `os`, so there is no bound on what of it
+/// is unsynced. Empty: that it is there is all that it says.
+pub const SYNC_OS: &str = "sync.os";
 /// The preallocated file that the next roll renames.
 pub const SPARE: &str = "next.spare";
 /// What the name of something deleted ends with, until it is unlinked.
@@ -101,6 +104,8 @@ pub enum PartitionEntry {
     Epochs,
     /// `log.start`.
     LogStart,
+    /// `sync.os`.
+    SyncOs,
     /// A spare file.
     Spare,
     /// A file that was being written; nothing refers to it.
@@ -124,6 +129,7 @@ pub fn partition_entry(name: &str) -> PartitionEntry {
         PARTITION_META => PartitionEntry::Meta,
         LEADER_EPOCHS => PartitionEntry::Epochs,
         LOG_START => PartitionEntry::LogStart,
+        SYNC_OS => PartitionEntry::SyncOs,
         SPARE => PartitionEntry::Spare,
         _ => match parse_segment_file(name) {
             Some((base, file)) => PartitionEntry::Segment { base, file },
@@ -229,6 +235,7 @@ mod tests {
         assert_eq!(partition_entry("leader.epochs.tmp"), PartitionEntry::Temporary);
         assert_eq!(partition_entry("notes.tmp"), PartitionEntry::Foreign);
         assert_eq!(partition_entry(SPARE), PartitionEntry::Spare);
+        assert_eq!(partition_entry(SYNC_OS), PartitionEntry::SyncOs);
         assert_eq!(partition_entry(PARTITION_META), PartitionEntry::Meta);
     }
 

@@ -59,7 +59,7 @@ impl ReadPlan {
             if from < range.start || from > range.end {
                 return Err(ReadError::OutOfRange { offset: from, range });
             }
-            (Arc::clone(&view.segments), view.synced_end)
+            (Arc::clone(&view.segments), view.high_watermark)
         };
         let until = until.map_or(high_watermark, |until| until.min(high_watermark));
         let bounds = ReadBounds { until, high_watermark, bytes_max };

@@ -7,6 +7,11 @@
 //!           ─► leader epochs, producer state ─► a new leader epoch after an unclean stop
 //! ```
 //! After a clean stop nothing of the log is read but the header hops behind the last index entry.
+//!
+//! How far behind bad bytes a valid batch makes them damage depends on how much may have been unsynced, and the sync mode
+//! may have been another one then. So a log says so itself: `sync.os` is in its directory, synced, before the first append
+//! that `os` lets through, and is unlinked only after all of the log was synced and another mode is in force. Where it is
+//! (or where the mode is `os` now), bad bytes above the mark are always a torn tail.
 
 mod listing;
 mod replay;
@@ -18,7 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use millrace_env::{File, Fs, FsExt, OpenMode};
-use millrace_types::{LeaderEpoch, Offset, TimestampMs};
+use millrace_types::{LeaderEpoch, Offset, SyncMode, TimestampMs};
 use parking_lot::RwLock;
 
 use crate::dir::{DirShared, Finding};
@@ -29,14 +34,15 @@ use crate::format::{epoch_file, offset_index, time_index};
 use crate::inner::{LogInner, Parts, View};
 use crate::names::{LEADER_EPOCHS, SegmentFile, segment_file};
 use crate::segment::{Body, Largest, SealedPart, Segment, Stage};
-use crate::writer::{Writer, create_segment_file};
+use crate::upkeep::{mark_os, unmark_os};
+use crate::writer::{Writer, create_segment_file, is_storage_full};
 use crate::{DirError, LogConfig, PartitionMeta};
 use listing::HasSeal;
 use tail::TailReport;
 
 pub(crate) use listing::{Listing, unlink_if_there, unlink_indexes, unlink_segment, unlink_suffix};
 pub(crate) use replay::{ReplayRequest, replay};
-pub(crate) use tail::{StoredIndexes, TailRequest, TimeEntries, read_tail};
+pub(crate) use tail::{StoredIndexes, TailRequest, TimeEntries, UnsyncedMax, read_tail};
 
 /// The largest index file that is believed to be one: Kafka's `segment.index.bytes` with time to spare.
 const INDEX_FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -69,6 +75,7 @@ struct Opening<'a> {
     epochs: EpochCache,
     epochs_on_disk: EpochCache,
     bytes_read: u64,
+    unsynced_max: UnsyncedMax,
     /// The base of the last segment that has a seal. A seal is written after a sync, and that covers older files too.
     sealed_last: Option<Offset>,
 }
@@ -100,6 +107,11 @@ pub(crate) fn open(shared: &Arc<DirShared>, request: OpenRequest) -> Result<Arc<
         epochs_on_disk: epochs.clone().unwrap_or_default(),
         epochs: epochs.clone().unwrap_or_default(),
         bytes_read: 0,
+        unsynced_max: if listing.os_marked || request.config.sync_mode == SyncMode::Os {
+            UnsyncedMax::Unbounded
+        } else {
+            UnsyncedMax::Bounded
+        },
         sealed_last: listing
             .segments
             .iter()
@@ -236,6 +248,7 @@ impl Opening<'_> {
             synced_offset,
             indexes: self.read_indexes(base)?,
             interval: self.request.config.index_interval_bytes,
+            unsynced_max: self.unsynced_max,
         };
         let mut report = read_tail(request)?;
         if self.is_unclean() {
@@ -390,15 +403,35 @@ impl Opening<'_> {
             snapshots: Vec::new(),
             bytes_since_snapshot: if replayed.from == end { 0 } else { position },
         };
+        let os_marked = self.follow_sync_mode(listing.os_marked)?;
         let segments = Arc::new(std::mem::take(&mut self.segments));
         Ok(Parts {
             meta: self.request.meta.clone(),
             path: Arc::clone(&self.request.path),
             config: self.request.config.clone(),
-            view: View { log_start, synced_end: end, end, segments },
+            view: View { log_start, synced_end: end, high_watermark: end, end, segments },
             writer,
             rolled,
+            os_marked,
         })
+    }
+
+    /// Brings `sync.os` in line with the sync mode; all of the log is synced now. Tells whether it is there.
+    fn follow_sync_mode(&self, marked: bool) -> io::Result<bool> {
+        let dir = &self.request.path;
+        match (self.request.config.sync_mode, marked) {
+            (SyncMode::Os, false) => match mark_os(self.fs, dir) {
+                Ok(()) => Ok(true),
+                Err(e) if is_storage_full(&e) => {
+                    tracing::warn!(path = %dir.display(), "no room for sync mode os; keeping to always");
+                    Ok(false)
+                }
+                Err(e) => Err(e),
+            },
+            (SyncMode::Os, true) => Ok(true),
+            (_, true) => unmark_os(self.fs, dir).map(|()| false),
+            (_, false) => Ok(false),
+        }
     }
 
     /// The segment that appends go to: the last one, or a new one where the last one must not grow.

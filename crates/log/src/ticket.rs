@@ -28,7 +28,7 @@ enum Fate {
     /// Not written yet.
     #[default]
     Queued,
-    /// In the file; safe once the synced end has passed its last offset.
+    /// In the file; safe once the high watermark has passed its last offset.
     Written(Appended),
     /// Will never be safe.
     Refused(AppendError),
@@ -49,7 +49,7 @@ impl Cell {
         state.waker.take()
     }
 
-    /// Hands back whom to wake, because the synced end has moved.
+    /// Hands back whom to wake, because the high watermark has moved.
     pub(crate) fn take_waker(&self) -> Option<Waker> {
         self.state.lock().waker.take()
     }
@@ -71,7 +71,7 @@ impl Cell {
     }
 }
 
-/// A written batch that waits for the synced end to pass it.
+/// A written batch that waits for the high watermark to pass it.
 #[derive(Debug)]
 pub(crate) struct Unsynced {
     pub(crate) last: Offset,
@@ -80,8 +80,8 @@ pub(crate) struct Unsynced {
 
 /// The wait for an append to be safe at the topic's sync mode.
 ///
-/// A future that may *lead*: whoever polls it while no sync of the file is in flight runs the sync in a blocking
-/// section, on the calling thread, so that the latency path has no thread hop. Dropping a ticket abandons the wait,
+/// A future that may *lead*: whoever polls it while the sync mode wants a sync first and none of the file is in flight
+/// runs it in a blocking section, on the calling thread, so that the latency path has no thread hop. Dropping a ticket abandons the wait,
 /// not the append.
 #[derive(Debug)]
 pub struct Ticket {
@@ -94,10 +94,11 @@ impl Ticket {
         Ticket { log, cell }
     }
 
-    /// Starts the sync on a flusher thread, so that several partitions of one request sync side by side.
+    /// Starts the sync on a flusher thread, if one is waited for, so that several partitions of one request sync side by
+    /// side.
     /// Callers with more than one ticket call it on all but the one they poll first.
     pub fn sync_in_background(&self) {
-        LogInner::sync_in_background(&self.log);
+        LogInner::sync_if_awaited(&self.log);
     }
 
     /// Waits on the calling thread. Not to be called from a task.

@@ -1,21 +1,22 @@
 //! What the janitor does for one log, and what closing it for good does: indexes, seals, snapshots, spares.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use millrace_env::{Fs, FsExt, OpenMode};
 use millrace_record::{Batch, BatchHeader, HEADER_BYTES};
-use millrace_types::{Offset, TimestampMs};
+use millrace_types::{Offset, SyncMode, TimestampMs};
 
-use crate::DirError;
 use crate::format::producer_snapshot;
 use crate::format::seal::{BlockSums, Seal, SealedFile, SealedRecords};
 use crate::inner::LogInner;
-use crate::names::{PartitionEntry, SegmentFile, partition_entry, segment_file};
+use crate::names::{PartitionEntry, SYNC_OS, SegmentFile, partition_entry, segment_file};
 use crate::recovery::unlink_if_there;
 use crate::segment::{SealedPart, Segment, Stage, read_fully};
 use crate::writer::{Snapshot, Spare, is_storage_full, is_too_old};
+use crate::{DirError, LogConfig};
 
 /// Log bytes after which a snapshot of the producers is taken between rolls, so that replay stays short.
 const SNAPSHOT_EVERY_BYTES: u64 = 64 * 1024 * 1024;
@@ -32,14 +33,17 @@ impl LogInner {
             return Ok(());
         }
         self.combine();
-        self.sync_now();
+        if self.sync_mode() == SyncMode::Always || !self.sync.lock().rolled.is_empty() {
+            // What nobody waits for any more; or what a seal waits for.
+            self.sync_now();
+        }
         self.shared.failure.check()?;
         self.roll_if_old();
         self.tend_files()
     }
 
     /// Seals, snapshots, indexes and the spare. The log may be deleted under its hands, by somebody who does not wait.
-    fn tend_files(&self) -> Result<(), DirError> {
+    fn tend_files(self: &Arc<Self>) -> Result<(), DirError> {
         let work = || -> io::Result<()> {
             self.seal_rolled()?;
             self.write_snapshots()?;
@@ -95,7 +99,7 @@ impl LogInner {
     }
 
     /// Writes the producer states of rolls, and one between rolls when much was appended since.
-    fn write_snapshots(&self) -> io::Result<()> {
+    fn write_snapshots(self: &Arc<Self>) -> io::Result<()> {
         let taken = {
             let mut writer = self.writer.lock();
             let mut taken = std::mem::take(&mut writer.snapshots);
@@ -107,6 +111,10 @@ impl LogInner {
         };
         if taken.is_empty() {
             return Ok(());
+        }
+        if taken.iter().any(|snapshot| snapshot.offset > self.view.read().synced_end) {
+            // A snapshot of an end that a power cut takes is of no use, and older ones go for it.
+            self.sync_now();
         }
         for snapshot in taken {
             self.write_snapshot(&snapshot)?;
@@ -146,6 +154,47 @@ impl LogInner {
         if writer.spare.is_none() {
             writer.spare = Some(Spare::make(&*self.shared.env.fs, &self.path)?);
         }
+        Ok(())
+    }
+
+    /// Follows a changed configuration.
+    pub(crate) fn configure(self: &Arc<Self>, config: LogConfig) -> Result<(), DirError> {
+        self.shared.failure.check()?;
+        let _upkeep = self.upkeep.lock();
+        if self.is_closed() {
+            return Err(DirError::Conflict(format!("the log of partition {} is closed", self.meta.id)));
+        }
+        let fs = &*self.shared.env.fs;
+        let mode = config.sync_mode;
+        if mode == SyncMode::Os {
+            mark_os(fs, &self.path).map_err(|e| self.soft_error("marking", e))?;
+            self.set_os_marked(true);
+        }
+        *self.config.write() = Arc::new(config);
+        {
+            // Whoever was writing by the old configuration is done when this is.
+            let _writer = self.writer.lock();
+            let now = self.shared.env.clock.monotonic();
+            let (held, safe) = {
+                let mut sync = self.sync.lock();
+                let safe = sync.advance(self.sync_mode(), now);
+                (sync.held(), safe)
+            };
+            self.raise_high_watermark(held);
+            let wakers = safe.iter().filter_map(|waiting| waiting.cell.take_waker());
+            let wakers: Vec<_> = wakers.chain(self.waiters.take_below(held)).collect();
+            wakers.into_iter().for_each(std::task::Waker::wake);
+        }
+        if mode == SyncMode::Always || (mode != SyncMode::Os && self.is_os_marked()) {
+            self.sync_now();
+            self.shared.failure.check()?;
+        }
+        if mode != SyncMode::Os && self.is_os_marked() {
+            unmark_os(fs, &self.path).map_err(|e| self.soft_error("unmarking", e))?;
+            self.set_os_marked(false);
+        }
+        self.plan_sync();
+        self.combine();
         Ok(())
     }
 
@@ -201,6 +250,18 @@ impl LogInner {
         }
         self.tail.clear();
     }
+}
+
+/// Says in the directory of a log that any number of its bytes may be unsynced. Before it is there, no append counts as
+/// `os` would have it.
+pub(crate) fn mark_os(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+    fs.open(&dir.join(SYNC_OS), OpenMode::CreateOrTruncate)?.sync_data()?;
+    fs.sync_dir(dir)
+}
+
+/// Takes that back. All of the log is synced.
+pub(crate) fn unmark_os(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+    unlink_if_there(fs, &dir.join(SYNC_OS))
 }
 
 /// Brings both index files up to what is in memory. Not synced: they can be built anew.

@@ -1,4 +1,4 @@
-//! Readers that wait for the high watermark: registered wakers, woken by the sync that moves it past them.
+//! Readers that wait for the high watermark: registered wakers, woken by the write or sync that moves it past them.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -24,14 +24,11 @@ struct Registered {
 }
 
 impl Waiters {
-    /// Wakes whoever waits for a high watermark above an offset below `high_watermark`.
-    pub(crate) fn wake_below(&self, high_watermark: Offset) {
-        let woken = {
-            let mut registered = self.registered.lock();
-            let rest = registered.by_offset.split_off(&(high_watermark, 0));
-            std::mem::replace(&mut registered.by_offset, rest)
-        };
-        woken.into_values().for_each(Waker::wake);
+    /// Takes the wakers of those who wait for a high watermark above an offset below `high_watermark`.
+    pub(crate) fn take_below(&self, high_watermark: Offset) -> impl Iterator<Item = Waker> + use<> {
+        let mut registered = self.registered.lock();
+        let rest = registered.by_offset.split_off(&(high_watermark, 0));
+        std::mem::replace(&mut registered.by_offset, rest).into_values()
     }
 
     /// Wakes everyone: the log is closed.
@@ -55,7 +52,7 @@ impl HighWatermarkWait {
     }
 
     fn is_over(&self) -> bool {
-        self.log.synced_end() > self.above || self.log.is_closed()
+        self.log.high_watermark() > self.above || self.log.is_closed()
     }
 }
 

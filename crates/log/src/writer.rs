@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use millrace_record::Batch;
-use millrace_types::{LeaderEpoch, Offset, TimestampMs};
+use millrace_types::{LeaderEpoch, Offset, SyncMode, TimestampMs};
 
 use crate::epochs::EpochCache;
-use crate::flusher::Mark;
+use crate::flusher::{Mark, Wrote};
 use crate::inner::LogInner;
 use crate::producers::{BatchFacts, ProducerState, Verdict};
 use crate::queue::Pending;
@@ -57,7 +57,7 @@ impl Writer {
 impl LogInner {
     /// Drains the queue unless somebody else is at it. No batch is left behind: whoever lets go of the writer looks
     /// once more.
-    pub(crate) fn combine(&self) {
+    pub(crate) fn combine(self: &Arc<Self>) {
         loop {
             let Some(mut writer) = self.writer.try_lock() else {
                 return;
@@ -68,17 +68,25 @@ impl LogInner {
             if self.shared.failure.is_failed() {
                 return self.refuse_all();
             }
-            if !self.queue.is_ready(self.sync.lock().unsynced_bytes()) {
+            self.plan_sync();
+            if !self.queue.is_ready(self.bounded_bytes()) {
                 return;
             }
+        }
+    }
+
+    /// The unsynced bytes that count against the bound on them.
+    fn bounded_bytes(&self) -> u64 {
+        match self.sync_mode() {
+            SyncMode::Always | SyncMode::Interval(_) => self.sync.lock().unsynced_bytes(),
+            SyncMode::Os => 0,
         }
     }
 
     fn drain(&self, writer: &mut Writer) -> Vec<Waker> {
         let mut woken = Vec::new();
         loop {
-            let unsynced = self.sync.lock().unsynced_bytes();
-            let taken = self.queue.take(unsynced);
+            let taken = self.queue.take(self.bounded_bytes());
             if taken.is_empty() || self.shared.failure.is_failed() {
                 self.refuse_pending(taken, &mut woken);
                 return woken;
@@ -188,6 +196,7 @@ impl LogInner {
             return self.answer(&mut group, woken);
         }
         self.reserve(writer, config, group.position());
+        let began = self.shared.env.clock.monotonic();
         let runs = group.take_runs();
         let buffers: Vec<io::IoSlice<'_>> =
             runs.iter().flat_map(crate::tail_cache::Run::buffers).map(io::IoSlice::new).collect();
@@ -211,16 +220,32 @@ impl LogInner {
         for run in runs {
             self.shared.tail_budget.push(&self.tail, run);
         }
-        self.sync.lock().wrote(&writer.active.file, group.bytes(), writer.mark(), &mut group.take_unsynced());
+        let (file, bytes, until) = (&writer.active.file, group.bytes(), writer.mark());
+        self.hold(&Wrote { file, bytes, until, began }, woken);
         self.answer(&mut group, woken);
+    }
+
+    /// Publishes how far the log is held now that more is written.
+    fn hold(&self, wrote: &Wrote<'_>, woken: &mut Vec<Waker>) {
+        let (mode, now) = (self.sync_mode(), self.shared.env.clock.monotonic());
+        let (held, safe) = {
+            let mut sync = self.sync.lock();
+            sync.wrote(wrote);
+            let safe = sync.advance(mode, now);
+            (sync.held(), safe)
+        };
+        if mode != SyncMode::Always {
+            self.raise_high_watermark(held);
+            woken.extend(self.waiters.take_below(held));
+            woken.extend(safe.iter().filter_map(|waiting| waiting.cell.take_waker()));
+        }
     }
 
     /// Tells the tickets of a written group where their batches lie.
     fn answer(&self, group: &mut Group, woken: &mut Vec<Waker>) {
         let unsynced = &mut group.take_unsynced();
         if !unsynced.is_empty() {
-            let mut sync = self.sync.lock();
-            sync.wait_for(unsynced);
+            self.sync.lock().wait_for(unsynced);
         }
         let log_start = self.view.read().log_start;
         for (cell, appended) in group.take_answers() {

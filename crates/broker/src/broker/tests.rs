@@ -3,6 +3,7 @@
 
 mod bounds;
 mod full_disk;
+mod modes;
 mod offsets;
 mod power;
 mod produce;

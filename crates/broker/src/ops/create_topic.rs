@@ -77,7 +77,7 @@ impl Core {
     /// Makes the logs of a topic whose record is committed, and takes the topic back if they cannot be made.
     async fn make_logs(&self, topic: &Arc<Topic>) -> Result<(), ApiError> {
         let metas = numbers(topic).map(|partition| partition_meta(topic, partition)).collect();
-        let (dir, config) = (Arc::clone(&self.dir), log_config(&topic.config));
+        let (dir, config) = (Arc::clone(&self.dir), log_config(topic));
         let made = each_on_pool(&self.env, metas, move |meta| dir.create(meta, config.clone())).await?;
         match made.into_iter().collect::<Result<Vec<_>, _>>() {
             Ok(logs) => {

@@ -50,6 +50,7 @@ pub(super) fn step(shared: &DirShared, logs: &[Arc<Log>], expiry: &mut Expiry) {
             log.inner().writer.lock().producers.expire(now, PRODUCER_ID_EXPIRATION_MS);
         }
     }
+    shared.sync_due();
     for log in logs {
         if shared.failure.is_failed() {
             return;

@@ -65,7 +65,7 @@ impl LogInner {
         Committed {
             segments: Arc::clone(&view.segments),
             log_start: view.log_start,
-            high_watermark: view.synced_end,
+            high_watermark: view.high_watermark,
         }
     }
 

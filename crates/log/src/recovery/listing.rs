@@ -19,6 +19,8 @@ pub(crate) struct Listing {
     pub(crate) snapshots: Vec<Offset>,
     /// `log.start`, if there is one: what it says, or what is wrong with it.
     pub(crate) log_start: Option<Result<Offset, String>>,
+    /// Whether sync mode `os` may have been in force.
+    pub(crate) os_marked: bool,
     /// What nothing refers to: temporary and deleted files, a spare, indexes without a log.
     leftovers: Vec<String>,
 }
@@ -50,6 +52,7 @@ impl Listing {
                     let bytes = fs.read_small(&dir.join(LOG_START), log_start::BYTES_MAX)?;
                     listing.log_start = Some(log_start::decode(&bytes).map_err(|e| e.to_string()));
                 }
+                PartitionEntry::SyncOs => listing.os_marked = true,
                 PartitionEntry::Spare | PartitionEntry::Temporary | PartitionEntry::Gone => {
                     listing.leftovers.push(entry.name);
                 }

@@ -5,6 +5,7 @@
 //!   │ not read      │ header hops             │ every batch checked                 │
 //!                     bad = damage: kept        bad = torn tail: cut, unless a valid batch
 //!                                               follows more than 16 MiB behind it: damage
+//!                                               (not where sync mode `os` may have written)
 //! ```
 
 use std::io;
@@ -36,6 +37,16 @@ pub(crate) struct TailRequest<'a> {
     /// The indexes as their files have them.
     pub(crate) indexes: StoredIndexes,
     pub(crate) interval: u64,
+    pub(crate) unsynced_max: UnsyncedMax,
+}
+
+/// How much of the file may have been unsynced, as far as it is not known to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum UnsyncedMax {
+    /// [`UNSYNCED_BYTES_MAX`].
+    Bounded,
+    /// Any number of bytes: sync mode `os` was in force.
+    Unbounded,
 }
 
 /// Whether every entry that belongs into the time index is in it.
@@ -71,13 +82,17 @@ pub(crate) struct TailReport {
 
 /// Reads a segment from the last index entry that can be trusted to its end.
 pub(crate) fn read_tail(request: TailRequest<'_>) -> io::Result<TailReport> {
+    let unsynced_max = request.unsynced_max;
     let mut scan = Scan::start(request)?;
     while scan.position < scan.size {
         match scan.next()? {
             Some((spot, epoch)) => scan.accept(&spot, epoch),
             None if scan.position < scan.synced_position => scan.skip_damage(scan.synced_position)?,
             None => {
-                let far = scan.position.saturating_add(UNSYNCED_BYTES_MAX);
+                let far = match unsynced_max {
+                    UnsyncedMax::Bounded => scan.position.saturating_add(UNSYNCED_BYTES_MAX),
+                    UnsyncedMax::Unbounded => scan.size,
+                };
                 if far >= scan.size || scan.find(far, scan.size)?.is_none() {
                     scan.report.torn = Some(scan.position..scan.size);
                     break;
@@ -105,7 +120,7 @@ struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     fn start(request: TailRequest<'a>) -> io::Result<Scan<'a>> {
-        let TailRequest { file, base, size, synced_position, synced_offset, indexes, interval } = request;
+        let TailRequest { file, base, size, synced_position, synced_offset, indexes, interval, .. } = request;
         let trusted = trusted_prefix(file, base, synced_position.min(size), indexes)?;
         let mut body = Body::empty(base);
         body.size = trusted.position;

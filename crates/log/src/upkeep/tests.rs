@@ -15,7 +15,7 @@ fn a_log_may_be_deleted_while_the_janitor_is_at_it() {
     }
     let inner = Arc::clone(log.inner());
     assert!(!inner.sync.lock().rolled.is_empty(), "there is something to seal");
-    log.configure(LogConfig { segment_ms: 1, ..small() });
+    log.configure(LogConfig { segment_ms: 1, ..small() }).unwrap();
     sim.clock().advance(Duration::from_secs(1));
     // What the janitor does once it has found the log open.
     dir.delete(partition(0)).unwrap();

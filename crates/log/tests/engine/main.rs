@@ -10,5 +10,6 @@ mod failing;
 mod inspected;
 mod living;
 mod model;
+mod modes;
 mod recovering;
 mod world;

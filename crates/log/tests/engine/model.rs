@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_env::sim::{Sim, Survival};
-use millrace_log::{Log, LogConfig, LogDir, ReadRequest, Ticket};
-use millrace_types::TimestampMs;
+use millrace_log::{Log, LogConfig, LogDir, LogOffsets, ReadRequest, Ticket};
 use millrace_types::limits::SEGMENT_BYTES_MIN;
+use millrace_types::{SyncMode, TimestampMs};
 
 use crate::world::{batch_at, meta, offset, options, partition, split, stamp, values};
 
@@ -30,6 +30,9 @@ impl Held {
 #[derive(Debug)]
 struct Model {
     sim: Sim,
+    /// The sync mode, of this process or the next.
+    mode: SyncMode,
+    in_force: SyncMode,
     dir: Option<Arc<LogDir>>,
     log: Option<Arc<Log>>,
     tail_cache_bytes: usize,
@@ -50,6 +53,8 @@ impl Model {
         let tail_cache_bytes = if sim.rng().chance(1, 2) { 60_000 } else { 0 };
         let mut model = Model {
             sim,
+            mode: SyncMode::Always,
+            in_force: SyncMode::Always,
             dir: None,
             log: None,
             tail_cache_bytes,
@@ -62,14 +67,31 @@ impl Model {
             clock: 1000,
             unsettled: Vec::new(),
         };
+        model.mode = model.pick_mode();
+        model.in_force = model.mode;
         let dir = LogDir::open(&model.sim.env(), options(tail_cache_bytes)).unwrap().dir;
-        model.log = Some(dir.create(meta(0), Model::config()).unwrap());
+        model.log = Some(dir.create(meta(0), model.config()).unwrap());
         model.dir = Some(dir);
         model
     }
 
-    fn config() -> LogConfig {
-        LogConfig { segment_bytes: SEGMENT_BYTES_MIN, segment_ms: 3_600_000, ..LogConfig::default() }
+    fn config(&self) -> LogConfig {
+        let (segment_bytes, sync_mode) = (SEGMENT_BYTES_MIN, self.mode);
+        LogConfig { segment_bytes, segment_ms: 3_600_000, sync_mode, ..LogConfig::default() }
+    }
+
+    fn pick_mode(&self) -> SyncMode {
+        let modes = ["always", "interval=1000,8192", "interval=3600000,65536", "os"];
+        modes[usize::try_from(self.below(4)).unwrap()].parse().unwrap()
+    }
+
+    /// While it runs, or with the next process.
+    fn change_mode(&mut self) {
+        self.mode = self.pick_mode();
+        if self.below(2) == 0 {
+            self.log().configure(self.config()).unwrap();
+            self.in_force = self.mode;
+        }
     }
 
     fn below(&self, bound: u64) -> u64 {
@@ -96,7 +118,8 @@ impl Model {
             );
         }
         match choice {
-            0..50 => self.append(),
+            0..48 => self.append(),
+            48..50 => self.change_mode(),
             50..58 => self.retry(),
             58..68 => self.read(),
             68..74 => self.look_up_time(),
@@ -223,7 +246,7 @@ impl Model {
     fn janitor(&mut self) {
         self.sim.clock().advance(Duration::from_secs(self.below(4000)));
         self.dir.as_ref().unwrap().janitor_step();
-        self.acked_end = self.end();
+        self.acked_end = u64::try_from(self.log().offsets().high_watermark.get()).unwrap();
     }
 
     fn truncate(&mut self) {
@@ -278,12 +301,14 @@ impl Model {
     fn kill(&mut self) {
         self.drop_process();
         let env = self.sim.kill();
-        self.start_after_crash(env);
+        self.start_after_crash(env, self.acked_end);
         // What was written is in the page cache, which a kill does not touch.
         assert_eq!(self.log().offsets().end, offset(self.end()), "after a kill");
     }
 
     fn cut_power(&mut self) {
+        let LogOffsets { synced_end, .. } = self.log().offsets();
+        assert!(self.in_force != SyncMode::Always || synced_end >= offset(self.acked_end));
         self.drop_process();
         let survival = match self.below(4) {
             0 => Survival::Nothing,
@@ -291,16 +316,17 @@ impl Model {
             _ => Survival::Random,
         };
         let env = self.sim.power_cut(survival);
-        self.start_after_crash(env);
+        // Of what is not synced a suffix may be gone.
+        self.start_after_crash(env, u64::try_from(synced_end.get()).unwrap());
     }
 
-    fn start_after_crash(&mut self, env: millrace_env::Env) {
+    fn start_after_crash(&mut self, env: millrace_env::Env, safe_end: u64) {
         self.start_process(env);
         let report = self.dir.as_ref().unwrap().start_report();
         assert!(!report.clean);
         assert_eq!(report.damaged, Vec::<String>::new());
         let end = u64::try_from(self.log().offsets().end.get()).unwrap();
-        assert!(end >= self.acked_end, "{} were acknowledged, {end} are left", self.acked_end);
+        assert!(end >= safe_end, "{safe_end} were safe, {end} are left");
         while self.held.last().is_some_and(|last| last.end() > end) {
             self.start = self.held.pop().unwrap().base;
         }
@@ -322,7 +348,8 @@ impl Model {
     fn start_process(&mut self, env: millrace_env::Env) {
         let opened = LogDir::open(&env, options(self.tail_cache_bytes)).unwrap();
         assert_eq!(opened.found, vec![meta(0)]);
-        self.log = Some(opened.dir.open_log(partition(0), Model::config()).unwrap());
+        self.in_force = self.mode;
+        self.log = Some(opened.dir.open_log(partition(0), self.config()).unwrap());
         self.dir = Some(opened.dir);
     }
 

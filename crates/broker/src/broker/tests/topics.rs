@@ -55,7 +55,7 @@ async fn hostile_and_impossible_topics_are_refused_and_leave_nothing() {
     let factor = CreateTopicRequest { replication_factor: Some(2), ..new_topic("x", 1) };
     assert_eq!(refused(&world, factor).await, Some(ErrorCode::InvalidReplicationFactor));
     assert_eq!(refused(&world, with_config("retention.ms", "1000")).await, Some(ErrorCode::Unsupported));
-    assert_eq!(refused(&world, with_config("sync.mode", "os")).await, Some(ErrorCode::Unsupported));
+    assert_eq!(refused(&world, with_config("sync.mode", "interval=1")).await, Some(ErrorCode::InvalidConfig));
     assert_eq!(refused(&world, with_config("no.such.key", "1")).await, Some(ErrorCode::InvalidConfig));
     assert_eq!(world.broker.list_topics(&ctx()).await.unwrap().len(), 2);
 }
