@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use millrace_types::ErrorCode;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -119,6 +119,29 @@ impl Collector for Gauges {
         gauge("memory_limit_bytes", "Bytes that can be granted", limit)?;
         gauge("requests_in_flight", "Requests under way", core.admission.in_flight() as u64)?;
         gauge("topics", "Topics, those of the product included", image.topics().count() as u64)?;
-        gauge("partitions_open", "Partition logs open on this node", core.partitions.count() as u64)
+        gauge("partitions_open", "Partition logs open on this node", core.partitions.count() as u64)?;
+        let damaged = core.dir.damaged_ranges() + core.partitions.unavailable_count();
+        let help = "Damaged ranges that are not served, at most 64 of each log; a partition without a log counts once";
+        gauge("log_damaged_ranges", help, damaged as u64)?;
+        let scrub = core.dir.scrub_report();
+        let ended = u64::try_from(scrub.pass_ended.0 / 1000).unwrap_or(0);
+        let help =
+            "When the scrub last was through all sealed bytes, in seconds since 1970; 0 if it never was";
+        gauge("scrub_pass_ended_timestamp_seconds", help, ended)?;
+        gauge("scrub_under_way", "Whether a pass of the scrub is under way", u64::from(scrub.is_under_way))?;
+        let mut counter = |name: &str, help: &str, value: u64| {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)
+        };
+        counter(
+            "scrub_read_bytes",
+            "Sealed bytes read back from the medium since the start",
+            scrub.bytes_read,
+        )?;
+        counter(
+            "scrub_damage_found",
+            "Damaged ranges that the scrub found since the start",
+            scrub.damage_found,
+        )
     }
 }

@@ -58,6 +58,12 @@ impl Partitions {
         self.by_topic.load().get(&id.topic)?.get(number).cloned()
     }
 
+    /// How many partitions have no log that can be served.
+    pub(crate) fn unavailable_count(&self) -> usize {
+        let lost = |logs: &TopicLogs| logs.iter().filter(|held| matches!(held, Held::Unavailable(_))).count();
+        self.by_topic.load().values().map(lost).sum()
+    }
+
     /// How many logs are open.
     pub(crate) fn count(&self) -> usize {
         let open = |logs: &TopicLogs| logs.iter().filter(|held| matches!(held, Held::Open(_))).count();

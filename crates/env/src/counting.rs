@@ -153,6 +153,11 @@ impl File for CountingFile {
         self.calls.run(self.call(CallKind::DropCache, 0, 0), |()| 0, || self.inner.drop_cache())
     }
 
+    fn read_medium_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let call = self.call(CallKind::Read, position, buffer.len());
+        self.calls.run(call, |moved| *moved as u64, || self.inner.read_medium_at(buffer, position))
+    }
+
     fn map(&self, bytes: u64) -> io::Result<Arc<dyn Map>> {
         let inner = self.calls.run(self.call(CallKind::Map, 0, 0), |_| 0, || self.inner.map(bytes))?;
         Ok(Arc::new(CountingMap { inner, path: self.path.clone(), calls: Arc::clone(&self.calls) }))

@@ -137,6 +137,19 @@ pub trait File: Send + Sync + Debug {
     /// The operating system's.
     fn drop_cache(&self) -> io::Result<()>;
 
+    /// Reads from the medium itself, whatever the page cache holds and whoever has the pages mapped, and leaves the
+    /// cache as it is. Only for files of which everything was synced. May be short.
+    ///
+    /// A file system that has no way past its cache (tmpfs) answers from the cache after [`File::drop_cache`], which
+    /// does not drop what is mapped.
+    ///
+    /// # Errors
+    /// The operating system's; `EIO` if the medium does not give the bytes.
+    fn read_medium_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.drop_cache()?;
+        self.read_at(buffer, position)
+    }
+
     /// Maps the first `bytes` of the file for reading. The file must never become shorter than that.
     ///
     /// # Errors

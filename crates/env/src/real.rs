@@ -7,6 +7,7 @@
 )]
 
 mod clock;
+mod direct;
 mod file;
 mod fs;
 mod map;

@@ -190,6 +190,30 @@ fn what_was_synced_is_read_again_after_the_cache_was_dropped() {
 }
 
 #[test]
+fn the_medium_is_read_at_any_position_past_the_end_of_the_file_and_under_a_map() {
+    on_each(|fs, at| {
+        let content: Vec<u8> = (0..50_001_u32).flat_map(u32::to_be_bytes).collect();
+        let file = fs.open(&at.join("f"), OpenMode::CreateNew).unwrap();
+        file.write_all_at(&content, 0).unwrap();
+        file.sync_data().unwrap();
+        let map = file.map(4096).unwrap();
+        for (position, length) in
+            [(0, 200_004), (0, 1), (4095, 2), (8192, 4096), (199_999, 5), (123_457, 40_000)]
+        {
+            let mut read = vec![0; length];
+            let mut filled = 0;
+            while filled < length {
+                filled += file.read_medium_at(&mut read[filled..], (position + filled) as u64).unwrap();
+            }
+            assert_eq!(read, content[position..position + length]);
+        }
+        let mut beyond = [0; 100];
+        assert_eq!(file.read_medium_at(&mut beyond, 200_004).unwrap(), 0);
+        assert_eq!(map.bytes(), &content[..4096]);
+    });
+}
+
+#[test]
 fn a_map_shows_the_first_bytes_of_the_file() {
     on_each(|fs, at| {
         let content = [b'm'; 10_000];

@@ -140,6 +140,10 @@ fn dropping_the_cache_drops_nothing_while_the_file_is_mapped() {
     let map = file.map(4).unwrap();
     file.drop_cache().unwrap();
     assert_eq!(read(&*disk.fs(), LOG), b"good");
+    let mut medium = [0; 4];
+    assert_eq!(file.read_medium_at(&mut medium, 0).unwrap(), 4);
+    assert_eq!(&medium, b"food");
+    assert_eq!(read(&*disk.fs(), LOG), b"good");
     drop(map);
     file.drop_cache().unwrap();
     assert_eq!(read(&*disk.fs(), LOG), b"food");

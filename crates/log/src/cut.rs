@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 
 use millrace_env::{File, FsExt, OpenMode};
-use millrace_types::{LeaderEpoch, Offset};
+use millrace_types::{LeaderEpoch, Offset, OffsetRange};
 use parking_lot::RwLock;
 
 use crate::flusher::Mark;
@@ -237,6 +237,7 @@ impl LogInner {
     /// Shows readers the log as it is now; all of it is synced.
     fn publish(&self, writer: &Writer, segments: Vec<Arc<Segment>>) {
         self.tail.clear();
+        self.damage.keep_within(extent_of(&segments, writer.end));
         let mut view = self.view.write();
         view.segments = Arc::new(segments);
         view.end = writer.end;
@@ -292,6 +293,7 @@ impl LogInner {
             view.segments = Arc::new(kept.to_vec());
         }
         let first_kept = kept.first().map_or(start, |segment| segment.base);
+        self.damage.keep_within(extent_of(kept, writer.end));
         self.sync.lock().rolled.retain(|rolled| rolled.base >= first_kept);
         for gone in below {
             unlink_segment(fs, &self.path, gone.base)?;
@@ -333,6 +335,11 @@ impl LogInner {
         sync.rolled.clear();
         Ok(Waited::split(sync.reset(writer.mark()), Offset::ZERO))
     }
+}
+
+/// The offsets that these segments hold.
+fn extent_of(segments: &[Arc<Segment>], end: Offset) -> OffsetRange {
+    OffsetRange { start: segments.first().map_or(end, |segment| segment.base), end }
 }
 
 fn bases_of(segments: &[Arc<Segment>]) -> Vec<Offset> {

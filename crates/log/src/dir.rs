@@ -3,6 +3,7 @@
 mod janitor;
 mod layout;
 mod marks;
+mod scrub;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -23,6 +24,9 @@ use crate::{DirError, Log, LogConfig, PartitionMeta};
 use janitor::Expiry;
 use layout::FoundPartitions;
 use marks::Marks;
+use scrub::Scrub;
+
+pub use scrub::ScrubReport;
 
 /// Why the process must end: the data directory failed and this process must not try again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +113,7 @@ impl DirShared {
                 report.cut.push(text);
             }
             Finding::Damaged(text) => {
-                tracing::error!(text, "damage was found; it is kept and not served");
+                tracing::warn!(text, "damage was found at the start");
                 report.damaged.push(text);
             }
             Finding::Read(bytes) => report.bytes_read += bytes,
@@ -133,8 +137,16 @@ pub struct LogDir {
     shared: Arc<DirShared>,
     logs: Mutex<Logs>,
     /// Held for the janitor, so that two callers do not do the same work, and for closing.
-    upkeep: Mutex<Expiry>,
+    upkeep: Mutex<Upkeep>,
+    scrubbed: Mutex<ScrubReport>,
     _lock: Box<dyn DirLock>,
+}
+
+/// What the janitor remembers from step to step.
+#[derive(Debug, Default)]
+struct Upkeep {
+    expiry: Expiry,
+    scrub: Scrub,
 }
 
 #[derive(Debug, Default)]
@@ -179,7 +191,8 @@ impl LogDir {
             report: Mutex::new(report),
         });
         let logs = Mutex::new(Logs { unrecovered, ..Logs::default() });
-        let dir = LogDir { shared, logs, upkeep: Mutex::default(), _lock: layout.lock };
+        let scrubbed = Mutex::new(ScrubReport::nothing());
+        let dir = LogDir { shared, logs, upkeep: Mutex::default(), scrubbed, _lock: layout.lock };
         Ok(OpenedDir { dir: Arc::new(dir), found })
     }
 
@@ -280,13 +293,30 @@ impl LogDir {
     }
 
     /// Work off the writer's path, called every second or so by whoever serves the directory: seals rolled segments,
-    /// writes the synced marks, syncs what nobody waits for, rolls by age, unlinks what was deleted. Blocks.
+    /// writes the synced marks, syncs what nobody waits for, rolls by age, unlinks what was deleted, and reads some sealed
+    /// bytes back from the medium. Blocks.
     pub fn janitor_step(&self) {
-        let mut expiry = self.upkeep.lock();
+        let mut upkeep = self.upkeep.lock();
         if self.shared.failure.is_failed() || self.logs.lock().closed {
             return;
         }
-        janitor::step(&self.shared, &self.open_logs(), &mut expiry);
+        let logs = self.open_logs();
+        janitor::step(&self.shared, &logs, &mut upkeep.expiry);
+        if let Err(error) = upkeep.scrub.step(&self.shared, &logs, &self.scrubbed) {
+            tracing::warn!(%error, "the scrub could not note how far it is");
+        }
+    }
+
+    /// What the scrub has done since this process opened the directory.
+    #[must_use]
+    pub fn scrub_report(&self) -> ScrubReport {
+        *self.scrubbed.lock()
+    }
+
+    /// How many damaged ranges are known in all open logs together.
+    #[must_use]
+    pub fn damaged_ranges(&self) -> usize {
+        self.open_logs().iter().map(|log| log.inner().damage.count()).sum()
     }
 
     /// When [`LogDir::sync_due`] has something to do: the sync of a log whose topic has an interval. `None` while no such

@@ -15,6 +15,7 @@ pub mod offset_index;
 pub mod partition_meta;
 pub mod producer_snapshot;
 pub mod run_mark;
+pub mod scrub_progress;
 pub mod seal;
 pub mod synced_marks;
 pub mod time_index;

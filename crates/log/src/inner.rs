@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 use millrace_types::{LeaderEpoch, Offset, SyncMode};
 use parking_lot::{Condvar, Mutex, RwLock};
 
+use crate::damage::{DamageList, DamagedRange};
 use crate::dir::DirShared;
 use crate::flusher::SyncState;
 use crate::queue::AppendQueue;
@@ -36,6 +37,8 @@ pub(crate) struct LogInner {
     pub(crate) sync_idle: Condvar,
     pub(crate) waiters: Waiters,
     pub(crate) tail: Arc<TailCache>,
+    /// What is not served.
+    pub(crate) damage: DamageList,
     closed: AtomicBool,
     /// `writer.epoch` for those who must not wait for the writer.
     epoch: AtomicI32,
@@ -70,14 +73,20 @@ pub(crate) struct Parts {
     /// Segments below the active one that have no seal yet.
     pub(crate) rolled: Vec<Arc<Segment>>,
     pub(crate) os_marked: bool,
+    /// What the start has found damaged.
+    pub(crate) damaged: Vec<DamagedRange>,
 }
 
 impl LogInner {
     pub(crate) fn new(shared: Arc<DirShared>, parts: Parts) -> Arc<LogInner> {
-        let Parts { meta, path, config, writer, view, rolled, os_marked } = parts;
+        let Parts { meta, path, config, writer, view, rolled, os_marked, damaged } = parts;
         let high_watermark = AtomicI64::new(view.high_watermark.get());
         let epoch = AtomicI32::new(writer.epoch.0);
         let sync = SyncState::new(&view, writer.mark(), rolled);
+        let damage = DamageList::default();
+        for range in damaged {
+            let _known = damage.note(range);
+        }
         Arc::new(LogInner {
             shared,
             meta,
@@ -91,6 +100,7 @@ impl LogInner {
             sync_idle: Condvar::new(),
             waiters: Waiters::default(),
             tail: Arc::default(),
+            damage,
             closed: AtomicBool::new(false),
             epoch,
             high_watermark,

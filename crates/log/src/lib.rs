@@ -16,6 +16,7 @@
 mod append;
 mod config;
 mod cut;
+mod damage;
 mod dir;
 pub mod epochs;
 mod error;
@@ -42,7 +43,8 @@ mod writer;
 
 pub use append::Appended;
 pub use config::{LogConfig, TimestampType};
-pub use dir::{Fatal, LogDir, LogDirOptions, OpenedDir, StartReport};
+pub use damage::DamagedRange;
+pub use dir::{Fatal, LogDir, LogDirOptions, OpenedDir, ScrubReport, StartReport};
 pub use error::{AppendError, DirError, ReadError};
 pub use flusher::SyncDueWait;
 pub use log::{Log, LogOffsets, PartitionMeta};

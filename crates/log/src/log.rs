@@ -11,7 +11,8 @@ use crate::inner::LogInner;
 use crate::queue::{self, Pending};
 use crate::ticket::Cell;
 use crate::{
-    AppendError, DirError, HighWatermarkWait, LogConfig, ReadError, ReadPlan, ReadRequest, Ticket, TimeHit,
+    AppendError, DamagedRange, DirError, HighWatermarkWait, LogConfig, ReadError, ReadPlan, ReadRequest,
+    Ticket, TimeHit,
 };
 
 /// What `partition.meta` says: enough to rebuild the cluster's metadata from the data directories alone.
@@ -77,6 +78,13 @@ impl Log {
     pub fn size_bytes(&self) -> u64 {
         let segments = Arc::clone(&self.inner.view.read().segments);
         segments.iter().map(|segment| segment.size()).sum()
+    }
+
+    /// The damaged ranges that are known: found at the start, by a read or by the scrub. At most
+    /// [`DAMAGED_RANGES_PER_LOG_MAX`](millrace_types::limits::DAMAGED_RANGES_PER_LOG_MAX).
+    #[must_use]
+    pub fn damaged(&self) -> Vec<DamagedRange> {
+        self.inner.damage.list()
     }
 
     /// Queues a checked batch, writes what is queued if no other thread is writing, and answers a ticket.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  data-dir/
-//!    node.meta  synced.marks  running.mark  clean.mark  lock
+//!    node.meta  synced.marks  running.mark  clean.mark  scrub.progress  lock
 //!    0123456789abcdef0123456789abcdef-7/            <topic id>-<partition>
 //!      partition.meta  leader.epochs  log.start  sync.os
 //!      00000000000000000000.log                     <base offset, 20 digits>.<suffix>
@@ -23,6 +23,8 @@ pub const SYNCED_MARKS: &str = "synced.marks";
 pub const RUNNING_MARK: &str = "running.mark";
 /// `clean.mark`: the last process stopped in order.
 pub const CLEAN_MARK: &str = "clean.mark";
+/// `scrub.progress`: how far the scrub of sealed bytes has come.
+pub const SCRUB_PROGRESS: &str = "scrub.progress";
 /// `partition.meta`: what partition a directory holds.
 pub const PARTITION_META: &str = "partition.meta";
 /// `leader.epochs`: where each leader epoch of a partition starts.

@@ -18,7 +18,9 @@ use bytes::Bytes;
 use millrace_record::{Batch, BatchHeader};
 use millrace_types::{Offset, OffsetRange};
 
+use crate::damage::DamagedRange;
 use crate::inner::LogInner;
+use crate::names::SegmentFile;
 use crate::segment::{BatchSpot, Pages, SealedPart, Segment, Walk, WalkEnd, read_fully};
 use crate::tail_cache::{CachedRange, Piece, ReadBounds};
 use crate::{ReadAnswer, ReadError, ReadRequest};
@@ -199,8 +201,17 @@ impl StoredRead {
             // How far the damage goes is found out by reading on.
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let end = next_intact(log, &self.segment, position, self.from).unwrap_or(self.segment_end);
-        Ok(Err(ReadError::Corrupt(OffsetRange { start: self.from, end: end.max(self.from.next()) })))
+        let next = next_intact(log, &self.segment, position, self.from);
+        let end = next.map_or(self.segment_end, |next| next.base).max(self.from.next());
+        let offsets = OffsetRange { start: self.from, end };
+        let size = self.segment.size();
+        log.damage.note(DamagedRange {
+            path: self.segment.path(SegmentFile::Log),
+            bytes: position..next.map_or(size, |next| next.position).max(position),
+            offsets,
+            what: "a read found no valid batch here".to_owned(),
+        });
+        Ok(Err(ReadError::Corrupt(offsets)))
     }
 }
 
@@ -261,8 +272,8 @@ fn hop(mut walk: Walk<'_>, offset: Offset) -> io::Result<Found> {
     }
 }
 
-/// The base offset of the first batch behind `position` that an index entry names and that is what it says.
-fn next_intact(log: &LogInner, segment: &Segment, position: u64, from: Offset) -> Option<Offset> {
+/// The first batch behind `position` that an index entry names and that is what it says.
+fn next_intact(log: &LogInner, segment: &Segment, position: u64, from: Offset) -> Option<BatchSpot> {
     let size = segment.size();
     let entries: Vec<_> = segment
         .with_offset_index(&*log.shared.env.fs, |index| {
@@ -273,7 +284,7 @@ fn next_intact(log: &LogInner, segment: &Segment, position: u64, from: Offset) -
         let mut walk = walk_from(log, segment, entry.position.into(), size);
         let (spot, _) = walk.step().ok()?.ok()?;
         let named = spot.last == entry.last_offset(segment.base) && spot.base > from;
-        (named && is_intact(segment, &spot)).then_some(spot.base)
+        (named && is_intact(segment, &spot)).then_some(spot)
     })
 }
 

@@ -23,9 +23,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use millrace_env::{File, Fs, FsExt, OpenMode};
-use millrace_types::{LeaderEpoch, Offset, SyncMode, TimestampMs};
+use millrace_types::{LeaderEpoch, Offset, OffsetRange, SyncMode, TimestampMs};
 use parking_lot::RwLock;
 
+use crate::damage::DamagedRange;
 use crate::dir::{DirShared, Finding};
 use crate::epochs::EpochCache;
 use crate::format::seal::{self, Seal};
@@ -76,6 +77,7 @@ struct Opening<'a> {
     epochs_on_disk: EpochCache,
     bytes_read: u64,
     unsynced_max: UnsyncedMax,
+    damaged: Vec<DamagedRange>,
     /// The base of the last segment that has a seal. A seal is written after a sync, and that covers older files too.
     sealed_last: Option<Offset>,
 }
@@ -112,6 +114,7 @@ pub(crate) fn open(shared: &Arc<DirShared>, request: OpenRequest) -> Result<Arc<
         } else {
             UnsyncedMax::Bounded
         },
+        damaged: Vec::new(),
         sealed_last: listing
             .segments
             .iter()
@@ -210,7 +213,7 @@ impl Opening<'_> {
         Ok(torn)
     }
 
-    fn read_seal(&self, base: Offset) -> io::Result<Option<Seal>> {
+    fn read_seal(&mut self, base: Offset) -> io::Result<Option<Seal>> {
         let path = self.request.path.join(segment_file(base, SegmentFile::Seal));
         let decoded = match self.fs.read_small(&path, seal::BYTES_MAX) {
             Ok(bytes) => Seal::decode(&bytes).map_err(|e| e.to_string()),
@@ -219,14 +222,20 @@ impl Opening<'_> {
         };
         match decoded {
             Ok(seal) if seal.records.base == base => Ok(Some(seal)),
-            Ok(_) => Ok(self.bad_seal(&path, "it is another segment's")),
-            Err(what) => Ok(self.bad_seal(&path, &what)),
+            Ok(_) => Ok(self.bad_seal(base, &path, "it is another segment's")),
+            Err(what) => Ok(self.bad_seal(base, &path, &what)),
         }
     }
 
-    fn bad_seal(&self, path: &Path, what: &str) -> Option<Seal> {
-        self.shared.note(Finding::Damaged(format!("{}: {what}", path.display())));
+    fn bad_seal(&mut self, base: Offset, path: &Path, what: &str) -> Option<Seal> {
+        self.note_damage(path, 0..0, OffsetRange { start: base, end: base }, &format!("the seal: {what}"));
         None
+    }
+
+    fn note_damage(&mut self, path: &Path, bytes: Range<u64>, offsets: OffsetRange, what: &str) {
+        let range = DamagedRange { path: path.to_owned(), bytes, offsets, what: what.to_owned() };
+        self.shared.note(Finding::Damaged(range.to_string()));
+        self.damaged.push(range);
     }
 
     fn read_tail_of(
@@ -261,14 +270,12 @@ impl Opening<'_> {
             }
         }
         let path = self.request.path.join(segment_file(base, SegmentFile::Log));
-        for bad in &report.damaged {
-            let text = format!("{}: bytes {} to {} are damaged", path.display(), bad.start, bad.end);
-            self.shared.note(Finding::Damaged(text));
+        for (bytes, offsets) in &report.damaged {
+            self.note_damage(&path, bytes.clone(), *offsets, "no valid batches, below what was synced");
         }
         if synced_position > size && synced_offset > report.body.end {
-            let text =
-                format!("{}: {size} bytes are left of {synced_position} that were synced", path.display());
-            self.shared.note(Finding::Damaged(text));
+            let offsets = OffsetRange { start: report.body.end, end: synced_offset };
+            self.note_damage(&path, size..synced_position, offsets, "the synced end of the file is gone");
         }
         for (epoch, start) in &report.epochs {
             let _changed = self.epochs.assign(*epoch, *start);
@@ -315,13 +322,14 @@ impl Opening<'_> {
     }
 
     /// Reports offsets that were synced and that no file holds.
-    fn report_gap(&self, base: Offset) {
+    fn report_gap(&mut self, base: Offset) {
         let [.., before, _] = self.segments.as_slice() else { return };
+        let before = Arc::clone(before);
         let end = before.end();
         if end != base {
-            let dir = self.request.path.display();
-            self.shared
-                .note(Finding::Damaged(format!("{dir}: between {end} and {base} no file holds the records")));
+            let (path, size) = (before.path(SegmentFile::Log), before.size());
+            let offsets = OffsetRange { start: end.min(base), end: base };
+            self.note_damage(&path, size..size, offsets, "no file holds the records up to the next segment");
         }
     }
 
@@ -413,6 +421,7 @@ impl Opening<'_> {
             writer,
             rolled,
             os_marked,
+            damaged: std::mem::take(&mut self.damaged),
         })
     }
 

@@ -7,6 +7,7 @@
 //! Whoever reads holds the segment: a file that was replaced or unlinked meanwhile still answers from its handle.
 
 mod indexes;
+mod medium;
 mod sealed;
 mod walk;
 

@@ -59,6 +59,18 @@ pub const SYNC_INTERVAL_MS_MAX: u32 = 3_600_000;
 pub const SYNC_INTERVAL_BYTES_MIN: u64 = 4096;
 /// The most bytes that `sync.mode=interval=MS,BYTES` takes.
 pub const SYNC_INTERVAL_BYTES_MAX: u64 = UNSYNCED_BYTES_MAX;
+/// Damaged ranges that are listed of one log; more are reported, and answer CORRUPT, without being listed.
+pub const DAMAGED_RANGES_PER_LOG_MAX: usize = 64;
+/// Within this long every sealed byte is read back from the medium and checked, in milliseconds: seven days.
+pub const SCRUB_WITHIN_MS: u64 = 7 * 86_400_000;
+/// How long the scrub takes for one pass over all sealed bytes, in milliseconds. What a pass has just gone by waits for
+/// the end of the next one, so two passes (and the time that a broker is down between) must fit into the seven days.
+pub const SCRUB_PASS_MS: u64 = 3 * 86_400_000;
+/// The pace below which the scrub never falls while a pass is under way, in bytes per second: small directories are soon
+/// through, and rest until the next pass is due.
+pub const SCRUB_BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
+/// The most bytes that the scrub reads in one step of the janitor, so that it never disturbs.
+pub const SCRUB_STEP_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Requests that may wait in one partition's append queue.
 pub const APPEND_QUEUE_MAX: usize = 1024;
 /// Bytes at which one partition's append queue is full. A batch stays in it when its caller has given up the wait, and
@@ -81,6 +93,8 @@ const _: () = assert!(PARTITIONS_PER_TOPIC_MAX + CONSUMER_OFFSETS_PARTITIONS < P
 const _: () = assert!(2 * BATCH_BYTES_MAX as u64 <= UNSYNCED_BYTES_MAX);
 // What an interval lets be acknowledged and unsynced may be written and unsynced.
 const _: () = assert!(SYNC_INTERVAL_BYTES_MAX <= UNSYNCED_BYTES_MAX);
+// A record must not wait for longer than two passes.
+const _: () = assert!(2 * SCRUB_PASS_MS < SCRUB_WITHIN_MS);
 // The queue must hold what the next write may take, or the writer would wait for its callers.
 const _: () = assert!(UNSYNCED_BYTES_MAX <= APPEND_QUEUE_BYTES_MAX as u64);
 // A request must be able to carry the largest batch.

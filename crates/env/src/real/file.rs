@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::{Errno, ReadWriteFlags, preadv2, retry_on_intr};
 
-use super::map;
+use super::{direct, map};
 use crate::{File, Map};
 
 #[derive(Debug)]
@@ -73,6 +73,16 @@ impl File for RealFile {
     fn drop_cache(&self) -> io::Result<()> {
         const TO_THE_END: Option<NonZeroU64> = None;
         Ok(rustix::fs::fadvise(&*self.inner, 0, TO_THE_END, Advice::DontNeed)?)
+    }
+
+    fn read_medium_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        match direct::read_at(&self.inner, buffer, position) {
+            Err(e) if direct::is_refusal(&e) => {
+                self.drop_cache()?;
+                self.read_at(buffer, position)
+            }
+            answer => answer,
+        }
     }
 
     fn map(&self, bytes: u64) -> io::Result<Arc<dyn Map>> {

@@ -201,6 +201,19 @@ impl File for SimFile {
         })
     }
 
+    fn read_medium_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.call(CallKind::Read, || {
+            let state = self.inode.state();
+            let from = usize::try_from(position).unwrap_or(usize::MAX);
+            let rest = state.content.medium().get(from..).unwrap_or_default();
+            let len = self.disk.transfer(rest.len().min(buffer.len()));
+            if let (Some(target), Some(source)) = (buffer.get_mut(..len), rest.get(..len)) {
+                target.copy_from_slice(source);
+            }
+            Ok(len)
+        })
+    }
+
     fn map(&self, bytes: u64) -> io::Result<Arc<dyn Map>> {
         self.call(CallKind::Map, || {
             let len = in_memory(bytes)?;

@@ -43,6 +43,8 @@ pub enum FileKind {
     CleanMark = 9,
     /// `log.start`.
     LogStart = 10,
+    /// `scrub.progress`.
+    ScrubProgress = 11,
 }
 
 /// Why bytes are not what they should be.

@@ -13,10 +13,11 @@ use millrace_types::{
 use super::envelope::DecodeError;
 use super::offset_index::{OffsetIndex, OffsetIndexEntry};
 use super::run_mark::{CleanMark, RunningMark};
+use super::scrub_progress::{ScrubPlace, ScrubProgress};
 use super::seal::{BlockSums, Seal, SealedFile, SealedRecords};
 use super::synced_marks::{SyncedMark, SyncedMarks};
 use super::time_index::{TimeIndex, TimeIndexEntry};
-use super::{epoch_file, node_meta, partition_meta, producer_snapshot, synced_marks};
+use super::{epoch_file, node_meta, partition_meta, producer_snapshot, scrub_progress, synced_marks};
 use crate::PartitionMeta;
 use crate::epochs::EpochCache;
 use crate::names::SegmentFile;
@@ -139,6 +140,18 @@ fn synced_marks_of_version_one() {
     let file = fixture!("synced.marks.v1");
     let written = synced_marks::encode_file(4096, 5, &example.marks);
     holds(file, synced_marks::decode_file(file), &example, &written);
+}
+
+#[test]
+fn scrub_progress_of_version_one() {
+    let place = ScrubPlace { partition: partition(), base: Offset::from_count(1000), item: 12 };
+    let example = ScrubProgress {
+        began: TimestampMs(1_700_000_000_000),
+        ended: TimestampMs(1_699_000_000_000),
+        next: Some(place),
+    };
+    let file = fixture!("scrub.progress.v1");
+    holds(file, scrub_progress::decode(file), &example, &scrub_progress::encode(&example));
 }
 
 #[test]

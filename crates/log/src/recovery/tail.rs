@@ -15,7 +15,7 @@ use bytes::Bytes;
 use millrace_env::File;
 use millrace_record::{Batch, BatchHeader, HEADER_BYTES, MAGIC};
 use millrace_types::limits::{BATCH_BYTES_MAX, UNSYNCED_BYTES_MAX};
-use millrace_types::{LeaderEpoch, Offset};
+use millrace_types::{LeaderEpoch, Offset, OffsetRange};
 
 use crate::segment::{BatchSpot, Body, LiveIndexes, Stage, Walk, read_fully};
 
@@ -74,7 +74,7 @@ pub(crate) struct TailReport {
     /// The torn tail, if there is one.
     pub(crate) torn: Option<Range<u64>>,
     /// Bytes that are kept and not served.
-    pub(crate) damaged: Vec<Range<u64>>,
+    pub(crate) damaged: Vec<(Range<u64>, OffsetRange)>,
     /// Leader epochs of the batches that were read, where they change.
     pub(crate) epochs: Vec<(LeaderEpoch, Offset)>,
     pub(crate) bytes_read: u64,
@@ -157,7 +157,7 @@ impl<'a> Scan<'a> {
             return Ok(None);
         };
         // Behind damage the first batch may begin anywhere; else offsets have no holes before compaction.
-        let after_damage = self.report.damaged.last().is_some_and(|bad| bad.end == position);
+        let after_damage = self.report.damaged.last().is_some_and(|(bad, _)| bad.end == position);
         let follows = if after_damage { spot.base >= expected } else { spot.base == expected };
         Ok(follows.then_some((spot, LeaderEpoch(header.partition_leader_epoch))))
     }
@@ -173,7 +173,7 @@ impl<'a> Scan<'a> {
 
     /// Leaves out bad bytes up to the next valid batch below `limit`, or to the synced position.
     fn skip_damage(&mut self, limit: u64) -> io::Result<()> {
-        let start = self.position;
+        let (start, first) = (self.position, self.expected);
         let found = self.find(start + 1, limit)?;
         let end = found.map_or(limit.min(self.size), |spot| spot.position);
         if found.is_none() {
@@ -181,7 +181,8 @@ impl<'a> Scan<'a> {
             self.report.body.end = self.expected;
             self.report.body.size = end;
         }
-        self.report.damaged.push(start..end);
+        let behind = found.map_or(self.expected, |spot| spot.base);
+        self.report.damaged.push((start..end, OffsetRange { start: first, end: behind.max(first) }));
         self.position = end;
         if let Some(indexes) = self.report.body.live() {
             indexes.force_entry();

@@ -3,6 +3,7 @@
 //! What is sealed never changes and never becomes shorter, so slices of the map are handed out as they are: a read of
 //! history copies nothing. Pages are populated before anybody touches them, on the thread that may block.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -24,6 +25,9 @@ pub(crate) struct SealedPart {
     seal: Seal,
     /// For each block of the `.log`, whether it passed.
     checked: Mutex<Vec<bool>>,
+    /// Blocks of the `.log` that failed a check. They stay out of every answer until the log is opened again, even where
+    /// a page that is still cached looks right.
+    bad: Mutex<BTreeSet<usize>>,
     log: OnceLock<MappedLog>,
     offsets: OnceLock<IndexBytes>,
     times: OnceLock<IndexBytes>,
@@ -74,7 +78,15 @@ impl IndexBytes {
 impl SealedPart {
     pub(crate) fn new(seal: Seal) -> SealedPart {
         let checked = Mutex::new(vec![false; seal.block_count()]);
-        SealedPart { seal, checked, log: OnceLock::new(), offsets: OnceLock::new(), times: OnceLock::new() }
+        let bad = Mutex::default();
+        SealedPart {
+            seal,
+            checked,
+            bad,
+            log: OnceLock::new(),
+            offsets: OnceLock::new(),
+            times: OnceLock::new(),
+        }
     }
 
     /// The seal of bytes that were read to the last one to make it.
@@ -82,6 +94,15 @@ impl SealedPart {
         let part = SealedPart::new(seal);
         part.checked.lock().fill(true);
         part
+    }
+
+    pub(crate) fn seal(&self) -> &Seal {
+        &self.seal
+    }
+
+    /// Serves a block no more.
+    pub(crate) fn quarantine(&self, block: usize) {
+        self.bad.lock().insert(block);
     }
 
     fn index(&self, segment: &Segment, fs: &dyn Fs, file: SegmentFile) -> io::Result<&[u8]> {
@@ -177,6 +198,9 @@ impl SealedPart {
     pub(crate) fn check(&self, segment: &Segment, range: Range<u64>) -> io::Result<Option<Range<u64>>> {
         let last = Seal::block_of(range.end.saturating_sub(1));
         for block in Seal::block_of(range.start)..=last {
+            if self.bad.lock().contains(&block) {
+                return Ok(Some(self.seal.block_range(block)));
+            }
             if self.checked.lock().get(block).copied().unwrap_or(true) {
                 continue;
             }
@@ -185,6 +209,7 @@ impl SealedPart {
             if let Err(e) = self.seal.check_block(block, &content) {
                 let path = segment.path(SegmentFile::Log);
                 tracing::error!(path = %path.display(), block, error = %e, "sealed bytes are damaged");
+                self.quarantine(block);
                 return Ok(Some(bytes));
             }
             if let Some(checked) = self.checked.lock().get_mut(block) {

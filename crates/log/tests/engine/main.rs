@@ -12,4 +12,5 @@ mod living;
 mod model;
 mod modes;
 mod recovering;
+mod scrubbing;
 mod world;
