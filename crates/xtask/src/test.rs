@@ -4,6 +4,7 @@
 //! in the skip report, which is printed at the end: nothing is left out silently. With `CI` set they fail instead.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
@@ -24,8 +25,19 @@ pub(crate) fn run(rest: &[String]) -> Result<()> {
             .args(rest)
             .env(SKIP_REPORT, &report),
     );
+    // Asked for in particular, the others are meant and not this.
+    let teeth = if rest.is_empty() { process::run(&mut teeth()) } else { Ok(()) };
     print_report(&report);
-    outcome
+    outcome.and(teeth)
+}
+
+/// The planted bugs, each of which must be caught. They are built by this command alone: within the workspace, so that
+/// outside crates are the ones that everything else has built, and without any program.
+pub(crate) fn teeth() -> Command {
+    let mut command = workspace::cargo();
+    command.args(["test", "--workspace", "--release", "--features", "millrace-sim/teeth"]);
+    command.args(["--test", "sim_teeth", "--", "--nocapture"]);
+    command
 }
 
 /// An empty report in the target folder.

@@ -11,6 +11,7 @@ mod inspected;
 mod living;
 mod model;
 mod modes;
+mod racing;
 mod recovering;
 mod scrubbing;
 mod world;

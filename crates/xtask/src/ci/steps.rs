@@ -92,7 +92,8 @@ const BUILD: &str = "build";
 const FUZZ_BUILD: &str = "fuzz build";
 
 /// Always the whole workspace and always the release profile: the features are united once and everything is built once.
-pub(super) const STEPS: [Step; 15] = [
+/// The planted bugs alone are another build, of the crates that hold them.
+pub(super) const STEPS: [Step; 16] = [
     Step { name: "format", share: Share::Build, after: None, run: format },
     Step { name: "tidy", share: Share::Build, after: None, run: |_| tidy::run() },
     Step { name: "layers", share: Share::Build, after: None, run: |_| layers::run() },
@@ -107,6 +108,7 @@ pub(super) const STEPS: [Step; 15] = [
     Step { name: "third-party exams", share: Share::ThirdParty, after: Some(BUILD), run: exams },
     Step { name: "simulation", share: Share::Crash, after: Some(BUILD), run: simulation },
     Step { name: "crashes", share: Share::Crash, after: Some(BUILD), run: crashes },
+    Step { name: "teeth", share: Share::Crash, after: Some(BUILD), run: teeth },
     Step { name: "fuzz", share: Share::Fuzz, after: Some(FUZZ_BUILD), run: fuzz_smoke },
 ];
 
@@ -181,6 +183,11 @@ fn simulation(context: &Context) -> Result<()> {
 
 fn crashes(context: &Context) -> Result<()> {
     context.run_suites(&context.suites(is_crash), &[])
+}
+
+/// The suites against planted bugs.
+fn teeth(context: &Context) -> Result<()> {
+    context.run(&mut test::teeth())
 }
 
 fn fuzz_smoke(_: &Context) -> Result<()> {

@@ -11,6 +11,16 @@ pub(super) fn check(source: &Source) -> Vec<Finding> {
     if documented && !source.code.contains("missing_docs") {
         return vec![Finding::new(&source.file, 1, "this crate has `#![warn(missing_docs)]`")];
     }
+    if file.ends_with("Cargo.toml")
+        && let Ok(manifest) = toml::from_str::<toml::Table>(&source.text)
+        && turns_on_planted_bugs(&manifest)
+    {
+        return vec![Finding::new(
+            &source.file,
+            0,
+            "turns on `teeth`: planted bugs are built by their suite alone",
+        )];
+    }
     // The root has the tables that the others point at; the fuzzing workspace stands apart.
     let member = file.ends_with("/Cargo.toml") && !file.starts_with("fuzz/");
     if !member {
@@ -37,6 +47,27 @@ fn check_manifest(manifest: &toml::Table) -> Vec<String> {
         );
     }
     found
+}
+
+/// Whether a dependency has the feature `teeth`, or a crate has it by default.
+fn turns_on_planted_bugs(manifest: &toml::Table) -> bool {
+    let names = |value: &toml::Value| {
+        let listed = value.as_array().into_iter().flatten().filter_map(toml::Value::as_str);
+        listed.into_iter().any(|name| name == "teeth" || name.ends_with("/teeth"))
+    };
+    let by_default = manifest.get("features").and_then(|features| features.get("default")).is_some_and(names);
+    by_default || features_of_dependencies(manifest).any(names)
+}
+
+/// What `features = [...]` says behind each dependency, of the workspace and of every kind.
+fn features_of_dependencies(manifest: &toml::Table) -> impl Iterator<Item = &toml::Value> {
+    let workspace = manifest.get("workspace").and_then(toml::Value::as_table);
+    let tables = [Some(manifest), workspace].into_iter().flatten();
+    let tables = tables.flat_map(|table| {
+        ["dependencies", "dev-dependencies", "build-dependencies"].map(|kind| table.get(kind))
+    });
+    let entries = tables.flatten().filter_map(toml::Value::as_table).flatten();
+    entries.filter_map(|(_, entry)| entry.get("features"))
 }
 
 fn is_shared(value: Option<&toml::Value>) -> bool {
@@ -67,6 +98,20 @@ mod tests {
     fn the_root_and_the_fuzzing_workspace_stand_apart() {
         assert_eq!(found("Cargo.toml", "[workspace]\n"), 0);
         assert_eq!(found("fuzz/Cargo.toml", "[workspace]\n"), 0);
+    }
+
+    #[test]
+    fn nothing_turns_on_planted_bugs() {
+        let shared = "[lints]\nworkspace = true\n";
+        let forwarded = format!("[features]\nteeth = [\"millrace-env/teeth\"]\n{shared}");
+        assert_eq!(found("crates/log/Cargo.toml", &forwarded), 0);
+        let by_default = format!("[features]\ndefault = [\"teeth\"]\nteeth = []\n{shared}");
+        assert_eq!(found("crates/log/Cargo.toml", &by_default), 1);
+        let depends =
+            format!("[dev-dependencies]\na = {{ workspace = true, features = [\"teeth\"] }}\n{shared}");
+        assert_eq!(found("crates/log/Cargo.toml", &depends), 1);
+        let root = "[workspace.dependencies]\na = { path = \"a\", features = [\"teeth\"] }\n";
+        assert_eq!(found("Cargo.toml", root), 1);
     }
 
     #[test]

@@ -1,2 +1,0 @@
-//! Every planted bug is caught.
-#![cfg(feature = "teeth")]
