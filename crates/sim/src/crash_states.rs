@@ -4,28 +4,27 @@
 //! In the order of the ALICE study: run a workload once; stop at *every* call that it makes of the file system; at each
 //! stop cut the power with every subset of up to four pending changes, and with each of them torn (see `survivors`);
 //! recover; judge. Beside the power cuts, at each stop the process is killed (the cache lives on), and at each sync of
-//! a file the sync fails, lies about it, and the process dies.
+//! a file the sync fails, lies about it, and the process dies. Some recoveries are crashed in turn, at every call that
+//! they make, and at some stops a bit rots below the synced mark, or an index is garbled.
 
+mod harmed;
+mod judging;
 mod life;
 mod points;
 mod raw;
 mod recovered;
+mod restarted;
 mod survivors;
+mod topics;
 mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use millrace_env::OpenMode;
-use millrace_env::counting::CallKind;
-use millrace_env::sim::{Fault, Sim, SimRng};
-
-use crate::ledger::Ledger;
 use life::Life;
-use points::{Point, Recorder};
-use recovered::Cache;
-use survivors::{Survivors, survivor_sets};
-use workloads::{WORKLOADS, Workload};
+use points::Recorder;
+use topics::Service;
+use workloads::{Process, WORKLOADS, Workload};
 
 /// Violations after which a run gives up: one bug shows in many states.
 const VIOLATIONS_MAX: usize = 20;
@@ -39,10 +38,19 @@ pub struct Budget {
     pub states: u64,
     /// At one crash point, so many torn and mixed states are tried beside the subsets.
     pub torn_max: usize,
+    /// Of the states that a power cut leaves, one in so many is crashed a second time, at every call of its recovery.
+    pub second_one_in: u64,
     /// Only the workload of that name.
     pub workload: Option<String>,
     /// Only the crash point before that call.
     pub call: Option<u64>,
+}
+
+impl Default for Budget {
+    /// One round that a change can wait for.
+    fn default() -> Budget {
+        Budget { seed: 0, states: 0, torn_max: 4, second_one_in: 300, workload: None, call: None }
+    }
 }
 
 /// What crashes at one kind of operation have shown.
@@ -158,114 +166,22 @@ struct Origin {
 
 impl Run {
     fn crash(&mut self, workload: &Workload, seed: u64) {
-        let mut life = Life::new(seed);
-        let recorder = Recorder::start(&life.sim, &life.ledger);
-        let outcome = catch_unwind(AssertUnwindSafe(|| (workload.run)(&mut life)));
-        life.end();
-        let (points, calls) = recorder.finish();
         let origin = Origin { workload: workload.name, seed };
-        if let Err(what) = flat(outcome) {
-            let operation = life.ledger.lock().operation;
-            self.violation(Violation {
-                seed,
-                workload: workload.name,
-                operation,
-                call: calls,
-                left: "the process itself".to_owned(),
-                what,
-            });
-        }
-        self.judged.clear();
-        let mut ends: Vec<u64> = points.iter().skip(1).map(|point| point.call).collect();
-        ends.push(calls + 1);
-        for (point, next) in points.iter().zip(ends) {
-            let tally = self.report.operations.entry(point.ledger.operation).or_default();
-            tally.calls += next - point.call;
-            if self.budget.call.is_some_and(|call| !(point.call..next).contains(&call)) {
-                continue;
+        match workload.process {
+            Process::Logs(live) => {
+                let mut life = Life::new(seed);
+                let recorder = Recorder::start(&life.sim, &life.ledger);
+                let outcome = catch_unwind(AssertUnwindSafe(|| live(&mut life)));
+                life.end();
+                self.crash_at(origin, recorder, outcome);
             }
-            tally.points += 1;
-            self.power_cuts(origin, point);
-            self.kill(origin, point);
-            self.failed_sync(origin, point);
-            if self.report.violations.len() >= VIOLATIONS_MAX {
-                return;
+            Process::Broker(live) => {
+                let mut service = Service::new(seed);
+                let recorder = Recorder::start(&service.sim, &service.told);
+                let outcome = catch_unwind(AssertUnwindSafe(|| live(&mut service)));
+                service.end();
+                self.crash_at(origin, recorder, outcome);
             }
         }
     }
-
-    fn power_cuts(&mut self, origin: Origin, point: &Point<Ledger>) {
-        let pending = point.sim.disk().pending();
-        let draw = SimRng::new(origin.seed ^ point.call.rotate_left(32));
-        for survivors in survivor_sets(&pending, &draw, self.budget.torn_max) {
-            let sim = point.sim.fork(point.call);
-            Survivors::cut_power(&survivors, sim.disk(), &pending);
-            let digest = sim.disk().medium_digest();
-            if self.media.insert(digest) {
-                self.report.states += 1;
-                self.tally(point).states += 1;
-            }
-            if self.judged.insert((digest, point.ledger.revision)) {
-                self.judge(origin, point, (&sim, Cache::Honest), survivors.to_string());
-            }
-        }
-    }
-
-    fn kill(&mut self, origin: Origin, point: &Point<Ledger>) {
-        let sim = point.sim.fork(point.call);
-        sim.kill();
-        self.judge(origin, point, (&sim, Cache::Honest), "what a kill leaves".to_owned());
-    }
-
-    /// The sync fails, its pages count as clean, and the process ends as it must. The next one must not believe the cache.
-    fn failed_sync(&mut self, origin: Origin, point: &Point<Ledger>) {
-        if point.kind != Some(CallKind::SyncData) {
-            return;
-        }
-        let sim = point.sim.fork(point.call);
-        sim.disk().inject(Fault::io(CallKind::SyncData));
-        let synced = sim.disk().fs().open(&point.path, OpenMode::ReadWrite).and_then(|file| file.sync_data());
-        if synced.is_ok() {
-            return;
-        }
-        sim.disk().heal();
-        sim.kill();
-        self.judge(origin, point, (&sim, Cache::Lies), "what a failed sync and a kill leave".to_owned());
-    }
-
-    fn judge(&mut self, origin: Origin, point: &Point<Ledger>, (sim, cache): (&Sim, Cache), left: String) {
-        self.tally(point).recoveries += 1;
-        if let Err(what) =
-            flat(catch_unwind(AssertUnwindSafe(|| recovered::check(sim, &point.ledger, cache))))
-        {
-            self.violation(Violation {
-                seed: origin.seed,
-                workload: origin.workload,
-                operation: point.ledger.operation,
-                call: point.call,
-                left,
-                what,
-            });
-        }
-    }
-
-    fn tally(&mut self, point: &Point<Ledger>) -> &mut Tally {
-        self.report.operations.entry(point.ledger.operation).or_default()
-    }
-
-    fn violation(&mut self, violation: Violation) {
-        self.report.operations.entry(violation.operation).or_default().violations += 1;
-        if self.report.violations.len() < VIOLATIONS_MAX {
-            self.report.violations.push(violation);
-        }
-    }
-}
-
-/// A panic of the examined code is a broken promise like any other.
-fn flat(outcome: std::thread::Result<Result<(), String>>) -> Result<(), String> {
-    outcome.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(format!("panicked: {}", text.unwrap_or("without a message")))
-    })
 }

@@ -11,8 +11,15 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
-fn budget(states: u64, torn_max: usize) -> Budget {
-    Budget { seed: number("MILLRACE_SEED").unwrap_or(SEED), states, torn_max, workload: None, call: None }
+fn budget(states: u64, torn_max: usize, second_one_in: u64) -> Budget {
+    Budget {
+        seed: number("MILLRACE_SEED").unwrap_or(SEED),
+        states,
+        torn_max,
+        second_one_in,
+        workload: None,
+        call: None,
+    }
 }
 
 fn judge(report: &Report) {
@@ -25,7 +32,7 @@ fn judge(report: &Report) {
 
 #[test]
 fn two_thousand_crash_states_break_no_promise() {
-    let report = run(&budget(2_000, 4));
+    let report = run(&budget(2_000, 4, 300));
     judge(&report);
     assert!(report.states >= 2_000, "{} states", report.states);
 }
@@ -34,7 +41,7 @@ fn two_thousand_crash_states_break_no_promise() {
 #[test]
 #[ignore = "minutes: cargo xtask soak"]
 fn twenty_thousand_crash_states_break_no_promise() {
-    let report = run(&budget(20_000, usize::MAX));
+    let report = run(&budget(20_000, usize::MAX, 300));
     judge(&report);
     assert!(report.states >= 20_000, "{} states", report.states);
 }
@@ -44,12 +51,12 @@ fn twenty_thousand_crash_states_break_no_promise() {
 fn one_crash_point() {
     let workload = std::env::var("MILLRACE_WORKLOAD").ok();
     if let Some(call) = number("MILLRACE_CALL") {
-        judge(&run(&Budget { workload, call: Some(call), ..budget(0, usize::MAX) }));
+        judge(&run(&Budget { workload, call: Some(call), ..budget(0, usize::MAX, 50) }));
     }
 }
 
 #[test]
 fn the_same_seed_finds_the_same_states() {
-    let budget = Budget { workload: Some("partitions".to_owned()), ..budget(0, 2) };
+    let budget = Budget { workload: Some("partitions".to_owned()), ..budget(0, 2, 50) };
     assert_eq!(run(&budget), run(&budget));
 }

@@ -308,9 +308,3 @@ pub(super) fn next_sequence(sent: &[Arc<Sent>], producer: Option<i64>) -> i32 {
     });
     last.map_or(0, |(sequence, records)| sequence + i32::try_from(records).unwrap_or(0))
 }
-
-impl super::points::Notes for Ledger {
-    fn revision(&self) -> u64 {
-        self.revision
-    }
-}

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use millrace_env::counting::{Call, CallKind};
-use millrace_env::sim::Sim;
+use millrace_env::sim::{Sim, SimRng};
 use parking_lot::Mutex;
 
 /// Every call there is.
@@ -63,9 +63,30 @@ pub(super) struct Point<L> {
 }
 
 /// An oracle's notes, which are copied at each point.
-pub(super) trait Notes: Clone + Send + 'static {
+pub(super) trait Notes: Clone + Default + Send + 'static {
     /// Rises with every change.
     fn revision(&self) -> u64;
+
+    /// What the process is doing.
+    fn operation(&self) -> &'static str;
+
+    /// Recovers what a crash has left and tells which promise it breaks.
+    fn check(&self, sim: &Sim, cache: Cache) -> Result<(), String>;
+
+    /// Recovers, and no more.
+    fn recover(&self, sim: &Sim) -> Result<(), String>;
+
+    /// Harms what is on the disk in ways that must be noticed or make no difference, and tells which promise breaks.
+    fn check_harmed(&self, sim: &Sim, draw: &SimRng) -> Result<(), String>;
+}
+
+/// Whether the cache of a state can be believed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Cache {
+    /// It shows what is on the medium, or on its way there.
+    Honest,
+    /// A sync has failed: it shows bytes that the medium will never have.
+    Lies,
 }
 
 #[derive(Debug)]

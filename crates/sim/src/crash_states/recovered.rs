@@ -10,13 +10,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millrace_env::sim::{Sim, Survival};
+use millrace_env::sim::{Sim, SimRng, Survival};
 use millrace_env::{Env, Fs};
 use millrace_log::{Log, LogDir, ReadAnswer, ReadRequest};
 use millrace_types::limits::PRODUCER_WINDOW;
 use millrace_types::{Offset, TimestampMs};
 
+use super::harmed;
 use super::life::{checked, client_batch, config, count, meta, next_sequence, offset, options, partition_id};
+use super::points::{Cache, Notes};
 use super::raw;
 use crate::ledger::{Fate, Ledger, Partition, Sent, Stop};
 
@@ -81,17 +83,30 @@ fn read(log: &Log, from: Offset, bytes_max: usize) -> Result<ReadAnswer, String>
     let answer = plan.map_err(|e| e.to_string()).and_then(|plan| plan.load().map_err(|e| e.to_string()));
     answer.map_err(|e| format!("reading from {from}: {e}"))
 }
-/// Whether the cache of the state can be believed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Cache {
-    /// It shows what is on the medium, or on its way there.
-    Honest,
-    /// A sync has failed: it shows bytes that the medium will never have.
-    Lies,
+impl Notes for Ledger {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn operation(&self) -> &'static str {
+        self.operation
+    }
+
+    fn check(&self, sim: &Sim, cache: Cache) -> Result<(), String> {
+        check(sim, self, cache)
+    }
+
+    fn recover(&self, sim: &Sim) -> Result<(), String> {
+        open(&sim.env()).map(drop)
+    }
+
+    fn check_harmed(&self, sim: &Sim, draw: &SimRng) -> Result<(), String> {
+        harmed::check(sim, self, draw)
+    }
 }
 
 /// Recovers and checks. Leaves the machine with a directory that was closed.
-pub(super) fn check(sim: &Sim, ledger: &Ledger, cache: Cache) -> Result<(), String> {
+fn check(sim: &Sim, ledger: &Ledger, cache: Cache) -> Result<(), String> {
     let env = sim.env();
     let sizes = if cache == Cache::Honest { sizes(&*env.fs, ledger) } else { BTreeMap::new() };
     let opened = open(&env)?;

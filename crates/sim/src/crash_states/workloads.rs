@@ -3,19 +3,30 @@
 use std::time::Duration;
 
 use super::life::{Life, Shape};
+use super::topics::{Service, runtime};
 
 /// A history of one data directory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Workload {
     pub(super) name: &'static str,
-    pub(super) run: fn(&mut Life) -> Result<(), String>,
+    pub(super) process: Process,
 }
 
-pub(super) const WORKLOADS: [Workload; 4] = [
-    Workload { name: "appends", run: appends },
-    Workload { name: "cuts", run: cuts },
-    Workload { name: "lives", run: lives },
-    Workload { name: "partitions", run: partitions },
+/// Who writes the history.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Process {
+    /// A program that drives the logs alone.
+    Logs(fn(&mut Life) -> Result<(), String>),
+    /// A broker.
+    Broker(fn(&mut Service) -> Result<(), String>),
+}
+
+pub(super) const WORKLOADS: [Workload; 5] = [
+    Workload { name: "appends", process: Process::Logs(appends) },
+    Workload { name: "cuts", process: Process::Logs(cuts) },
+    Workload { name: "lives", process: Process::Logs(lives) },
+    Workload { name: "partitions", process: Process::Logs(partitions) },
+    Workload { name: "topics", process: Process::Broker(topics) },
 ];
 
 /// Older than this, a segment is rolled.
@@ -132,4 +143,8 @@ fn partitions(life: &mut Life) -> Result<(), String> {
     life.janitor()?;
     life.create(2)?;
     write(life, 2, 2)
+}
+
+fn topics(service: &mut Service) -> Result<(), String> {
+    runtime()?.block_on(service.live())
 }
