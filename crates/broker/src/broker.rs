@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use millrace_env::{Env, TaskHandle};
 use millrace_log::{Fatal, StartReport};
-use millrace_types::{NodeId, TopicPartition};
+use millrace_types::{ErrorCode, NodeId, TopicPartition};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::sync::{OnceCell, watch};
@@ -16,6 +16,7 @@ use crate::core::Core;
 use crate::io_pool::on_pool;
 use crate::metrics::BrokerMetrics;
 use crate::producer_ids::ProducerIds;
+use crate::unfinished::Unfinished;
 use crate::{
     ApiError, ClusterDescription, CommitOffsetsRequest, CommittedOffset, Context, CreateTopicRequest,
     FetchOffsetsRequest, FetchRequest, FetchResponse, MemoryBudget, OffsetAnswer, OffsetQuery,
@@ -60,7 +61,6 @@ impl Broker {
             sender.send_replace(Some(fatal));
         }));
         let admission = Admission::new();
-        let janitor = janitor::start(&env, Arc::downgrade(&started.dir), Arc::clone(&admission));
         let timer = sync_timer::start(&env, &started.dir, Arc::clone(&admission));
         let budget = config.memory_budget_bytes - start::tail_cache_bytes(&config);
         let core = Arc::new(Core {
@@ -73,9 +73,11 @@ impl Broker {
             topics_change: tokio::sync::RwLock::default(),
             offsets: started.offsets,
             producer_ids: ProducerIds::default(),
+            unfinished: Unfinished::default(),
             admission,
             metrics: BrokerMetrics::new(),
         });
+        let janitor = janitor::start(&core);
         Ok(Arc::new(Broker {
             core,
             fatal,
@@ -144,6 +146,12 @@ impl Broker {
         let background = std::mem::take(&mut *self.background.lock());
         for task in background {
             task.join().await;
+        }
+        self.core.finish().await;
+        if self.core.unfinished.has_half_made() {
+            // A clean stop says that every topic has its logs, and the next start would take these for lost.
+            let message = "a topic that could not be made whole could not be taken back either";
+            return Err(ApiError::new(ErrorCode::StorageFull, message));
         }
         let dir = Arc::clone(&self.core.dir);
         Ok(on_pool(&self.core.env, move || dir.close()).await??)

@@ -13,6 +13,7 @@ use crate::metrics::BrokerMetrics;
 use crate::offsets_store::OffsetsStore;
 use crate::partitions::{Held, Partitions};
 use crate::producer_ids::ProducerIds;
+use crate::unfinished::Unfinished;
 use crate::{ApiError, BrokerConfig, Context, MemoryBudget, TopicRef};
 
 /// Shared by the operations under way, which may outlive the request that began them.
@@ -28,6 +29,7 @@ pub(crate) struct Core {
     pub(crate) topics_change: tokio::sync::RwLock<()>,
     pub(crate) offsets: OffsetsStore,
     pub(crate) producer_ids: ProducerIds,
+    pub(crate) unfinished: Unfinished,
     pub(crate) admission: Arc<Admission>,
     pub(crate) metrics: Arc<BrokerMetrics>,
 }

@@ -21,6 +21,7 @@ mod producer_ids;
 mod replay;
 mod start;
 mod sync_timer;
+mod unfinished;
 
 pub use api_error::ApiError;
 pub use broker::{Broker, BrokerConfig};

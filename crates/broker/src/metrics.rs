@@ -120,6 +120,20 @@ impl Collector for Gauges {
         gauge("requests_in_flight", "Requests under way", core.admission.in_flight() as u64)?;
         gauge("topics", "Topics, those of the product included", image.topics().count() as u64)?;
         gauge("partitions_open", "Partition logs open on this node", core.partitions.count() as u64)?;
+        let storage = core.dir.storage();
+        let used = storage.total.saturating_sub(storage.available);
+        gauge("storage_used_bytes", "Of the data directory's file system, what cannot be used", used)?;
+        gauge(
+            "storage_available_bytes",
+            "Of the data directory's file system, what is free",
+            storage.available,
+        )?;
+        gauge("storage_reserve_bytes", "What commits and metadata keep of a full disk", storage.reserve())?;
+        gauge(
+            "storage_level",
+            "0 ample, 1 low, 2 scarce, 3 full: produce is refused",
+            storage.level.number(),
+        )?;
         let damaged = core.dir.damaged_ranges() + core.partitions.unavailable_count();
         let help = "Damaged ranges that are not served, at most 64 of each log; a partition without a log counts once";
         gauge("log_damaged_ranges", help, damaged as u64)?;

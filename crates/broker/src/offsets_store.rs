@@ -3,14 +3,14 @@
 //! Stepping the value and queueing its records happen under one lock, so that the order of the steps is the order of
 //! the log; nothing is awaited there. What was persisted becomes visible when its sync has returned.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use millrace_env::Env;
 use millrace_group::{CommitRefusal, Effect, Event, GroupOffsets, OffsetRecord, PersistId};
 use millrace_log::{AppendError, Log, Ticket};
 use millrace_record::{Batch, BatchBuilder, BatchOptions, NO_HEADERS};
-use millrace_types::{ErrorCode, PartitionIndex, TimestampMs, TopicId, limits};
+use millrace_types::{ErrorCode, Offset, PartitionIndex, TimestampMs, TopicId, limits};
 use parking_lot::Mutex;
 
 use crate::ApiError;
@@ -36,6 +36,10 @@ struct State {
     generation: u64,
     /// Persists that are queued or written and whose outcome is not known yet.
     outstanding: usize,
+    /// Where the first record of the first of `pending` lies if it is stored: nobody else writes to this log.
+    end: Offset,
+    /// Persists of this generation without an outcome, and how many records each has.
+    pending: VecDeque<(PersistId, u64)>,
     value: Value,
 }
 
@@ -77,8 +81,8 @@ pub(crate) fn replay_offsets(log: &Log) -> Result<GroupOffsets, ApiError> {
 impl OffsetsStore {
     /// The store of replayed partitions, in their order.
     pub(crate) fn new(env: Env, replayed: Vec<(Arc<Log>, GroupOffsets)>) -> OffsetsStore {
-        let partition = |(log, value)| {
-            let state = Mutex::new(State { generation: 0, outstanding: 0, value: Value::Ready(value) });
+        let partition = |(log, value): (Arc<Log>, GroupOffsets)| {
+            let state = Mutex::new(State::new(&log, value));
             Arc::new(OffsetsPartition { log, state })
         };
         OffsetsStore { env, partitions: replayed.into_iter().map(partition).collect() }
@@ -106,7 +110,8 @@ impl OffsetsStore {
             return Ok(begun.reply);
         };
         let persisted = ticket.await;
-        if partition.settle(generation, id, persisted.is_ok()) == Settled::RebuildNow {
+        let stored_at = persisted.as_ref().ok().map(|appended| appended.base_offset);
+        if partition.settle(generation, id, stored_at) == Settled::RebuildNow {
             let (env, partition) = (self.env.clone(), Arc::clone(partition));
             let rebuild = async move { partition.rebuild(&env).await };
             let _task = self.env.tasks.spawn("rebuild committed offsets", Box::pin(rebuild));
@@ -165,9 +170,42 @@ enum Settled {
     RebuildNow,
 }
 
+impl State {
+    fn new(log: &Log, value: GroupOffsets) -> State {
+        let end = log.offsets().end;
+        State { generation: 0, outstanding: 0, end, pending: VecDeque::new(), value: Value::Ready(value) }
+    }
+
+    /// Follows the outcome of a persist; `false` if the value is no longer what its log says.
+    fn follow(&mut self, id: PersistId, stored_at: Option<Offset>) -> bool {
+        let Value::Ready(value) = &mut self.value else { return true };
+        let Some(stored_at) = stored_at else {
+            self.pending.pop_back_if(|(last, _)| *last == id);
+            return value.refused(id);
+        };
+        // With it every earlier persist becomes visible, so every one of them must be stored. One that was refused, and
+        // whose own outcome comes later than this, shows by where this one came to lie.
+        let mut behind = self.end;
+        while let Some((_, records)) = self.pending.pop_front_if(|(first, _)| *first < id) {
+            behind = behind.saturating_add(records);
+        }
+        match self.pending.pop_front_if(|(first, _)| *first == id) {
+            Some((_, records)) if behind == stored_at => {
+                value.committed(id);
+                self.end = stored_at.saturating_add(records);
+                true
+            }
+            Some(_) => false,
+            // A later one was stored and has shown it.
+            None => true,
+        }
+    }
+}
+
 impl OffsetsPartition {
     fn begin(&self, now: TimestampMs, event: Event) -> Result<Begun, BeginError> {
         let mut state = self.state.lock();
+        let state = &mut *state;
         let generation = state.generation;
         let value = match &mut state.value {
             Value::Ready(value) => value,
@@ -178,7 +216,10 @@ impl OffsetsPartition {
         for effect in value.step(event, now) {
             match effect {
                 Effect::Persist { id, records } => match self.append(&records, now) {
-                    Ok(ticket) => begun.waiting = Some((generation, id, ticket)),
+                    Ok(ticket) => {
+                        begun.waiting = Some((generation, id, ticket));
+                        state.pending.push_back((id, records.len() as u64));
+                    }
                     Err(error) => {
                         // The newest step, undone under the same lock: it cannot fail.
                         let undone = value.refused(id);
@@ -204,20 +245,15 @@ impl OffsetsPartition {
         })
     }
 
-    /// Takes the outcome of a persist. One that failed is undone if nothing was stepped since; else the value is
-    /// dropped whole, and rebuilt from its log once no other persist is on its way there.
-    fn settle(&self, generation: u64, id: PersistId, is_committed: bool) -> Settled {
+    /// Takes the outcome of a persist: where it is stored, if it is. One that failed is undone if nothing was stepped
+    /// since; else the value is dropped whole, and rebuilt from its log once no other persist is on its way there.
+    fn settle(&self, generation: u64, id: PersistId, stored_at: Option<Offset>) -> Settled {
         let mut state = self.state.lock();
         state.outstanding = state.outstanding.saturating_sub(1);
-        if state.generation == generation
-            && let Value::Ready(value) = &mut state.value
-        {
-            if is_committed {
-                value.committed(id);
-            } else if !value.refused(id) {
-                state.generation += 1;
-                state.value = Value::Rebuilding;
-            }
+        if state.generation == generation && !state.follow(id, stored_at) {
+            state.generation += 1;
+            state.pending.clear();
+            state.value = Value::Rebuilding;
         }
         match state.value {
             Value::Rebuilding if state.outstanding == 0 => Settled::RebuildNow,
@@ -228,7 +264,9 @@ impl OffsetsPartition {
     async fn rebuild(self: Arc<Self>, env: &Env) {
         let log = Arc::clone(&self.log);
         let replayed = on_pool(env, move || replay_offsets(&log)).await.and_then(|replayed| replayed);
-        self.state.lock().value = match replayed {
+        let mut state = self.state.lock();
+        state.end = self.log.offsets().end;
+        state.value = match replayed {
             Ok(value) => Value::Ready(value),
             Err(error) => {
                 tracing::error!(%error, "committed offsets cannot be read again");
@@ -255,3 +293,6 @@ fn batch_of(records: &[OffsetRecord], now: TimestampMs) -> Result<Batch, ApiErro
     }
     builder.build().map_err(|error| too_large(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,7 @@ use crate::recovery::{
 };
 use crate::segment::{Body, Segment, Walk, WalkEnd, read_fully};
 use crate::ticket::{Cell, Unsynced};
-use crate::writer::{Snapshot, Writer, create_segment_file};
+use crate::writer::{Snapshot, Writer, create_segment_file, is_storage_full};
 use crate::{AppendError, DirError};
 
 /// Bytes that one step of a copy takes.
@@ -164,6 +164,7 @@ impl LogInner {
         self.rewind(writer)?;
         let mut sync = self.sync.lock();
         sync.rolled.retain(|rolled| rolled.base < mark.segment);
+        self.owe_for(sync.rolled.len());
         Ok(Waited::split(sync.reset(writer.mark()), writer.end))
     }
 
@@ -294,12 +295,23 @@ impl LogInner {
         }
         let first_kept = kept.first().map_or(start, |segment| segment.base);
         self.damage.keep_within(extent_of(kept, writer.end));
-        self.sync.lock().rolled.retain(|rolled| rolled.base >= first_kept);
+        {
+            let mut sync = self.sync.lock();
+            sync.rolled.retain(|rolled| rolled.base >= first_kept);
+            self.owe_for(sync.rolled.len());
+        }
         for gone in below {
             unlink_segment(fs, &self.path, gone.base)?;
         }
         let _changed = writer.epochs.trim_from_start(start);
-        self.write_epochs(writer)
+        match self.write_epochs(writer) {
+            // The log is trimmed. Epochs of what is gone do no harm, and go with the next epoch that is written.
+            Err(e) if is_storage_full(&e) => {
+                tracing::debug!(path = %self.path.display(), error = %e, "the file of leader epochs was not trimmed");
+                Ok(())
+            }
+            written => written,
+        }
     }
 
     fn reset(&self, writer: &mut Writer, offset: Offset) -> io::Result<Waited> {
@@ -333,6 +345,7 @@ impl LogInner {
         self.view.write().log_start = offset;
         let mut sync = self.sync.lock();
         sync.rolled.clear();
+        self.owe_for(0);
         Ok(Waited::split(sync.reset(writer.mark()), Offset::ZERO))
     }
 }

@@ -19,6 +19,7 @@ use crate::flusher::{DueSyncs, Pool, SyncDueWait};
 use crate::format::node_meta::NodeMeta;
 use crate::names::{self, CLEAN_MARK};
 use crate::recovery::{self, LastStop, OpenRequest};
+use crate::room::{Claim, Room, StorageRoom};
 use crate::tail_cache::TailBudget;
 use crate::{DirError, Log, LogConfig, PartitionMeta};
 use janitor::Expiry;
@@ -80,6 +81,7 @@ pub(crate) struct DirShared {
     pub(crate) pool: Arc<Pool>,
     pub(crate) due: Arc<DueSyncs>,
     pub(crate) tail_budget: TailBudget,
+    pub(crate) room: Room,
     pub(crate) marks: Marks,
     /// Whether there may be a deleted log that is not unlinked yet. Held while one is renamed or unlinked.
     gone: Mutex<bool>,
@@ -121,6 +123,9 @@ impl DirShared {
     }
 
     pub(crate) fn io_error(&self, context: &str, source: io::Error) -> DirError {
+        if crate::writer::is_storage_full(&source) {
+            self.room.look();
+        }
         DirError::Io { context: context.to_owned(), source }
     }
 
@@ -180,6 +185,7 @@ impl LogDir {
         };
         let shared = Arc::new(DirShared {
             env: env.clone(),
+            room: Room::new(Arc::clone(&env.fs), path.clone()),
             path,
             node: layout.node,
             failure: Failure::default(),
@@ -212,6 +218,19 @@ impl LogDir {
     #[must_use]
     pub fn directory_id(&self) -> DirectoryId {
         self.shared.node.directory
+    }
+
+    /// How much room the file system had when it was looked at last: each second, and whenever room ran short.
+    #[must_use]
+    pub fn storage(&self) -> StorageRoom {
+        self.shared.room.seen()
+    }
+
+    /// Takes room for something of a user's that is about to be made, as every append does for its batch. `false` says that
+    /// what is left is kept for commits, metadata and deletions.
+    #[must_use]
+    pub fn take_room(&self, bytes: u64) -> bool {
+        self.shared.room.take(Claim::User, bytes)
     }
 
     /// Makes the log of a new partition; its files and directory entries are synced before it returns.
@@ -376,7 +395,10 @@ impl LogDir {
         let path = self.shared.path.join(CLEAN_MARK);
         let mark = crate::format::run_mark::CleanMark { generation: self.shared.marks.generation() };
         let written = self.shared.env.fs.replace(&path, &mark.encode());
-        written.map_err(|e| self.shared.fail("writing the clean mark", e))
+        written.map_err(|e| match crate::writer::is_storage_full(&e) {
+            true => self.shared.io_error("writing the clean mark", e),
+            false => self.shared.fail("writing the clean mark", e),
+        })
     }
 
     fn open_logs(&self) -> Vec<Arc<Log>> {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 
+use millrace_types::limits::SEGMENT_FILES_BYTES;
 use millrace_types::{LeaderEpoch, Offset, SyncMode};
 use parking_lot::{Condvar, Mutex, RwLock};
 
@@ -14,11 +15,15 @@ use crate::damage::{DamageList, DamagedRange};
 use crate::dir::DirShared;
 use crate::flusher::SyncState;
 use crate::queue::AppendQueue;
+use crate::room::Claim;
 use crate::segment::Segment;
 use crate::tail_cache::TailCache;
 use crate::waiters::Waiters;
 use crate::writer::Writer;
 use crate::{AppendError, DirError, LogConfig, LogOffsets, PartitionMeta, ReadError};
+
+/// Indexes are no larger than one byte for so many of the log, at the default interval.
+const LOG_BYTES_PER_INDEX_BYTE: u64 = 128;
 
 /// One open log.
 #[derive(Debug)]
@@ -27,6 +32,8 @@ pub(crate) struct LogInner {
     pub(crate) meta: PartitionMeta,
     pub(crate) path: Arc<Path>,
     pub(crate) config: RwLock<Arc<LogConfig>>,
+    /// Whose room its batches take.
+    pub(crate) claim: Claim,
     pub(crate) queue: AppendQueue,
     /// Held by whoever makes, renames or unlinks files other than by a roll: the janitor, cuts, closing, deleting.
     pub(crate) upkeep: Mutex<()>,
@@ -40,6 +47,8 @@ pub(crate) struct LogInner {
     /// What is not served.
     pub(crate) damage: DamageList,
     closed: AtomicBool,
+    /// What the directory's room keeps for the files of its rolled segments.
+    owed: AtomicI64,
     /// `writer.epoch` for those who must not wait for the writer.
     epoch: AtomicI32,
     /// `view.high_watermark` for those who must not wait for the view.
@@ -82,13 +91,15 @@ impl LogInner {
         let Parts { meta, path, config, writer, view, rolled, os_marked, damaged } = parts;
         let high_watermark = AtomicI64::new(view.high_watermark.get());
         let epoch = AtomicI32::new(writer.epoch.0);
+        let unsealed = rolled.len();
         let sync = SyncState::new(&view, writer.mark(), rolled);
         let damage = DamageList::default();
         for range in damaged {
             let _known = damage.note(range);
         }
-        Arc::new(LogInner {
+        let inner = Arc::new(LogInner {
             shared,
+            claim: Claim::of(&meta),
             meta,
             path,
             config: RwLock::new(Arc::new(config)),
@@ -102,10 +113,21 @@ impl LogInner {
             tail: Arc::default(),
             damage,
             closed: AtomicBool::new(false),
+            owed: AtomicI64::new(0),
             epoch,
             high_watermark,
             os_marked: AtomicBool::new(os_marked),
-        })
+        });
+        inner.owe_for(unsealed);
+        inner
+    }
+
+    /// Keeps room for the indexes and the seals of so many segments.
+    pub(crate) fn owe_for(&self, rolled: usize) {
+        let each = SEGMENT_FILES_BYTES + self.config().segment_bytes / LOG_BYTES_PER_INDEX_BYTE;
+        let bytes = (rolled as u64).saturating_mul(each);
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.shared.room.owe(bytes.saturating_sub(self.owed.swap(bytes, Ordering::SeqCst)));
     }
 
     pub(crate) fn config(&self) -> Arc<LogConfig> {
@@ -203,5 +225,11 @@ impl LogInner {
     pub(crate) fn fail(&self, context: &str, source: std::io::Error) -> DirError {
         self.shared.failure.fail(&format!("{context} of {}: {source}", self.path.display()));
         DirError::Io { context: format!("{context} of {}", self.path.display()), source }
+    }
+}
+
+impl Drop for LogInner {
+    fn drop(&mut self) {
+        self.shared.room.owe(-self.owed.load(Ordering::SeqCst));
     }
 }

@@ -407,6 +407,7 @@ impl Opening<'_> {
             epochs: self.epochs.clone(),
             producers: replayed.state,
             spare: None,
+            ragged: false,
             first_append: (position > 0).then_some(now),
             snapshots: Vec::new(),
             bytes_since_snapshot: if replayed.from == end { 0 } else { position },

@@ -14,6 +14,7 @@ use crate::format::seal::{BlockSums, Seal, SealedFile, SealedRecords};
 use crate::inner::LogInner;
 use crate::names::{PartitionEntry, SYNC_OS, SegmentFile, partition_entry, segment_file};
 use crate::recovery::unlink_if_there;
+use crate::room::StorageLevel;
 use crate::segment::{SealedPart, Segment, Stage, read_fully};
 use crate::writer::{Snapshot, Spare, is_storage_full, is_too_old};
 use crate::{DirError, LogConfig};
@@ -94,7 +95,9 @@ impl LogInner {
             };
             let Some(segment) = next else { return Ok(()) };
             seal(&*self.shared.env.fs, &segment)?;
-            self.sync.lock().rolled.retain(|rolled| !Arc::ptr_eq(rolled, &segment));
+            let mut sync = self.sync.lock();
+            sync.rolled.retain(|rolled| !Arc::ptr_eq(rolled, &segment));
+            self.owe_for(sync.rolled.len());
         }
     }
 
@@ -149,10 +152,13 @@ impl LogInner {
         if active.size() < self.config().segment_bytes / 2 || self.writer.lock().spare.is_some() {
             return Ok(());
         }
+        if self.shared.room.seen().level >= StorageLevel::Scarce {
+            return Ok(());
+        }
         // The file is made under the writer's lock: a roll that finds none makes one under the same name.
         let mut writer = self.writer.lock();
         if writer.spare.is_none() {
-            writer.spare = Some(Spare::make(&*self.shared.env.fs, &self.path)?);
+            writer.spare = Some(Spare::make(&*self.shared.env.fs, &self.path, &self.shared.room)?);
         }
         Ok(())
     }
@@ -211,8 +217,9 @@ impl LogInner {
         }
         self.mark_closed();
         self.shared.failure.check()?;
-        self.seal_rolled().map_err(|e| self.fail("closing", e))?;
-        let writer = self.writer.lock();
+        self.seal_rolled().map_err(|e| self.soft_error("closing", e))?;
+        let mut writer = self.writer.lock();
+        self.trim_ragged(&mut writer).map_err(|e| self.soft_error("closing", e))?;
         let active = Arc::clone(&writer.active);
         let last = Snapshot { offset: writer.end, state: writer.producers.clone() };
         drop(writer);
@@ -221,7 +228,7 @@ impl LogInner {
             self.write_snapshot(&last)?;
             self.drop_old_snapshots()
         };
-        finish().map_err(|e| self.fail("closing", e))?;
+        finish().map_err(|e| self.soft_error("closing", e))?;
         self.tail.clear();
         Ok(())
     }
@@ -332,12 +339,17 @@ fn finish_indexes(fs: &dyn Fs, segment: &Segment) -> io::Result<()> {
     fs.sync_dir(&segment.dir)
 }
 
+/// A sync that failed for want of room has failed like any other, and is not tried again.
+fn failed_sync(error: io::Error) -> io::Error {
+    io::Error::other(format!("sync: {error}"))
+}
+
 /// Writes the seal of a segment that is synced and never written again. A segment in which a batch is damaged gets
 /// none: its batches go on being checked one by one whenever they are read.
 fn seal(fs: &dyn Fs, segment: &Segment) -> io::Result<()> {
     let size = segment.size();
     segment.file.set_len(size)?;
-    segment.file.sync_data()?;
+    segment.file.sync_data().map_err(failed_sync)?;
     finish_indexes(fs, segment)?;
     let Some(summed) = sum(segment, size)? else {
         tracing::warn!(path = %segment.path(SegmentFile::Log).display(), "not sealed, because it holds damaged batches");

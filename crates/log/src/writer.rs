@@ -13,7 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::task::Waker;
 
-use millrace_record::Batch;
+use millrace_record::{Batch, HEADER_BYTES};
 use millrace_types::{LeaderEpoch, Offset, SyncMode, TimestampMs};
 
 use crate::epochs::EpochCache;
@@ -39,6 +39,9 @@ pub(crate) struct Writer {
     pub(crate) epochs: EpochCache,
     pub(crate) producers: ProducerState,
     pub(crate) spare: Option<Spare>,
+    /// Bytes of a write that found no room lie behind the end, and there was no room to cut them off either. Their first
+    /// header is overwritten, so that nobody takes them for batches; nothing is written before they are gone.
+    pub(crate) ragged: bool,
     /// Wall time of the first append to the active segment.
     pub(crate) first_append: Option<TimestampMs>,
     /// Producer states as they were at rolls, still to be written by the janitor.
@@ -137,6 +140,10 @@ impl LogInner {
             TimestampType::Create => batch,
             TimestampType::LogAppend => batch.with_log_append_time(group.now),
         };
+        // After the retries: what is stored is never refused.
+        if !self.shared.room.take(self.claim, batch.size() as u64) {
+            return Some((cell, AppendError::StorageFull));
+        }
         if let Err(error) = self.make_room(writer, group, config, &batch) {
             return Some((cell, error));
         }
@@ -194,6 +201,9 @@ impl LogInner {
         woken.append(&mut group.woken);
         if group.is_empty() {
             return self.answer(&mut group, woken);
+        }
+        if let Err(e) = self.trim_ragged(writer) {
+            return self.undo(writer, group, &e, woken);
         }
         self.reserve(writer, config, group.position());
         let began = self.shared.env.clock.monotonic();
@@ -259,13 +269,10 @@ impl LogInner {
             writer.producers.put_back(id, before);
         }
         let answer = self.write_error("write", error);
-        if answer == AppendError::StorageFull {
-            match writer.active.file.set_len(writer.position) {
-                Ok(()) => writer.allocated = writer.position,
-                Err(e) => {
-                    self.fail("cutting back after a failed write", e);
-                }
-            }
+        if answer == AppendError::StorageFull
+            && let Err(e) = self.while_no_sync(|| cut_back(writer))
+        {
+            self.fail("cutting back after a failed write", e);
         }
         let answer = self.shared.failure.append_error().unwrap_or(answer);
         // A retry of what an earlier write has stored must not hear that it never will be.
@@ -278,15 +285,43 @@ impl LogInner {
         woken.extend(lost.into_iter().filter_map(|(cell, _)| cell.refuse(answer.clone())));
     }
 
+    /// Cuts off what an earlier write has left behind the end, if it could not be cut then.
+    pub(crate) fn trim_ragged(&self, writer: &mut Writer) -> io::Result<()> {
+        if writer.ragged {
+            writer.active.file.set_len(writer.position)?;
+            writer.allocated = writer.position;
+            writer.ragged = false;
+        }
+        Ok(())
+    }
+
     /// A full disk refuses; anything else ends the directory, because what the file holds is not known.
     pub(crate) fn write_error(&self, context: &str, error: &io::Error) -> AppendError {
         if is_storage_full(error) {
+            self.shared.room.look();
             return AppendError::StorageFull;
         }
         let reason = format!("{context} of {}: {error}", self.path.display());
         self.shared.failure.fail(&reason);
         AppendError::StorageFailed(reason)
     }
+}
+
+/// Takes back what a write has left of itself when the room ran out. On the medium too, before anybody hears that it is
+/// not there: a power cut must not bring it back.
+fn cut_back(writer: &mut Writer) -> io::Result<()> {
+    let file = &writer.active.file;
+    let left = file.size()?.saturating_sub(writer.position);
+    match file.set_len(writer.position) {
+        Ok(()) => writer.allocated = writer.position,
+        Err(e) if is_storage_full(&e) => {
+            let head = usize::try_from(left).unwrap_or(HEADER_BYTES).min(HEADER_BYTES);
+            file.write_all_at(&vec![0; head], writer.position)?;
+            writer.ragged = true;
+        }
+        Err(e) => return Err(e),
+    }
+    if left > 0 { file.sync_data() } else { Ok(()) }
 }
 
 /// Whether the disk, or what this user may take of it, is full.

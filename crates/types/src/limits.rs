@@ -87,6 +87,29 @@ pub const PRODUCER_ID_BLOCK: u32 = 1000;
 /// The memory budget of a broker by default, in bytes.
 pub const MEMORY_BUDGET_BYTES_DEFAULT: u64 = 512 * 1024 * 1024;
 
+/// How full a file system is, in percent, when the log begins to say so.
+pub const STORAGE_LOW_PERCENT: u64 = 85;
+/// How full it is when nothing is made ahead of need any more.
+pub const STORAGE_SCARCE_PERCENT: u64 = 90;
+/// How full it is when produce and new topics are refused.
+pub const STORAGE_FULL_PERCENT: u64 = 95;
+/// How far below a mark the use has to fall, in percent of the file system, before the level falls with it.
+pub const STORAGE_HYSTERESIS_PERCENT: u64 = 1;
+/// What commits and metadata keep to themselves of a full file system. A small one keeps less: what lies above
+/// [`STORAGE_FULL_PERCENT`].
+pub const STORAGE_RESERVE_BYTES: u64 = 256 * 1024 * 1024;
+/// The part of the reserve that committed offsets leave to metadata, without which no topic could be deleted: one in this
+/// many.
+pub const STORAGE_RESERVE_METADATA_SHARE: u64 = 2;
+/// What the small files of a segment take at most beside its indexes, once it is sealed.
+pub const SEGMENT_FILES_BYTES: u64 = 16 * 1024;
+/// What the files of a new partition take at most before its first record.
+pub const PARTITION_FILES_BYTES: u64 = 16 * 1024;
+
+// The levels come one after the other, and each can be left again.
+const _: () = assert!(STORAGE_LOW_PERCENT + STORAGE_HYSTERESIS_PERCENT < STORAGE_SCARCE_PERCENT);
+const _: () = assert!(STORAGE_SCARCE_PERCENT + STORAGE_HYSTERESIS_PERCENT < STORAGE_FULL_PERCENT);
+const _: () = assert!(STORAGE_FULL_PERCENT < 100 && STORAGE_RESERVE_METADATA_SHARE > 1);
 // The largest topic must fit beside the product's own partitions.
 const _: () = assert!(PARTITIONS_PER_TOPIC_MAX + CONSUMER_OFFSETS_PARTITIONS < PARTITIONS_PER_BROKER_MAX);
 // A batch must fit into the unsynced window twice, or one append could wait for itself.

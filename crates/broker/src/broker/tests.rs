@@ -18,7 +18,7 @@ use bytes::Bytes;
 use millrace_env::Env;
 use millrace_env::sim::{Sim, Survival};
 use millrace_record::{Compression, split_batches};
-use millrace_types::{ErrorCode, NodeId, Offset, PartitionIndex, TopicName};
+use millrace_types::{Offset, PartitionIndex, TopicName};
 
 use super::*;
 use crate::{

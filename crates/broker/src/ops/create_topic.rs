@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millrace_env::RngExt;
-use millrace_metadata::{Command, CreateTopic, Image, Owner, Topic};
-use millrace_types::{ErrorCode, TopicId, TopicName, TopicPartition};
+use millrace_metadata::{Command, CreateTopic, Image, MetadataRecord, Owner, Topic};
+use millrace_types::{ErrorCode, TopicId, TopicName, TopicPartition, limits};
 
 use crate::admission::{Operation, Resource};
 use crate::core::Core;
@@ -54,12 +54,28 @@ impl Core {
         let create = async move {
             let _in_flight = in_flight;
             let _no_deletion = core.topics_change.read().await;
+            core.check_room_for(&command)?;
             core.metadata.propose(&command).await?;
             let topic = core.topic(&crate::TopicRef::Id(id))?;
             core.make_logs(&topic).await?;
             Ok(core.describe(&topic))
         };
         to_its_end(&self.env, "create topic", Box::pin(create)).await
+    }
+
+    /// Refuses a topic whose files would take what is left for commits, metadata and deletions.
+    fn check_room_for(&self, command: &Command) -> Result<(), ApiError> {
+        let records = self.metadata.check(command)?;
+        let partitions = |record: &MetadataRecord| match record {
+            MetadataRecord::TopicCreated(topic) => topic.partitions.len() as u64,
+            _ => 0,
+        };
+        let partitions: u64 = records.iter().map(partitions).sum();
+        if self.dir.take_room(partitions.saturating_mul(limits::PARTITION_FILES_BYTES)) {
+            return Ok(());
+        }
+        let message = format!("the disk has no room for {partitions} partitions beside its reserve");
+        Err(ApiError::new(ErrorCode::StorageFull, message))
     }
 
     /// What a command would make: decided and folded, not written.
@@ -94,10 +110,12 @@ impl Core {
     /// Deletes a topic that could not be made whole. What of its logs was made is deleted; what was not is no error.
     async fn take_back(&self, topic: &Arc<Topic>) -> Result<(), ApiError> {
         tracing::warn!(topic = %topic.name, "the topic's logs cannot be made; the topic is deleted again");
-        self.metadata.propose(&Command::DeleteTopic { id: topic.id }).await?;
+        if let Err(error) = self.metadata.propose(&Command::DeleteTopic { id: topic.id }).await {
+            self.unfinished.half_made(topic.id);
+            let message = format!("topic {} cannot be made whole, nor taken back yet: {error}", topic.name);
+            return Err(ApiError::new(ErrorCode::OutcomeUnknown, message));
+        }
         let ids = numbers(topic).map(|partition| TopicPartition { topic: topic.id, partition }).collect();
-        let dir = Arc::clone(&self.dir);
-        let _some_were_never_made = each_on_pool(&self.env, ids, move |id| dir.delete(id)).await?;
-        Ok(())
+        self.delete_logs(ids).await
     }
 }

@@ -69,6 +69,8 @@ pub(super) fn step(shared: &DirShared, logs: &[Arc<Log>], expiry: &mut Expiry) {
             Err(error) => tracing::warn!(%error, "what was deleted could not be unlinked"),
         }
     }
+    drop(gone);
+    shared.room.look();
 }
 
 /// Unlinks the directories of deleted partitions.

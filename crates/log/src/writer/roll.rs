@@ -17,6 +17,7 @@ use crate::format::offset_index::relative_offset;
 use crate::inner::LogInner;
 use crate::names::{SPARE, SegmentFile, segment_file};
 use crate::producers::ProducerState;
+use crate::room::{Claim, Room};
 use crate::segment::{Body, Segment, Stage};
 
 /// Room that is reserved for a new file. Small, because there may be ten thousand of them.
@@ -45,15 +46,19 @@ pub(crate) struct Snapshot {
 
 impl Spare {
     /// Makes the file. Its name is synced with the roll's.
-    pub(crate) fn make(fs: &dyn Fs, dir: &Path) -> io::Result<Spare> {
+    pub(crate) fn make(fs: &dyn Fs, dir: &Path, room: &Room) -> io::Result<Spare> {
         let file = fs.open(&dir.join(SPARE), OpenMode::CreateOrTruncate)?;
-        let allocated = allocate(&*file, 0..ALLOCATION_FIRST_BYTES);
+        let allocated = allocate(&*file, 0..ALLOCATION_FIRST_BYTES, room);
         Ok(Spare { file, allocated })
     }
 }
 
-/// Reserves room; answers up to where it is reserved now. Failing is no failure: a full disk shows at the write.
-fn allocate(file: &dyn File, range: Range<u64>) -> u64 {
+/// Reserves room; answers up to where it is reserved now. Failing is no failure: a full disk shows at the write, and one
+/// that is nearly full is left to those who write.
+fn allocate(file: &dyn File, range: Range<u64>, room: &Room) -> u64 {
+    if !room.take(Claim::Ahead, range.end.saturating_sub(range.start)) {
+        return range.start;
+    }
     match file.allocate_keep_size(range.clone()) {
         Ok(()) => range.end,
         Err(e) if e.kind() == io::ErrorKind::Unsupported => u64::MAX,
@@ -99,10 +104,11 @@ fn new_segment(dir: &Arc<Path>, base: Offset, file: Arc<dyn File>) -> Segment {
 impl LogInner {
     /// Makes the end the base of a new active segment. Its name is synced with the first sync in it.
     pub(crate) fn roll(&self, writer: &mut Writer) -> io::Result<()> {
+        self.trim_ragged(writer)?;
         let fs = &self.shared.env.fs;
         let spare = match writer.spare.take() {
             Some(spare) => spare,
-            None => Spare::make(&**fs, &self.path)?,
+            None => Spare::make(&**fs, &self.path, &self.shared.room)?,
         };
         let base = writer.end;
         fs.rename(&self.path.join(SPARE), &self.path.join(segment_file(base, SegmentFile::Log)))?;
@@ -123,7 +129,9 @@ impl LogInner {
             segments.push(active);
             view.segments = Arc::new(segments);
         }
-        self.sync.lock().rolled(&old, writer.mark());
+        let mut sync = self.sync.lock();
+        sync.rolled(&old, writer.mark());
+        self.owe_for(sync.rolled.len());
         Ok(())
     }
 
@@ -134,6 +142,7 @@ impl LogInner {
         }
         let step = writer.allocated.clamp(ALLOCATION_FIRST_BYTES, ALLOCATION_STEP_BYTES);
         let target = (writer.allocated + step).min(config.segment_bytes).max(position);
-        writer.allocated = allocate(&*writer.active.file, writer.allocated..target).max(position);
+        writer.allocated =
+            allocate(&*writer.active.file, writer.allocated..target, &self.shared.room).max(position);
     }
 }

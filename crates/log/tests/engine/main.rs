@@ -7,6 +7,7 @@ mod counted;
 mod crashing;
 mod cutting;
 mod failing;
+mod full;
 mod inspected;
 mod living;
 mod model;

@@ -2,7 +2,7 @@
 
 use millrace_env::counting::CallKind;
 use millrace_env::sim::Fault;
-use millrace_types::{GroupId, Outcome};
+use millrace_types::{GroupId, Outcome, TopicId};
 
 use super::*;
 use crate::OffsetCommit;
@@ -89,6 +89,103 @@ async fn commits_that_fail_in_a_crowd_leave_what_the_log_says() {
     let before = committed(&world).await;
     let world = world.kill().await;
     assert_eq!(committed(&world).await, before);
+}
+
+/// Produces until the broker says that the disk is full; answers how many records it took.
+async fn fill(world: &World) -> usize {
+    let value = "x".repeat(200_000);
+    let mut taken = 0;
+    loop {
+        match code(world.produce("a", &[&value]).await) {
+            None => taken += 1,
+            Some(ErrorCode::StorageFull) => return taken,
+            Some(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_up_refuses_users_and_goes_on_with_the_rest_until_a_deletion_makes_room() {
+    let sim = Sim::new(4);
+    sim.disk().set_space_left(64 * 1024 * 1024);
+    let world = World { broker: start(sim.env()).await, sim };
+    world.create("a", 1).await;
+    world.create("b", 1).await;
+    world.produce("b", &["kept"]).await.unwrap();
+    let taken = fill(&world).await;
+    assert!(taken > 200, "{taken} records");
+    let refused = world.broker.create_topic(&ctx(), new_topic("c", 1)).await;
+    assert_eq!(code(refused), Some(ErrorCode::StorageFull));
+    // Commits, producer ids, reads and deletions go on.
+    for offset in 1..200 {
+        assert_eq!(commit(&world, offset).await, None);
+    }
+    world.broker.init_producer(&ctx()).await.unwrap();
+    assert_eq!(world.values("b", 0).await.unwrap(), ["kept"]);
+    assert_eq!(world.sim.calls().tally(CallKind::Write).failed, 0, "nothing met the end of the disk");
+    world.broker.delete_topic(&ctx(), by_name("a")).await.unwrap();
+    world.broker.core.dir.janitor_step();
+    // A real file system gives the room of unlinked files back by itself, some seconds later.
+    world.sim.env().fs.sync_fs("/".as_ref()).unwrap();
+    world.produce("b", &["room again"]).await.unwrap();
+    world.create("c", 1).await;
+    let world = world.restart().await;
+    assert!(world.broker.start_report().clean);
+    assert_eq!(world.values("b", 0).await.unwrap(), ["kept", "room again"]);
+}
+
+#[tokio::test]
+async fn a_deletion_that_is_decided_is_answered_and_finished_when_there_is_room() {
+    let world = World::new(5).await;
+    world.create("a", 2).await;
+    world.produce("a", &["1"]).await.unwrap();
+    assert_eq!(commit(&world, 1).await, None);
+    // The record of it is written, and then nothing finds room any more.
+    world.sim.disk().inject(Fault::no_space(CallKind::Write).after(1).for_ever());
+    world.sim.disk().inject(Fault::no_space(CallKind::Rename).for_ever());
+    world.broker.delete_topic(&ctx(), by_name("a")).await.unwrap();
+    let described = world.broker.describe_topic(&ctx(), by_name("a")).await;
+    assert_eq!(code(described), Some(ErrorCode::UnknownTopicOrPartition));
+    world.broker.core.finish().await;
+    world.sim.disk().heal();
+    world.broker.core.finish().await;
+    world.create("a", 2).await;
+    assert_eq!(world.values("a", 0).await.unwrap(), [""; 0]);
+    let world = world.restart().await;
+    assert_eq!((world.broker.orphans(), world.broker.start_report().damaged), (&[][..], Vec::new()));
+    assert_eq!(committed(&world).await, None);
+}
+
+#[tokio::test]
+async fn a_topic_that_cannot_even_be_taken_back_is_taken_back_later_or_at_the_stop() {
+    for stops in [false, true] {
+        let world = World::new(6).await;
+        world.sim.disk().inject(Fault::no_space(CallKind::CreateDir).after(1).for_ever());
+        // The record that makes it is written, the one that takes it back is not.
+        world.sim.disk().inject(Fault::no_space(CallKind::Write).on(&metadata_folder()).after(1).for_ever());
+        let refused = code(world.broker.create_topic(&ctx(), new_topic("a", 3)).await).unwrap();
+        assert_eq!((refused, refused.outcome()), (ErrorCode::OutcomeUnknown, Outcome::Indefinite));
+        world.broker.core.finish().await;
+        assert!(world.broker.describe_topic(&ctx(), by_name("a")).await.is_ok());
+        world.sim.disk().heal();
+        let world = if stops {
+            world.restart().await
+        } else {
+            world.broker.core.finish().await;
+            world
+        };
+        let described = world.broker.describe_topic(&ctx(), by_name("a")).await;
+        assert_eq!(code(described), Some(ErrorCode::UnknownTopicOrPartition));
+        world.create("a", 3).await;
+        world.produce("a", &["1"]).await.unwrap();
+        let world = world.kill().await;
+        assert_eq!(world.values("a", 0).await.unwrap(), ["1"]);
+        assert_eq!((world.broker.orphans(), world.broker.start_report().damaged), (&[][..], Vec::new()));
+    }
+}
+
+fn metadata_folder() -> String {
+    TopicId::CLUSTER_METADATA.to_string()
 }
 
 #[tokio::test]

@@ -1,0 +1,93 @@
+//! Outcomes that are taken in another order than the log has them.
+
+use std::path::PathBuf;
+
+use millrace_env::counting::CallKind;
+use millrace_env::sim::{Fault, Sim};
+use millrace_group::Commit;
+use millrace_log::{LogConfig, LogDir, LogDirOptions, PartitionMeta};
+use millrace_types::{GroupId, NodeId, TopicName, TopicPartition};
+
+use super::*;
+
+fn partition(sim: &Sim) -> (Arc<LogDir>, OffsetsPartition) {
+    let options = LogDirOptions { path: PathBuf::from("/data"), node: NodeId(1), tail_cache_bytes: 0 };
+    let dir = LogDir::open(&sim.env(), options).unwrap().dir;
+    let id = TopicPartition { topic: TopicId([3; 16]), partition: PartitionIndex(0) };
+    let name = TopicName::new("__consumer_offsets").unwrap();
+    let meta = PartitionMeta { id, name, partitions: 1, replication_factor: 1 };
+    let log = dir.create(meta, LogConfig::default()).unwrap();
+    let state = Mutex::new(State::new(&log, GroupOffsets::default()));
+    (dir, OffsetsPartition { log, state })
+}
+
+fn commit(topic: &str, offset: u64) -> Event {
+    let commit = Commit {
+        topic: TopicName::new(topic).unwrap(),
+        topic_id: TopicId([9; 16]),
+        partition: PartitionIndex(0),
+        offset: Offset::from_count(offset),
+        leader_epoch: None,
+        metadata: String::new(),
+    };
+    Event::Commit { group: GroupId::new("g").unwrap(), commits: vec![commit] }
+}
+
+fn begin(partition: &OffsetsPartition, event: Event) -> (u64, PersistId, Ticket) {
+    partition.begin(TimestampMs(1), event).map_err(|_| "refused").unwrap().waiting.unwrap()
+}
+
+/// What is shown: topic and offset. `None` while the value is read again.
+fn shown(partition: &OffsetsPartition) -> Option<Vec<(String, i64)>> {
+    let state = partition.state.lock();
+    let Value::Ready(value) = &state.value else { return None };
+    let group = GroupId::new("g").unwrap();
+    let all = value.of_group(&group);
+    Some(all.map(|(key, value)| (key.topic.to_string(), value.offset.get())).collect())
+}
+
+#[test]
+fn a_commit_that_was_refused_is_not_shown_by_a_later_one_whose_outcome_comes_first() {
+    let sim = Sim::new(1);
+    let (_dir, partition) = partition(&sim);
+    let (generation, id, ticket) = begin(&partition, commit("a", 1));
+    let stored_at = ticket.wait().unwrap().base_offset;
+    assert_eq!(partition.settle(generation, id, Some(stored_at)), Settled::Nothing);
+    sim.disk().inject(Fault::no_space(CallKind::Write));
+    let refused = begin(&partition, commit("a", 2));
+    let stored = begin(&partition, commit("b", 3));
+    let stored_at = stored.2.wait().unwrap().base_offset;
+    assert_eq!(partition.settle(stored.0, stored.1, Some(stored_at)), Settled::Nothing);
+    assert_eq!(shown(&partition), None, "not the one that was refused");
+    refused.2.wait().unwrap_err();
+    assert_eq!(partition.settle(refused.0, refused.1, None), Settled::RebuildNow);
+    let replayed = replay_offsets(&partition.log).unwrap();
+    *partition.state.lock() = State::new(&partition.log, replayed);
+    assert_eq!(shown(&partition), Some(vec![("a".to_owned(), 1), ("b".to_owned(), 3)]));
+}
+
+#[test]
+fn commits_that_are_stored_are_shown_whichever_outcome_comes_first() {
+    let sim = Sim::new(2);
+    let (_dir, partition) = partition(&sim);
+    let begun: Vec<_> = (1..=4).map(|offset| begin(&partition, commit("a", offset))).collect();
+    let mut outcomes: Vec<_> = begun
+        .into_iter()
+        .map(|(generation, id, ticket)| (generation, id, ticket.wait().unwrap().base_offset))
+        .collect();
+    outcomes.swap(0, 2);
+    let mut seen = Vec::new();
+    for (generation, id, stored_at) in outcomes {
+        assert_eq!(partition.settle(generation, id, Some(stored_at)), Settled::Nothing);
+        seen.push(shown(&partition).unwrap()[0].1);
+    }
+    assert_eq!(seen, [3, 3, 3, 4]);
+    sim.disk().inject(Fault::no_space(CallKind::Write));
+    let (generation, id, ticket) = begin(&partition, commit("a", 5));
+    ticket.wait().unwrap_err();
+    assert_eq!(partition.settle(generation, id, None), Settled::Nothing);
+    let (generation, id, ticket) = begin(&partition, commit("a", 6));
+    let stored_at = ticket.wait().unwrap().base_offset;
+    assert_eq!(partition.settle(generation, id, Some(stored_at)), Settled::Nothing);
+    assert_eq!(shown(&partition), Some(vec![("a".to_owned(), 6)]));
+}
