@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use millrace_env::real::RealFs;
 use millrace_log::inspect::{Found, Inspection};
+use millrace_types::SyncMode;
 use tempfile::TempDir;
 
 use crate::broker::{BrokerProcess, BrokerSetup};
@@ -89,19 +90,21 @@ impl Home {
     }
 }
 
-/// Runs the cycles. Panics with everything that was wrong.
+/// Runs the cycles, with a topic of that sync mode. Panics with everything that was wrong.
 ///
 /// # Panics
 /// When a promise is broken.
-pub fn run(suite: &str, cycles: u32, blow: Blow) {
+pub fn run(suite: &str, cycles: u32, blow: Blow, mode: &str) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
-    runtime.block_on(Run::go(suite, cycles, blow));
+    let mode = mode.parse().expect("a sync mode");
+    runtime.block_on(Run::go(suite, cycles, blow, mode));
     runtime.shutdown_background();
 }
 
 struct Run {
     home: Home,
+    mode: SyncMode,
     setup: BrokerSetup,
     load: Load,
     seed: Seed,
@@ -111,7 +114,7 @@ struct Run {
 }
 
 impl Run {
-    async fn go(suite: &str, cycles: u32, blow: Blow) {
+    async fn go(suite: &str, cycles: u32, blow: Blow, mode: SyncMode) {
         let began = Instant::now();
         let mut seed = Seed::announced(suite);
         let home = Home::new(blow);
@@ -120,9 +123,9 @@ impl Run {
         let mut broker = setup.start();
         // Clients know one address: every broker of this run listens there.
         broker.grpc().clone_into(&mut setup.grpc);
-        let load = Load::start(broker.grpc(), &mut seed).await;
-        let mut run =
-            Run { home, setup, load, seed, tally: Tally::default(), known_unsealed: BTreeSet::new() };
+        let load = Load::start_in(mode, broker.grpc(), &mut seed).await;
+        let (tally, known_unsealed) = (Tally::default(), BTreeSet::new());
+        let mut run = Run { home, mode, setup, load, seed, tally, known_unsealed };
         for cycle in 1..=cycles {
             broker = run.cycle(broker).await;
             run.judge(&mut broker, &format!("{suite}, cycle {cycle}"));
@@ -165,8 +168,12 @@ impl Run {
 
         self.tally.rolled += u32::from(logs(self) > logs_before);
         let underway = self.load.underway();
+        let struck_at = Instant::now();
         self.home.strike(&mut broker);
         self.count(underway);
+        if matches!(self.home, Home::Disk(_)) && self.mode != SyncMode::Always {
+            self.note_cut(struck_at).await;
+        }
 
         let broker = self.setup.start();
         self.tally.slowest_restart = self.tally.slowest_restart.max(broker.took());
@@ -180,6 +187,15 @@ impl Run {
         let mut wire = Wire::connect(broker.grpc()).await;
         self.load.check_records(&mut wire, &pause).await;
         broker
+    }
+
+    /// Where recovery finds the ends, asked of a broker that the load cannot reach: what it appends comes after.
+    async fn note_cut(&mut self, at: Instant) {
+        let elsewhere = BrokerSetup { grpc: "127.0.0.1:0".to_owned(), ..self.setup.clone() };
+        let mut broker = elsewhere.start();
+        self.tally.slowest_restart = self.tally.slowest_restart.max(broker.took());
+        self.load.note_cut(&mut Wire::connect(broker.grpc()).await, at).await;
+        assert_eq!(broker.stop().code(), Some(0), "a stop on demand is a success");
     }
 
     /// What was under way: from what the clients had not been answered, and from what the files look like.
@@ -202,17 +218,30 @@ impl Run {
 
     fn report(&self, suite: &str, cycles: u32, took: Duration) {
         let tally = &self.tally;
+        let losses = self.load.book().losses();
         say(&format!(
-            "{suite}: {cycles} cycles in {:.1} s, {} records acknowledged and read back in order: 0 lost, 0 twice; \
-             {} were unanswered at a blow, {} ended with an indefinite error; retries were refused {:?} times; slowest \
+            "{suite}: {cycles} cycles in {:.1} s with sync.mode={}, {} records acknowledged and read back in order: {} \
+             lost, 0 twice; {} were unanswered at a blow, {} ended with an indefinite error; retries were refused {:?} times; slowest \
              restart {} ms",
             took.as_secs_f64(),
+            self.mode,
             self.load.book().acked(),
+            losses.records,
             tally.unanswered,
             self.load.book().failed().0,
             tally.refusals,
             tally.slowest_restart.as_millis(),
         ));
+        if losses.times > 0 {
+            say(&format!(
+                "{suite}: of {} partitions a suffix was lost in a cut; of one at most {} bytes, acknowledged over {:.1} ms, \
+                 the first of them {:.1} ms before the cut",
+                losses.times,
+                losses.bytes_max,
+                losses.span_max.as_secs_f64() * 1e3,
+                losses.age_max.as_secs_f64() * 1e3,
+            ));
+        }
         say(&format!(
             "{suite}: under way at the blow, in cycles of {cycles}: append {}, sync {} (records found that nobody had been \
              told of), roll {} ({} segments not sealed yet; {} cycles rolled), create {}, delete {}, commit {}",

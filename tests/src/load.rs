@@ -4,18 +4,22 @@
 //! load goes on while the broker is dead: producers, commits and topic changes repeat what was not answered, as programs do.
 
 mod book;
+mod losses;
 mod record;
 mod tasks;
 mod topics;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use millrace_client::{Client, ClientOptions, NewTopic, Producer};
+use millrace_types::SyncMode;
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 use tokio::task::JoinHandle;
 
 pub use book::Book;
+pub use losses::Losses;
 pub use record::RecordId;
 
 use crate::Seed;
@@ -71,22 +75,35 @@ impl Load {
         Load::start_behind(address, address, seed).await
     }
 
+    /// Makes the topic with this sync mode and begins.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn start_in(mode: SyncMode, address: &str, seed: &mut Seed) -> Load {
+        Load::begin(mode, address, address, seed).await
+    }
+
     /// Makes the topic directly, and begins to work through another address that leads to the same broker.
     ///
     /// # Panics
     /// When the broker refuses.
     pub async fn start_behind(address: &str, through: &str, seed: &mut Seed) -> Load {
+        Load::begin(SyncMode::Always, address, through, seed).await
+    }
+
+    async fn begin(mode: SyncMode, address: &str, through: &str, seed: &mut Seed) -> Load {
         let options = ClientOptions { client_id: "load".to_owned(), ..ClientOptions::default() };
         let direct = Client::connect([address.to_owned()], options.clone()).await.expect("it accepts");
         let topic = NewTopic::new(TOPIC).partitions(PARTITIONS).config("segment.bytes", "1048576");
+        let topic = topic.config("sync.mode", &mode.to_string());
         let topic = direct.admin().create_topic(topic).await.expect("a topic");
         let client = Client::lazy([through.to_owned()], options).expect("an address");
-        let book = Arc::new(Book::new(PARTITIONS));
+        let book = Arc::new(Book::new(PARTITIONS, mode));
         let gate = Arc::new(RwLock::new(()));
         let folder_prefix = format!("{}-", topic.id);
         let mut load = Load { folder_prefix, book, producers: Vec::new(), gate, tasks: Vec::new(), client };
         for number in 0..PRODUCERS {
-            load.add_producer(number, seed.fork());
+            load.add_producer(number, mode, seed.fork());
         }
         let (client, book, gate) = (load.client.clone(), Arc::clone(&load.book), Arc::clone(&load.gate));
         load.tasks.push(tokio::spawn(tasks::commit(client, book, gate)));
@@ -95,8 +112,8 @@ impl Load {
         load
     }
 
-    fn add_producer(&mut self, number: u32, seed: Seed) {
-        let compression = tasks::compression_of(number);
+    fn add_producer(&mut self, number: u32, mode: SyncMode, seed: Seed) {
+        let compression = tasks::compression_of(number, mode);
         let builder = self.client.producer().compression(compression).buffer_bytes(BUFFER_BYTES);
         let producer = builder.build().expect("a producer");
         self.producers.push(producer.clone());
@@ -125,6 +142,14 @@ impl Load {
             create: flag(&self.book.topics.creating),
             delete: flag(&self.book.topics.deleting),
             commit: flag(&self.book.commits.calling),
+        }
+    }
+
+    /// The power was cut at that time, and `wire` leads to a broker that has recovered and that the load cannot reach yet.
+    pub async fn note_cut(&self, wire: &mut Wire, at: Instant) {
+        for partition in 0..PARTITIONS {
+            let end = wire.end(TOPIC, i32::try_from(partition).unwrap_or(0)).await;
+            self.book.cut(partition, end, at);
         }
     }
 

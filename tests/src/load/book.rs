@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use millrace_client::{Outcome, ProduceError, RecordMetadata};
+use millrace_types::SyncMode;
 use tokio::sync::watch;
 
 use super::RecordId;
+use super::losses::{Ack, Loss, Losses, PartitionCut};
 use super::topics::TopicBook;
 use crate::read::ReadRecord;
 
@@ -25,16 +28,26 @@ struct Counts {
 /// What one partition is known to hold.
 #[derive(Debug, Default)]
 struct PartitionBook {
-    /// Acknowledged and not yet read.
-    acked: BTreeMap<i64, RecordId>,
+    /// Acknowledged and not yet read. More than one at an offset only where a cut took the earlier one.
+    acked: BTreeMap<i64, Vec<(RecordId, Ack)>>,
     /// Failed without anybody knowing whether they are there.
     unsure: BTreeSet<RecordId>,
     /// The next offset to read.
     read_to: i64,
     /// The next sequence to be read, for each producer.
     next: BTreeMap<u32, u64>,
-    /// Depends on everything read so far, in order.
-    chain: u64,
+    /// Everything read so far, in order.
+    read: Vec<(RecordId, Option<Ack>)>,
+    /// The last power cut, until what it took is known.
+    cut: Option<PartitionCut>,
+    lost: Loss,
+}
+
+impl PartitionBook {
+    /// Whether the last power cut may have taken the record that was acknowledged at this offset.
+    fn may_be_lost(&self, offset: i64, ack: &Ack) -> bool {
+        self.cut.is_some_and(|cut| offset >= cut.end && ack.sent <= cut.at)
+    }
 }
 
 /// The offsets committed for the group: one number for all partitions.
@@ -50,6 +63,9 @@ pub(super) struct CommitBook {
 pub struct Book {
     counts: watch::Sender<Counts>,
     partitions: Vec<Mutex<PartitionBook>>,
+    /// The mode of the topic.
+    mode: SyncMode,
+    losses: Mutex<Losses>,
     violations: Mutex<Vec<String>>,
     /// The first deliveries that failed.
     failures: Mutex<Vec<String>>,
@@ -62,10 +78,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Book {
-    pub(super) fn new(partitions: u32) -> Book {
+    pub(super) fn new(partitions: u32, mode: SyncMode) -> Book {
         Book {
             counts: watch::Sender::new(Counts::default()),
             partitions: (0..partitions).map(|_| Mutex::default()).collect(),
+            mode,
+            losses: Mutex::default(),
             violations: Mutex::default(),
             failures: Mutex::default(),
             commits: CommitBook::default(),
@@ -77,13 +95,16 @@ impl Book {
         self.counts.send_modify(|counts| counts.sent += 1);
     }
 
-    pub(super) fn answered(&self, id: RecordId, outcome: Result<RecordMetadata, ProduceError>) {
+    pub(super) fn answered(
+        &self,
+        id: RecordId,
+        sent: Instant,
+        outcome: Result<RecordMetadata, ProduceError>,
+    ) {
         match outcome {
             Ok(RecordMetadata { offset: Some(offset), .. }) => {
-                let earlier = self.partition(id.partition).acked.insert(offset.get(), id);
-                if let Some(earlier) = earlier {
-                    self.blame(format!("{id:?} and {earlier:?} were both acknowledged at {offset}"));
-                }
+                let ack = Ack { sent, heard: Instant::now(), bytes: id.value().len() as u64 };
+                self.partition(id.partition).acked.entry(offset.get()).or_default().push((id, ack));
                 self.counts.send_modify(|counts| counts.acked += 1);
             }
             Ok(RecordMetadata { offset: None, .. }) => {
@@ -179,16 +200,14 @@ impl Book {
                 self.blame(format!("{partition}: the record at {} is not what anybody sent", record.offset));
                 continue;
             };
-            match book.acked.remove(&record.offset) {
-                Some(acked) if acked == id => {}
-                Some(acked) => self.blame(format!(
-                    "{partition}: {id:?} at {} where {acked:?} was acknowledged",
-                    record.offset
-                )),
-                None => {
-                    self.blame(format!("{partition}: {id:?} at {} was acknowledged elsewhere", record.offset))
-                }
+            let mut acked = book.acked.remove(&record.offset).unwrap_or_default();
+            let place = acked.iter().position(|(acked, _)| *acked == id);
+            let ack = place.map(|place| acked.swap_remove(place).1);
+            if ack.is_none() {
+                self.blame(format!("{partition}: {id:?} at {} was acknowledged elsewhere", record.offset));
             }
+            self.miss(&mut book, partition, (record.offset, acked));
+            book.read.push((id, ack));
             let next = book.next.entry(id.producer).or_insert(0);
             let expected = std::mem::replace(next, id.sequence + 1);
             // What is missing in between was not acknowledged, or is found to be lost below.
@@ -198,31 +217,60 @@ impl Book {
                     record.offset
                 ));
             }
-            book.chain = chain(book.chain, record.offset, id);
         }
-        for (offset, lost) in std::mem::take(&mut book.acked) {
-            self.blame(format!("{partition}: {lost:?} was acknowledged at {offset} and is LOST"));
+        for missing in std::mem::take(&mut book.acked) {
+            self.miss(&mut book, partition, missing);
         }
+        let loss = std::mem::take(&mut book.lost);
+        if let Some(cut) = book.cut.take() {
+            lock(&self.losses).add(&loss, cut.at);
+        }
+        if let Some(violation) = loss.judge(self.mode) {
+            self.blame(format!("{partition}: {violation}"));
+        }
+    }
+
+    /// Records that were acknowledged at an offset and are not there: taken by the last power cut, or lost.
+    fn miss(&self, book: &mut PartitionBook, partition: u32, missing: (i64, Vec<(RecordId, Ack)>)) {
+        let (offset, acked) = missing;
+        for (id, ack) in acked {
+            if book.may_be_lost(offset, &ack) {
+                book.lost.add(ack);
+            } else {
+                self.blame(format!("{partition}: {id:?} was acknowledged at {offset} and is LOST"));
+            }
+        }
+    }
+
+    /// The power was cut, and `end` is where recovery has found the end of a partition. What was acknowledged from there on
+    /// is lost, what was read of it as well; how much that may be is judged when the partition is read again.
+    pub(super) fn cut(&self, partition: u32, end: i64, at: Instant) {
+        let mut book = self.partition(partition);
+        book.cut = Some(PartitionCut { end, at });
+        let kept = usize::try_from(end).unwrap_or(0).min(book.read.len());
+        for (_, ack) in book.read.split_off(kept) {
+            ack.into_iter().for_each(|ack| book.lost.add(ack));
+        }
+        if end < book.read_to {
+            book.read_to = end;
+            let sequences = book.read.iter().map(|(id, _)| (id.producer, id.sequence + 1));
+            book.next = sequences.collect();
+        }
+    }
+
+    /// What power cuts took so far.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        *lock(&self.losses)
     }
 
     /// Holds a reading of the whole partition against the readings before.
     pub(super) fn compare_again(&self, partition: u32, records: &[ReadRecord]) {
-        let ids = records.iter().map(|record| {
-            let id = record.value.as_deref().and_then(RecordId::of_value);
-            (record.offset, id.unwrap_or(RecordId { producer: u32::MAX, partition, sequence: 0 }))
-        });
-        let chained = ids.fold(0, |sum, (offset, id)| chain(sum, offset, id));
+        let ids = records.iter().map(|record| record.value.as_deref().and_then(RecordId::of_value));
         let book = self.partition(partition);
-        if chained != book.chain || records.len() as i64 != book.read_to {
+        let in_order = records.iter().zip(0..).all(|(record, offset)| record.offset == offset);
+        if !in_order || !ids.eq(book.read.iter().map(|(id, _)| Some(*id))) {
             self.blame(format!("{partition}: read whole, it is not what was read piece by piece"));
         }
     }
-}
-
-fn chain(sum: u64, offset: i64, id: RecordId) -> u64 {
-    let place = (u64::from(id.producer) << 32) | u64::from(id.partition);
-    let step =
-        crate::Seed::new(sum ^ place.rotate_left(7) ^ id.sequence.rotate_left(29) ^ offset.cast_unsigned())
-            .draw();
-    sum.rotate_left(1) ^ step
 }

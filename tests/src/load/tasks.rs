@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use millrace_client::{
     Client, Compression, Delivery, NewTopic, Offset, OffsetCommit, Outcome, PartitionIndex, Producer,
     ProducerRecord,
 };
+use millrace_types::SyncMode;
 use tokio::sync::{RwLock, mpsc};
 
 use super::{Book, GROUP, PARTITIONS, RecordId, TOPIC};
@@ -15,9 +17,9 @@ use crate::Seed;
 /// Topics that live beside the one of the producers.
 const OTHER_TOPICS: usize = 3;
 
-/// Each producer compresses differently.
-pub(super) fn compression_of(producer: u32) -> Compression {
-    if producer == 0 { Compression::None } else { Compression::Lz4 }
+/// Each producer compresses differently; none where lost bytes are counted.
+pub(super) fn compression_of(producer: u32, mode: SyncMode) -> Compression {
+    if producer == 0 || mode != SyncMode::Always { Compression::None } else { Compression::Lz4 }
 }
 
 /// Sends records as fast as they are taken.
@@ -28,7 +30,7 @@ pub(super) struct Maker {
     pub(super) book: Arc<Book>,
 }
 
-type Outstanding = mpsc::UnboundedSender<(RecordId, Delivery)>;
+type Outstanding = mpsc::UnboundedSender<(RecordId, Instant, Delivery)>;
 
 impl Maker {
     pub(super) async fn run(mut self, gate: Arc<RwLock<()>>) {
@@ -44,12 +46,13 @@ impl Maker {
             let id = RecordId { producer: self.number, partition, sequence: *sequence };
             let record = ProducerRecord::new(Arc::clone(&topic), id.value());
             let record = record.partition(PartitionIndex::new(partition.cast_signed()).expect("a partition"));
+            let sent = Instant::now();
             match self.producer.send(record).await {
                 Ok(delivery) => {
                     *sequence += 1;
                     self.book.sent();
                     // The collector ends only with this task.
-                    let _sent = collectors[partition as usize].send((id, delivery));
+                    let _sent = collectors[partition as usize].send((id, sent, delivery));
                 }
                 Err(error) => {
                     self.book.blame(format!("{id:?} was not taken: {error}"));
@@ -62,11 +65,11 @@ impl Maker {
 
 /// Waits for the outcomes of one producer in one partition, in their order.
 fn collector(book: &Arc<Book>) -> Outstanding {
-    let (send, mut receive) = mpsc::unbounded_channel::<(RecordId, Delivery)>();
+    let (send, mut receive) = mpsc::unbounded_channel::<(RecordId, Instant, Delivery)>();
     let book = Arc::clone(book);
     tokio::spawn(async move {
-        while let Some((id, delivery)) = receive.recv().await {
-            book.answered(id, delivery.await);
+        while let Some((id, sent, delivery)) = receive.recv().await {
+            book.answered(id, sent, delivery.await);
         }
     });
     send
