@@ -52,6 +52,13 @@ fn two_hundred_power_cuts_take_no_more_than_the_bounds_of_an_interval() {
     cuts("crash_power_interval_soak", 200, INTERVAL);
 }
 
+/// The other bound: so many bytes are not reached in so little time.
+#[test]
+#[ignore = "long: cargo xtask soak"]
+fn two_hundred_power_cuts_take_no_more_than_a_short_interval() {
+    cuts("crash_power_short_interval_soak", 200, "interval=20,4194304");
+}
+
 #[test]
 #[ignore = "long: cargo xtask soak"]
 fn two_hundred_power_cuts_take_no_more_than_a_suffix_with_os() {

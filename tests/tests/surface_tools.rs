@@ -108,9 +108,22 @@ fn topics_are_made_listed_described_and_deleted() {
 }
 
 #[test]
+fn a_sync_mode_is_given_to_a_topic_and_shown_again() {
+    let world = World::new();
+    for mode in ["always", "interval=100,65536", "os"] {
+        let name = mode.split('=').next().unwrap();
+        world.done(&["topic", "create", name, "--config", &format!("sync.mode={mode}")], "");
+        let configs = world.json(&["topic", "describe", name, "--configs", "--format", "json"]);
+        let shown = configs.iter().find(|config| config["key"] == "sync.mode").expect("it is shown");
+        assert_eq!((&shown["value"], &shown["source"]), (&mode.into(), &"topic".into()));
+    }
+}
+
+#[test]
 fn what_cannot_be_done_is_said_on_standard_error_and_by_the_exit_code() {
     let world = World::new();
-    let refusals: [(&[&str], &str); 6] = [
+    let refusals: [(&[&str], &str); 7] = [
+        (&["topic", "create", "t", "--config", "sync.mode=interval=100,1"], "a number from 4096 to 16777216"),
         (&["topic", "create", "a/b"], "a/b"),
         (&["topic", "create", "t", "--config", "no.such.key=1"], "no.such.key"),
         (&["topic", "create", "t", "--config", "retention.ms=5"], "UNSUPPORTED"),

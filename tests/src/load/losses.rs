@@ -54,7 +54,9 @@ impl Loss {
             SyncMode::Interval(bounds) => {
                 let (bytes, age) = (self.bytes, since(self.last_sent, self.first_heard));
                 let broken = bytes > bounds.bytes_max() || age > bounds.age_max();
-                broken.then(|| format!("with {mode}, {bytes} bytes over {age:?} were acknowledged and are LOST"))
+                broken.then(|| {
+                    format!("with {mode}, {bytes} bytes over {age:?} were acknowledged and are LOST")
+                })
             }
             SyncMode::Os => None,
         }
