@@ -95,7 +95,7 @@ impl Load {
         let options = ClientOptions { client_id: "load".to_owned(), ..ClientOptions::default() };
         let direct = Client::connect([address.to_owned()], options.clone()).await.expect("it accepts");
         let topic = NewTopic::new(TOPIC).partitions(PARTITIONS).config("segment.bytes", "1048576");
-        let topic = topic.config("sync.mode", &mode.to_string());
+        let topic = topic.config("sync.mode", mode.to_string());
         let topic = direct.admin().create_topic(topic).await.expect("a topic");
         let client = Client::lazy([through.to_owned()], options).expect("an address");
         let book = Arc::new(Book::new(PARTITIONS, mode));

@@ -4,6 +4,9 @@
 //! One dirty partition shows the latency of a single client; 16 show what syncing side by side carries; 256 what a
 //! broker with many busy partitions does. Records of 100 B, one in each batch; every client waits for its own
 //! acknowledgement before it goes on (closed loop). With more clients than partitions batches ride on one sync.
+//!
+//! Then the sync modes beside each other. The weaker ones acknowledge what is written; nothing drives the timer of the
+//! interval here, because its bytes are reached long before its time.
 
 use std::path::Path;
 use std::sync::Barrier;
@@ -18,6 +21,7 @@ use millrace_benches::sample::{Column, Done, Latencies, Sample, Whose, latencies
 use millrace_benches::store::{RawFile, Store};
 use millrace_log::{Log, LogConfig};
 use millrace_record::{Batch, Checks, Origin};
+use millrace_types::SyncMode;
 use millrace_types::limits::BATCH_BYTES_DEFAULT;
 
 #[global_allocator]
@@ -43,11 +47,30 @@ fn main() -> Result<()> {
         })];
         for clients in clients {
             let name = format!("Log, {clients} clients");
-            sides.push(Side::new(name, move || ours(folder, partitions, clients, batch)));
+            let work = Work { mode: SyncMode::Always, partitions, clients };
+            sides.push(Side::new(name, move || ours(folder, work, batch)));
+        }
+        arena.contest(&title, &columns, sides)?;
+    }
+    for (partitions, clients) in [(1, 1), (16, 16)] {
+        let title = format!("ack: {partitions} dirty partitions, 100 B, {clients} clients, by sync mode");
+        let (folder, batch) = (scratch.path(), &batch);
+        let mut sides = Vec::new();
+        for name in ["always", "interval=100,1048576", "os"] {
+            let work = Work { mode: name.parse()?, partitions, clients };
+            sides.push(Side::new(name.to_owned(), move || ours(folder, work, batch)));
         }
         arena.contest(&title, &columns, sides)?;
     }
     Ok(())
+}
+
+/// What is appended to, and by how many.
+#[derive(Clone, Copy)]
+struct Work {
+    mode: SyncMode,
+    partitions: u32,
+    clients: usize,
 }
 
 fn raw(folder: &Path, files: u32, batch: &Bytes) -> Result<Sample> {
@@ -67,9 +90,11 @@ fn raw(folder: &Path, files: u32, batch: &Bytes) -> Result<Sample> {
     Ok(sample)
 }
 
-fn ours(folder: &Path, partitions: u32, clients: usize, batch: &Bytes) -> Result<Sample> {
+fn ours(folder: &Path, work: Work, batch: &Bytes) -> Result<Sample> {
+    let Work { mode, partitions, clients } = work;
     let path = folder.join("ours");
-    let store = Store::create(&millrace_env::real::env(), &path, partitions, &LogConfig::default())?;
+    let config = LogConfig { sync_mode: mode, ..LogConfig::default() };
+    let store = Store::create(&millrace_env::real::env(), &path, partitions, &config)?;
     let clients = store.logs.iter().cycle().take(clients).map(|log| move || produce(log, batch));
     let sample = closed_loop(clients.collect(), batch.len() as u64)?;
     store.dir.close()?;
