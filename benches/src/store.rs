@@ -67,8 +67,12 @@ fn id(index: u32) -> TopicPartition {
 }
 
 fn open(env: &Env, path: &Path) -> Result<Arc<LogDir>> {
-    let options =
-        LogDirOptions { path: path.to_owned(), node: NodeId(0), tail_cache_bytes: TAIL_CACHE_BYTES };
+    let options = LogDirOptions {
+        path: path.to_owned(),
+        node: NodeId(0),
+        tail_cache_bytes: TAIL_CACHE_BYTES,
+        handles: None,
+    };
     Ok(LogDir::open(env, options)?.dir)
 }
 

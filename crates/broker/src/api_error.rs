@@ -32,7 +32,7 @@ impl From<AppendError> for ApiError {
             AppendError::DuplicateSequence { .. } => ErrorCode::DuplicateSequence,
             AppendError::ProducerFenced { .. } => ErrorCode::ProducerFenced,
             AppendError::UnknownProducer { .. } => ErrorCode::UnknownProducerId,
-            AppendError::QueueFull => ErrorCode::Throttled,
+            AppendError::QueueFull | AppendError::OutOfFiles => ErrorCode::Throttled,
             AppendError::StorageFull => ErrorCode::StorageFull,
             // The topic was deleted under the request's hands; while draining, the caller says so instead.
             AppendError::Closed => ErrorCode::UnknownTopicOrPartition,
@@ -50,6 +50,7 @@ impl From<ReadError> for ApiError {
             ReadError::Corrupt(_) => ErrorCode::Corrupt,
             // The medium would not give the bytes; it may the next time, and nothing was changed.
             ReadError::Io(_) => ErrorCode::Corrupt,
+            ReadError::OutOfFiles => ErrorCode::Throttled,
             ReadError::Closed => ErrorCode::UnknownTopicOrPartition,
         };
         ApiError::new(code, error.to_string())

@@ -118,6 +118,15 @@ impl Collector for Gauges {
         let limit = core.memory.bytes_max() as u64;
         gauge("memory_limit_bytes", "Bytes that can be granted", limit)?;
         gauge("requests_in_flight", "Requests under way", core.admission.in_flight() as u64)?;
+        let handles = core.dir.handles();
+        gauge("log_files_open", "Files of partition logs that are kept open", handles.files as u64)?;
+        gauge(
+            "log_files_open_max",
+            "At most so many are, once written bytes are synced",
+            handles.limits.files as u64,
+        )?;
+        gauge("log_maps", "Maps of sealed segments and their indexes that are kept", handles.maps as u64)?;
+        gauge("log_maps_max", "At most so many are kept", handles.limits.maps as u64)?;
         gauge("topics", "Topics, those of the product included", image.topics().count() as u64)?;
         gauge("partitions_open", "Partition logs open on this node", core.partitions.count() as u64)?;
         let storage = core.dir.storage();

@@ -53,6 +53,7 @@ pub(crate) async fn open(env: &Env, config: &BrokerConfig) -> Result<Started, Ap
         path: config.data_dir.clone(),
         node: config.node,
         tail_cache_bytes: usize::try_from(tail_cache_bytes(config)).unwrap_or(usize::MAX),
+        handles: None,
     };
     let inner = env.clone();
     let OpenedDir { dir, found } = on_pool(env, move || LogDir::open(&inner, options)).await??;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub use calls::{Call, CallKind, Calls, LoggedCall, Tally};
 pub use hold::Hold;
 
-use crate::{DirEntry, DirLock, File, Fs, Map, MountIdentity, OpenMode, SpaceLeft};
+use crate::{DirEntry, DirLock, File, Fs, HandlesMax, Map, MountIdentity, OpenMode, SpaceLeft};
 
 /// A file system whose calls are counted.
 #[derive(Clone, Debug)]
@@ -110,6 +110,10 @@ impl Fs for Counting {
 
     fn space_left(&self, path: &Path) -> io::Result<SpaceLeft> {
         self.run(CallKind::SpaceLeft, path, || self.inner.space_left(path))
+    }
+
+    fn handles_max(&self) -> HandlesMax {
+        self.inner.handles_max()
     }
 }
 

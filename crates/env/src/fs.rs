@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustix::io::Errno;
 
 /// The file that [`Fs::lock_dir`] locks within a directory. It stays there when the lock is gone.
 pub(crate) const LOCK_FILE: &str = "lock";
@@ -67,6 +68,30 @@ pub struct SpaceLeft {
     pub total: u64,
     /// What this process may still use.
     pub available: u64,
+}
+
+/// How many handles this process may have at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HandlesMax {
+    /// Open files, sockets included (`RLIMIT_NOFILE`).
+    pub files: u64,
+    /// Mapped ranges of memory, those of the allocator included (`vm.max_map_count`).
+    pub maps: u64,
+}
+
+impl Default for HandlesMax {
+    /// What a process gets where nobody has raised anything.
+    fn default() -> HandlesMax {
+        HandlesMax { files: 1024, maps: 65_530 }
+    }
+}
+
+/// Whether a call failed because the process (EMFILE) or the machine (ENFILE) has no open files left: nothing is wrong
+/// with the file, and closing another one helps.
+#[must_use]
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    let out_of_files = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|code| out_of_files.contains(&code))
 }
 
 /// Releases its lock when dropped, and when the process ends however it ends.
@@ -287,6 +312,11 @@ pub trait Fs: Send + Sync + Debug {
     /// # Errors
     /// The operating system's.
     fn space_left(&self, path: &Path) -> io::Result<SpaceLeft>;
+
+    /// How many handles this process may have.
+    fn handles_max(&self) -> HandlesMax {
+        HandlesMax::default()
+    }
 }
 
 /// The directory that holds the entry of `path`; `.` for a bare name.

@@ -19,7 +19,10 @@ mod tasks;
 use std::sync::Arc;
 
 pub use clock::{Clock, Monotonic};
-pub use fs::{DirEntry, DirLock, EntryKind, File, Fs, FsExt, Map, MountIdentity, OpenMode, SpaceLeft};
+pub use fs::{
+    DirEntry, DirLock, EntryKind, File, Fs, FsExt, HandlesMax, Map, MountIdentity, OpenMode, SpaceLeft,
+    is_out_of_files,
+};
 pub use net::{Listener, Net, NetStream};
 pub use rng::{Rng, RngExt};
 pub use tasks::{BoxFuture, TaskHandle, Tasks, ThreadHandle};

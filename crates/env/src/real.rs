@@ -10,6 +10,7 @@ mod clock;
 mod direct;
 mod file;
 mod fs;
+mod limits;
 mod map;
 mod net;
 pub mod power;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 pub use clock::RealClock;
 pub use fs::RealFs;
+pub use limits::raise_files_max;
 pub use net::RealNet;
 pub use rng::RealRng;
 pub use tasks::RealTasks;

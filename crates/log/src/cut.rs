@@ -7,12 +7,13 @@
 use std::io;
 use std::sync::Arc;
 
-use millrace_env::{File, FsExt, OpenMode};
+use millrace_env::{FsExt, OpenMode};
 use millrace_types::{LeaderEpoch, Offset, OffsetRange};
 use parking_lot::RwLock;
 
 use crate::flusher::Mark;
 use crate::format::{epoch_file, log_start};
+use crate::handles::FileSlot;
 use crate::inner::LogInner;
 use crate::names::{LEADER_EPOCHS, LOG_START, SegmentFile, TEMPORARY_SUFFIX, segment_file};
 use crate::producers::ProducerState;
@@ -141,14 +142,15 @@ impl LogInner {
             file.sync_data()?;
         }
         let later = segments.get(index + 1..).unwrap_or_default();
+        later.iter().for_each(|segment| segment.lose());
         unlink_suffix(fs, &self.path, &bases_of(later))?;
         // Entries of what is cut must not be found again once other batches lie there.
         let indexes = self.copy_indexes(segment)?;
         unlink_indexes(fs, &self.path, segment.base)?;
         fs.sync_dir(&self.path)?;
         let in_place = later.is_empty() && end >= high_watermark;
-        let kept = if in_place { shorten(segment, position)? } else { self.copy_prefix(segment, position)? };
-        let kept = self.cut_segment(segment, kept, position, indexes)?;
+        let slot = if in_place { shorten(segment, position)? } else { self.copy_prefix(segment, position)? };
+        let kept = self.cut_segment(segment, slot, position, indexes)?;
         let kept = Arc::new(kept);
         writer.end = kept.end();
         writer.position = position;
@@ -168,9 +170,10 @@ impl LogInner {
         Ok(Waited::split(sync.reset(writer.mark()), writer.end))
     }
 
-    /// Puts a copy of the first bytes in the place of a segment. Readers of the old file keep it.
-    fn copy_prefix(&self, segment: &Segment, position: u64) -> io::Result<Arc<dyn File>> {
+    /// Puts a copy of the first bytes in the place of a segment. Whoever has the old file open keeps it.
+    fn copy_prefix(&self, segment: &Segment, position: u64) -> io::Result<Arc<FileSlot>> {
         let fs = &*self.shared.env.fs;
+        let old = segment.file()?;
         unlink_if_there(fs, &segment.path(SegmentFile::Seal))?;
         fs.sync_dir(&self.path)?;
         let name = segment_file(segment.base, SegmentFile::Log);
@@ -181,16 +184,17 @@ impl LogInner {
         while at < position {
             let wanted = usize::try_from(position - at).unwrap_or(usize::MAX).min(COPY_BYTES);
             let Some(chunk) = buffer.get_mut(..wanted) else { break };
-            if read_fully(&*segment.file, chunk, at)? < wanted {
+            if read_fully(&*old, chunk, at)? < wanted {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             copy.write_all_at(chunk, at)?;
             at += wanted as u64;
         }
         copy.sync_data()?;
+        segment.lose();
         fs.rename(&temporary, &self.path.join(name))?;
         fs.sync_dir(&self.path)?;
-        Ok(copy)
+        Ok(Arc::new(FileSlot::opened(&self.shared.handles, &copy)))
     }
 
     /// The indexes of a segment as they are now, complete.
@@ -207,10 +211,11 @@ impl LogInner {
     fn cut_segment(
         &self,
         old: &Segment,
-        file: Arc<dyn File>,
+        slot: Arc<FileSlot>,
         position: u64,
         indexes: StoredIndexes,
     ) -> io::Result<Segment> {
+        let file = slot.file(|| old.path(SegmentFile::Log))?;
         let request = TailRequest {
             file: &*file,
             base: old.base,
@@ -230,7 +235,7 @@ impl LogInner {
             base: old.base,
             dir: Arc::clone(&old.dir),
             inherited_bytes: old.inherited_bytes.min(position),
-            file,
+            slot,
             body: RwLock::new(body),
         })
     }
@@ -300,6 +305,7 @@ impl LogInner {
             sync.rolled.retain(|rolled| rolled.base >= first_kept);
             self.owe_for(sync.rolled.len());
         }
+        below.iter().for_each(|segment| segment.lose());
         for gone in below {
             unlink_segment(fs, &self.path, gone.base)?;
         }
@@ -319,7 +325,9 @@ impl LogInner {
         let segments = Arc::clone(&self.view.read().segments);
         let first = segments.first().map_or(offset, |segment| segment.base).min(offset);
         self.lower_mark(Mark { offset: first, segment: first, position: 0 })?;
-        self.sync.lock().take_dirty();
+        // Closed once they are unlinked: nobody will ask what became of their bytes.
+        let _unsynced = self.sync.lock().take_dirty();
+        segments.iter().for_each(|segment| segment.lose());
         let bases = bases_of(&segments);
         let (lowest, later) = bases.split_at(bases.len().min(1));
         unlink_suffix(fs, &self.path, later)?;
@@ -329,7 +337,7 @@ impl LogInner {
         }
         fs.sync_dir(&self.path)?;
         self.write_log_start(offset)?;
-        let active = create_segment_file(fs, &self.path, offset)?;
+        let active = create_segment_file(&self.shared, &self.path, offset)?;
         writer.epochs.clear();
         let _changed = writer.epochs.assign(writer.epoch, offset);
         self.write_epochs(writer)?;
@@ -378,10 +386,11 @@ impl Waited {
 }
 
 /// Cuts bytes that no reader was ever given.
-fn shorten(segment: &Segment, position: u64) -> io::Result<Arc<dyn File>> {
-    segment.file.set_len(position)?;
-    segment.file.sync_data()?;
-    Ok(Arc::clone(&segment.file))
+fn shorten(segment: &Segment, position: u64) -> io::Result<Arc<FileSlot>> {
+    let file = segment.pin()?;
+    file.set_len(position)?;
+    file.sync_data()?;
+    Ok(Arc::clone(&segment.slot))
 }
 
 /// Where the batch that holds `end` begins, and with which offset: the place to cut.
@@ -394,7 +403,8 @@ fn boundary(segment: &Segment, end: Offset) -> io::Result<(u64, Offset)> {
     if end >= segment_end {
         return Ok((size, segment_end));
     }
-    let mut walk = Walk::new(&*segment.file, 0, segment.base, size);
+    let file = segment.file()?;
+    let mut walk = Walk::new(&*file, 0, segment.base, size);
     loop {
         let (position, expected) = (walk.position(), walk.expected());
         match walk.step()? {

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use crate::failure::Failure;
 use crate::flusher::{DueSyncs, Pool, SyncDueWait};
 use crate::format::node_meta::NodeMeta;
+use crate::handles::{HandleCache, HandleLimits, HandlesOpen, RoomyFs};
 use crate::names::{self, CLEAN_MARK};
 use crate::recovery::{self, LastStop, OpenRequest};
 use crate::room::{Claim, Room, StorageRoom};
@@ -45,6 +46,8 @@ pub struct LogDirOptions {
     pub node: NodeId,
     /// Bytes of recently appended batches that all logs together keep for readers at the tail.
     pub tail_cache_bytes: usize,
+    /// How many open files and maps they keep; the logs' share of what the process may have if nothing is said.
+    pub handles: Option<HandleLimits>,
 }
 
 /// What was found at start.
@@ -74,6 +77,7 @@ pub struct OpenedDir {
 /// What all logs of a directory share.
 #[derive(Debug)]
 pub(crate) struct DirShared {
+    /// Its file system closes idle files where the process has none left to open.
     pub(crate) env: Env,
     pub(crate) path: PathBuf,
     pub(crate) node: NodeMeta,
@@ -83,6 +87,7 @@ pub(crate) struct DirShared {
     pub(crate) tail_budget: TailBudget,
     pub(crate) room: Room,
     pub(crate) marks: Marks,
+    pub(crate) handles: Arc<HandleCache>,
     /// Whether there may be a deleted log that is not unlinked yet. Held while one is renamed or unlinked.
     gone: Mutex<bool>,
     report: Mutex<StartReport>,
@@ -171,7 +176,10 @@ impl LogDir {
     /// # Errors
     /// [`DirError`].
     pub fn open(env: &Env, options: LogDirOptions) -> Result<OpenedDir, DirError> {
-        let LogDirOptions { path, node, tail_cache_bytes } = options;
+        let LogDirOptions { path, node, tail_cache_bytes, handles } = options;
+        let handles = handles.unwrap_or_else(|| HandleLimits::within(env.fs.handles_max()));
+        let handles = HandleCache::new(Arc::clone(&env.fs), handles);
+        let env = &Env { fs: Arc::new(RoomyFs::new(&handles)), ..env.clone() };
         let layout = layout::open(env, &path, node)?;
         let FoundPartitions { readable: found, damaged } = layout.partitions;
         let all = found.iter().map(|meta| meta.id).chain(damaged.iter().map(|(id, _)| *id));
@@ -193,6 +201,7 @@ impl LogDir {
             due: Arc::default(),
             tail_budget: TailBudget::new(tail_cache_bytes),
             marks: Marks::new(layout.marks_file, layout.previous_marks),
+            handles,
             gone: Mutex::new(true),
             report: Mutex::new(report),
         });
@@ -304,6 +313,12 @@ impl LogDir {
     #[must_use]
     pub fn start_report(&self) -> StartReport {
         self.shared.report.lock().clone()
+    }
+
+    /// The open files and maps that its logs keep now.
+    #[must_use]
+    pub fn handles(&self) -> HandlesOpen {
+        self.shared.handles.open_now()
     }
 
     /// Completes with the reason if the directory fails. Whoever serves it then stops the process.

@@ -45,6 +45,9 @@ pub enum AppendError {
     /// Definite. The disk has no room; nothing of the batch was kept.
     #[error("no room left on the disk")]
     StorageFull,
+    /// Definite. The process has no open files left, and none of the logs' own was idle; try again later.
+    #[error("the process has too many open files")]
+    OutOfFiles,
     /// Definite. The log was deleted or closed before the batch was written.
     #[error("the log is closed")]
     Closed,
@@ -73,6 +76,9 @@ pub enum ReadError {
     /// The medium failed.
     #[error("reading failed: {0}")]
     Io(String),
+    /// The process has no open files left, and none of the logs' own was idle; try again later.
+    #[error("the process has too many open files")]
+    OutOfFiles,
     /// The log was deleted or closed.
     #[error("the log is closed")]
     Closed,

@@ -27,7 +27,8 @@ pub(crate) fn small() -> LogConfig {
 }
 
 pub(crate) fn open_dir(env: &Env) -> Arc<LogDir> {
-    let options = LogDirOptions { path: PathBuf::from("/data"), node: NodeId(1), tail_cache_bytes: 0 };
+    let options =
+        LogDirOptions { path: PathBuf::from("/data"), node: NodeId(1), tail_cache_bytes: 0, handles: None };
     LogDir::open(env, options).unwrap().dir
 }
 

@@ -21,9 +21,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_env::{File, Monotonic};
+use millrace_env::Monotonic;
 use millrace_types::{Offset, SyncInterval, SyncMode};
 
+use crate::handles::PinnedFile;
 use crate::inner::{LogInner, View};
 use crate::segment::Segment;
 use crate::ticket::{Cell, Unsynced};
@@ -57,7 +58,7 @@ pub(crate) struct SyncState {
     /// Under which time the log stands among the due syncs.
     due: Option<Monotonic>,
     /// Files with bytes that no sync has covered, in the order of the log.
-    dirty: Vec<Arc<dyn File>>,
+    dirty: Vec<PinnedFile>,
     /// The name of a file in it was never synced.
     dir_dirty: bool,
     waiting: Vec<Unsynced>,
@@ -67,8 +68,8 @@ pub(crate) struct SyncState {
 
 /// A write that went well.
 #[derive(Debug)]
-pub(crate) struct Wrote<'a> {
-    pub(crate) file: &'a Arc<dyn File>,
+pub(crate) struct Wrote {
+    pub(crate) file: PinnedFile,
     pub(crate) bytes: u64,
     pub(crate) until: Mark,
     /// A time before it.
@@ -80,7 +81,7 @@ pub(crate) struct Wrote<'a> {
 struct SyncJob {
     until: Mark,
     bytes: u64,
-    files: Vec<Arc<dyn File>>,
+    files: Vec<PinnedFile>,
     dir: bool,
 }
 
@@ -107,15 +108,18 @@ impl SyncState {
         }
     }
 
-    /// Takes note of bytes that were written.
-    pub(crate) fn wrote(&mut self, wrote: &Wrote<'_>) {
-        let Wrote { file, bytes, until, began } = *wrote;
+    /// Takes note of bytes that were written. Hands the file back if it is held open already: to be dropped outside of
+    /// the lock, because that may close another one.
+    pub(crate) fn wrote(&mut self, wrote: Wrote) -> Option<PinnedFile> {
+        let Wrote { file, bytes, until, began } = wrote;
         self.written = until;
         self.unsynced_bytes += bytes;
         self.oldest_behind.get_or_insert(began);
-        if bytes > 0 && !self.dirty.last().is_some_and(|last| Arc::ptr_eq(last, file)) {
-            self.dirty.push(Arc::clone(file));
+        if bytes == 0 || self.dirty.last().is_some_and(|last| last.is(&file)) {
+            return Some(file);
         }
+        self.dirty.push(file);
+        None
     }
 
     /// Takes note of who waits for bytes that were written and are not held yet.
@@ -189,7 +193,7 @@ impl SyncState {
     }
 
     /// Takes the files that no sync has covered, for a caller that syncs or unlinks them itself.
-    pub(crate) fn take_dirty(&mut self) -> Vec<Arc<dyn File>> {
+    pub(crate) fn take_dirty(&mut self) -> Vec<PinnedFile> {
         std::mem::take(&mut self.dirty)
     }
 

@@ -217,6 +217,12 @@ impl LogInner {
         (self.high_watermark() > last).then_some(Ok(()))
     }
 
+    /// Waits until whoever unlinks or replaces segments has shown readers the log as it is then.
+    pub(crate) fn after_change(&self) -> Result<(), ReadError> {
+        drop(self.writer.lock());
+        self.check_open()
+    }
+
     pub(crate) fn check_open(&self) -> Result<(), ReadError> {
         if self.is_closed() { Err(ReadError::Closed) } else { Ok(()) }
     }

@@ -15,6 +15,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use millrace_env::{File, is_out_of_files};
 use millrace_record::{Batch, BatchHeader};
 use millrace_types::{Offset, OffsetRange};
 
@@ -24,6 +25,9 @@ use crate::names::SegmentFile;
 use crate::segment::{BatchSpot, Pages, SealedPart, Segment, Walk, WalkEnd, read_fully};
 use crate::tail_cache::{CachedRange, Piece, ReadBounds};
 use crate::{ReadAnswer, ReadError, ReadRequest};
+
+/// How often a read, or a look-up by time, is planned anew because its segment was unlinked or replaced meanwhile.
+const REPLANS_MAX: usize = 8;
 
 /// Which bytes answer a read.
 #[derive(Debug)]
@@ -105,7 +109,8 @@ impl ReadPlan {
     /// # Errors
     /// [`ReadError::Corrupt`], [`ReadError::Io`], [`ReadError::Closed`].
     pub fn load(&self) -> Result<ReadAnswer, ReadError> {
-        self.load_of(Pages::Any).unwrap_or_else(|e| Err(ReadError::Io(e.to_string())))
+        let answer = self.load_once();
+        if answer.is_ok() || !self.has_lost() { answer } else { self.load_anew() }
     }
 
     /// As [`ReadPlan::load`], without blocking: `None` if bytes are wanted that may not be in memory, or that look damaged.
@@ -113,9 +118,40 @@ impl ReadPlan {
     pub fn load_resident(&self) -> Option<Result<ReadAnswer, ReadError>> {
         match self.load_of(Pages::Resident) {
             Ok(answer) => Some(answer),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => None,
-            Err(e) => Some(Err(ReadError::Io(e.to_string()))),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock || self.has_lost() => None,
+            Err(e) => Some(Err(io_error(&e))),
         }
+    }
+
+    fn load_once(&self) -> Result<ReadAnswer, ReadError> {
+        self.load_of(Pages::Any).unwrap_or_else(|e| Err(io_error(&e)))
+    }
+
+    /// Whether the segment was unlinked or replaced since the plan was made.
+    fn has_lost(&self) -> bool {
+        matches!(&self.source, Source::Stored(stored) if stored.segment.is_lost())
+    }
+
+    /// Plans anew, within the memory that was granted for what was planned at first. Answers nothing, so that the
+    /// reader asks again, where that is not enough.
+    fn load_anew(&self) -> Result<ReadAnswer, ReadError> {
+        let Source::Stored(StoredRead { from, bounds, size_max, .. }) = &self.source else {
+            return self.load_once();
+        };
+        let bytes_max = bounds.bytes_max.min(*size_max);
+        for _ in 0..REPLANS_MAX {
+            self.log.after_change()?;
+            let request = ReadRequest { from: *from, until: Some(bounds.until), bytes_max };
+            let plan = ReadPlan::make(&self.log, &request)?;
+            if plan.size_bytes() > *size_max {
+                break;
+            }
+            let answer = plan.load_once();
+            if answer.is_ok() || !plan.has_lost() {
+                return answer;
+            }
+        }
+        Ok(ReadAnswer { extents: Vec::new(), range: OffsetRange { start: *from, end: *from } })
     }
 
     fn load_of(&self, pages: Pages) -> io::Result<Result<ReadAnswer, ReadError>> {
@@ -153,7 +189,8 @@ impl StoredRead {
             Some(sealed) => (sealed_bytes(&sealed, &self.segment, range)?, 0),
             None => {
                 let mut buffer = vec![0; usize::try_from(wanted).unwrap_or(usize::MAX)];
-                let read = pages.read_fully(&*self.segment.file, &mut buffer, spot.position)?;
+                let file = self.segment.file_for(pages)?;
+                let read = pages.read_fully(&*file, &mut buffer, spot.position)?;
                 buffer.truncate(read);
                 (buffer.into(), self.segment.inherited_bytes.saturating_sub(spot.position))
             }
@@ -245,9 +282,10 @@ fn find(log: &LogInner, segment: &Segment, offset: Offset, pages: Pages) -> io::
     if offset >= end {
         return Ok(Found::Damage(size));
     }
+    let file = segment.file_for(pages)?;
     let entry = segment.with_offset_index(&*log.shared.env.fs, |index| index.lookup(segment.base, offset))?;
     if let Some(entry) = entry.filter(|entry| u64::from(entry.position) < size) {
-        let mut walk = walk_from(log, segment, entry.position.into(), size).pages(pages);
+        let mut walk = walk_from(log, &*file, segment, entry.position.into()..size).pages(pages);
         // An index is a hint: it is believed if the batch that it names is the one that it says.
         if let Ok((spot, _)) = walk.step()?
             && spot.last == entry.last_offset(segment.base)
@@ -255,11 +293,12 @@ fn find(log: &LogInner, segment: &Segment, offset: Offset, pages: Pages) -> io::
             return if spot.last >= offset { Ok(Found::Batch(spot)) } else { hop(walk, offset) };
         }
     }
-    hop(walk_from(log, segment, 0, size).pages(pages), offset)
+    hop(walk_from(log, &*file, segment, 0..size).pages(pages), offset)
 }
 
-fn walk_from<'a>(log: &LogInner, segment: &'a Segment, position: u64, size: u64) -> Walk<'a> {
-    Walk::new(&*segment.file, position, segment.base, size).window(log.config().index_interval_bytes)
+/// Walks a range of the `file` of a segment, and reads no more than an index interval ahead.
+fn walk_from<'a>(log: &LogInner, file: &'a dyn File, segment: &Segment, range: Range<u64>) -> Walk<'a> {
+    Walk::new(file, range.start, segment.base, range.end).window(log.config().index_interval_bytes)
 }
 
 fn hop(mut walk: Walk<'_>, offset: Offset) -> io::Result<Found> {
@@ -275,13 +314,14 @@ fn hop(mut walk: Walk<'_>, offset: Offset) -> io::Result<Found> {
 /// The first batch behind `position` that an index entry names and that is what it says.
 fn next_intact(log: &LogInner, segment: &Segment, position: u64, from: Offset) -> Option<BatchSpot> {
     let size = segment.size();
+    let file = segment.file().ok()?;
     let entries: Vec<_> = segment
         .with_offset_index(&*log.shared.env.fs, |index| {
             index.iter().filter(|entry| u64::from(entry.position) > position).collect()
         })
         .ok()?;
     entries.into_iter().find_map(|entry| {
-        let mut walk = walk_from(log, segment, entry.position.into(), size);
+        let mut walk = walk_from(log, &*file, segment, entry.position.into()..size);
         let (spot, _) = walk.step().ok()?.ok()?;
         let named = spot.last == entry.last_offset(segment.base) && spot.base > from;
         (named && is_intact(segment, &spot)).then_some(spot)
@@ -293,10 +333,10 @@ fn is_intact(segment: &Segment, spot: &BatchSpot) -> bool {
         return sealed.check(segment, spot.position..spot.end_position()).is_ok_and(|bad| bad.is_none());
     }
     let mut buffer = vec![0; usize::try_from(spot.size).unwrap_or(0)];
-    let read = read_fully(&*segment.file, &mut buffer, spot.position).unwrap_or(0);
+    let read = segment.file().and_then(|file| read_fully(&*file, &mut buffer, spot.position)).unwrap_or(0);
     read == buffer.len() && Batch::parse_stored(&Bytes::from(buffer)).is_ok()
 }
 
 fn io_error(error: &io::Error) -> ReadError {
-    ReadError::Io(error.to_string())
+    if is_out_of_files(error) { ReadError::OutOfFiles } else { ReadError::Io(error.to_string()) }
 }

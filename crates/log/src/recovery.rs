@@ -32,6 +32,7 @@ use crate::epochs::EpochCache;
 use crate::format::seal::{self, Seal};
 use crate::format::synced_marks::SyncedMark;
 use crate::format::{epoch_file, offset_index, time_index};
+use crate::handles::{FileSlot, HandleCache};
 use crate::inner::{LogInner, Parts, View};
 use crate::names::{LEADER_EPOCHS, SegmentFile, segment_file};
 use crate::segment::{Body, Largest, SealedPart, Segment, Stage};
@@ -197,18 +198,25 @@ impl Opening<'_> {
     /// Adds one segment. Answers its torn tail, if it has one.
     fn read_segment(&mut self, base: Offset, has_seal: HasSeal) -> io::Result<Option<Range<u64>>> {
         let dir = &self.request.path;
-        let file = self.fs.open(&dir.join(segment_file(base, SegmentFile::Log)), OpenMode::ReadWrite)?;
-        let size = file.size()?;
+        let handles = &self.shared.handles;
         let seal = if has_seal == HasSeal::Yes { self.read_seal(base)? } else { None };
-        let (body, torn) = match seal {
-            Some(seal) => (sealed_body(seal), None),
+        let (slot, body, torn) = match seal {
+            // Opened when somebody reads it.
+            Some(seal) => (FileSlot::closed(handles), sealed_body(seal, handles), None),
             None => {
-                let report = self.read_tail_of(&*file, base, size, has_seal)?;
-                (report.body, report.torn)
+                let path = dir.join(segment_file(base, SegmentFile::Log));
+                let file = self.fs.open(&path, OpenMode::ReadWrite)?;
+                let report = self.read_tail_of(&*file, base, file.size()?, has_seal)?;
+                (FileSlot::opened(handles, &file), report.body, report.torn)
             }
         };
-        let segment =
-            Segment { base, dir: Arc::clone(dir), file, inherited_bytes: body.size, body: RwLock::new(body) };
+        let segment = Segment {
+            base,
+            dir: Arc::clone(dir),
+            slot: Arc::new(slot),
+            inherited_bytes: body.size,
+            body: RwLock::new(body),
+        };
         self.segments.push(Arc::new(segment));
         Ok(torn)
     }
@@ -349,12 +357,13 @@ impl Opening<'_> {
     fn cut(&self, torn: Range<u64>) -> io::Result<()> {
         let Some(segment) = self.segments.last() else { return Ok(()) };
         let path = segment.path(SegmentFile::Log);
-        let copied = copy_range(self.fs, &*segment.file, torn.clone(), &segment.path(SegmentFile::Cut))?;
+        let file = segment.pin()?;
+        let copied = copy_range(self.fs, &*file, torn.clone(), &segment.path(SegmentFile::Cut))?;
         if copied {
             self.fs.sync_dir(&self.request.path)?;
         }
-        segment.file.set_len(torn.start)?;
-        segment.file.sync_data()?;
+        file.set_len(torn.start)?;
+        file.sync_data()?;
         let bytes = torn.end - torn.start;
         self.shared.note(Finding::Cut(format!(
             "{}: {bytes} bytes cut at position {}",
@@ -368,7 +377,8 @@ impl Opening<'_> {
     fn rebuild_epochs(&mut self) -> io::Result<()> {
         self.epochs = EpochCache::default();
         for segment in &self.segments {
-            let mut walk = crate::segment::Walk::new(&*segment.file, 0, segment.base, segment.size());
+            let file = segment.file()?;
+            let mut walk = crate::segment::Walk::new(&*file, 0, segment.base, segment.size());
             while let Ok((spot, header)) = walk.step()? {
                 let _changed = self.epochs.assign(LeaderEpoch(header.partition_leader_epoch), spot.base);
             }
@@ -457,7 +467,7 @@ impl Opening<'_> {
             last.body.write().appended_last = now;
             return Ok(Arc::clone(last));
         }
-        let segment = create_segment_file(self.fs, &self.request.path, end)?;
+        let segment = create_segment_file(self.shared, &self.request.path, end)?;
         self.fs.sync_dir(&self.request.path)?;
         self.segments.push(Arc::clone(&segment));
         Ok(segment)
@@ -493,7 +503,7 @@ fn prepare_medium(file: &dyn File) -> io::Result<()> {
     file.drop_cache()
 }
 
-fn sealed_body(seal: Seal) -> Body {
+fn sealed_body(seal: Seal, handles: &Arc<HandleCache>) -> Body {
     let records = seal.records;
     let largest = Largest { timestamp: records.largest_timestamp, last: records.last_offset };
     Body {
@@ -501,7 +511,7 @@ fn sealed_body(seal: Seal) -> Body {
         end: records.last_offset.next(),
         largest: records.largest_timestamp.is_some().then_some(largest),
         appended_last: records.last_append,
-        stage: Stage::Sealed(Arc::new(SealedPart::new(seal))),
+        stage: Stage::Sealed(Arc::new(SealedPart::new(seal, handles))),
     }
 }
 

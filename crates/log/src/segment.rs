@@ -4,13 +4,15 @@
 //!   active ──roll──► rolled ──(synced, indexes and seal written)──► sealed
 //!   indexes in memory; files follow later         │     indexes mapped; blocks checked at their first read
 //! ```
-//! Whoever reads holds the segment: a file that was replaced or unlinked meanwhile still answers from its handle.
+//! The file and the maps are opened when they are needed and closed when others need the room (see `handles`). Whoever
+//! unlinks or replaces the file *loses* the segment first: readers that come later plan anew.
 
 mod indexes;
 mod medium;
 mod sealed;
 mod walk;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ use millrace_record::BatchHeader;
 use millrace_types::{Offset, TimestampMs};
 use parking_lot::RwLock;
 
+use crate::handles::{FileSlot, HandleCache, PinnedFile};
 use crate::names::{SegmentFile, segment_file};
 
 pub(crate) use indexes::LiveIndexes;
@@ -123,7 +126,7 @@ pub(crate) struct Segment {
     pub(crate) base: Offset,
     /// The directory of the partition.
     pub(crate) dir: Arc<Path>,
-    pub(crate) file: Arc<dyn File>,
+    pub(crate) slot: Arc<FileSlot>,
     /// Bytes that an earlier process wrote: they are checked before they are served.
     pub(crate) inherited_bytes: u64,
     pub(crate) body: RwLock<Body>,
@@ -133,6 +136,42 @@ impl Segment {
     /// The path of one of its files.
     pub(crate) fn path(&self, file: SegmentFile) -> PathBuf {
         self.dir.join(segment_file(self.base, file))
+    }
+
+    /// The `.log`, opened if need be.
+    pub(crate) fn file(&self) -> io::Result<Arc<dyn File>> {
+        self.slot.file(|| self.path(SegmentFile::Log))
+    }
+
+    /// The `.log`, for a read of these pages: `WouldBlock` if it is closed and opening it might block.
+    pub(crate) fn file_for(&self, pages: Pages) -> io::Result<Arc<dyn File>> {
+        match pages {
+            Pages::Any => self.file(),
+            Pages::Resident => self.slot.file_if_open().ok_or_else(|| io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// The `.log`, to be written: it stays open until a sync of it has returned and the answer is dropped.
+    pub(crate) fn pin(&self) -> io::Result<PinnedFile> {
+        self.slot.pin(|| self.path(SegmentFile::Log))
+    }
+
+    /// Lets go of the files, for ever: they are about to be unlinked or replaced.
+    pub(crate) fn lose(&self) {
+        self.slot.lose();
+        if let Some(sealed) = self.sealed() {
+            sealed.lose();
+        }
+    }
+
+    /// Whether the files were unlinked or replaced.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.slot.is_lost()
+    }
+
+    /// Where its handles are kept.
+    pub(crate) fn handles(&self) -> &Arc<HandleCache> {
+        self.slot.cache()
     }
 
     pub(crate) fn end(&self) -> Offset {

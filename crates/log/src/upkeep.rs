@@ -5,18 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millrace_env::{Fs, FsExt, OpenMode};
+use millrace_env::{File, Fs, FsExt, OpenMode};
 use millrace_record::{Batch, BatchHeader, HEADER_BYTES};
 use millrace_types::{Offset, SyncMode, TimestampMs};
 
 use crate::format::producer_snapshot;
 use crate::format::seal::{BlockSums, Seal, SealedFile, SealedRecords};
+use crate::handles::is_gone;
 use crate::inner::LogInner;
 use crate::names::{PartitionEntry, SYNC_OS, SegmentFile, partition_entry, segment_file};
 use crate::recovery::unlink_if_there;
 use crate::room::StorageLevel;
 use crate::segment::{SealedPart, Segment, Stage, read_fully};
-use crate::writer::{Snapshot, Spare, is_storage_full, is_too_old};
+use crate::writer::{Snapshot, Spare, is_passing, is_too_old};
 use crate::{DirError, LogConfig};
 
 /// Log bytes after which a snapshot of the producers is taken between rolls, so that replay stays short.
@@ -54,14 +55,15 @@ impl LogInner {
         };
         match work() {
             // The directory was renamed away. It is closed before that, so a file that is missing now is no failure.
-            Err(e) if e.kind() == io::ErrorKind::NotFound && self.is_closed() => Ok(()),
+            Err(e) if self.is_closed() && (e.kind() == io::ErrorKind::NotFound || is_gone(&e)) => Ok(()),
             outcome => outcome.map_err(|e| self.soft_error("upkeep", e)),
         }
     }
 
-    /// A full disk passes; anything else that a file of the log answers does not.
+    /// A full disk passes, and so does a process without open files; anything else that a file of the log answers does
+    /// not.
     pub(crate) fn soft_error(&self, context: &str, error: io::Error) -> DirError {
-        if is_storage_full(&error) {
+        if is_passing(&error) {
             self.shared.io_error(&format!("{context} of {}", self.path.display()), error)
         } else {
             self.fail(context, error)
@@ -230,6 +232,7 @@ impl LogInner {
         };
         finish().map_err(|e| self.soft_error("closing", e))?;
         self.tail.clear();
+        self.lose_segments();
         Ok(())
     }
 
@@ -256,6 +259,13 @@ impl LogInner {
             waker.wake();
         }
         self.tail.clear();
+        self.lose_segments();
+    }
+
+    /// Closes all files. Another log may have their names soon: readers that come late hear that this one is closed.
+    fn lose_segments(&self) {
+        let segments = Arc::clone(&self.view.read().segments);
+        segments.iter().for_each(|segment| segment.lose());
     }
 }
 
@@ -348,8 +358,11 @@ fn failed_sync(error: io::Error) -> io::Error {
 /// none: its batches go on being checked one by one whenever they are read.
 fn seal(fs: &dyn Fs, segment: &Segment) -> io::Result<()> {
     let size = segment.size();
-    segment.file.set_len(size)?;
-    segment.file.sync_data().map_err(failed_sync)?;
+    {
+        let log = segment.pin()?;
+        log.set_len(size)?;
+        log.sync_data().map_err(failed_sync)?;
+    }
     finish_indexes(fs, segment)?;
     let Some(summed) = sum(segment, size)? else {
         tracing::warn!(path = %segment.path(SegmentFile::Log).display(), "not sealed, because it holds damaged batches");
@@ -373,7 +386,8 @@ fn seal(fs: &dyn Fs, segment: &Segment) -> io::Result<()> {
     ];
     let seal = Seal::build(records, summed.blocks, files);
     fs.replace(&segment.path(SegmentFile::Seal), &seal.encode())?;
-    segment.body.write().stage = Stage::Sealed(Arc::new(SealedPart::just_sealed(seal)));
+    let sealed = SealedPart::just_sealed(seal, segment.handles());
+    segment.body.write().stage = Stage::Sealed(Arc::new(sealed));
     Ok(())
 }
 
@@ -389,16 +403,17 @@ fn sum(segment: &Segment, size: u64) -> io::Result<Option<Summed>> {
     let mut next_header = 0;
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut position = 0;
+    let log = segment.file()?;
     while position < size {
         let wanted = usize::try_from(size - position).unwrap_or(usize::MAX).min(CHUNK_BYTES);
         let Some(buffer) = chunk.get_mut(..wanted) else { return Ok(None) };
-        if read_fully(&*segment.file, buffer, position)? < wanted {
+        if read_fully(&*log, buffer, position)? < wanted {
             return Ok(None);
         }
         blocks.push(buffer);
         while next_header < position + wanted as u64 {
-            let Some(header) = header_at(segment, next_header, buffer, position)? else { return Ok(None) };
-            if next_header < segment.inherited_bytes && !is_intact(segment, next_header, header.size())? {
+            let Some(header) = header_at(&*log, next_header, buffer, position)? else { return Ok(None) };
+            if next_header < segment.inherited_bytes && !is_intact(&*log, next_header, header.size())? {
                 return Ok(None);
             }
             records += u64::try_from(header.record_count).unwrap_or(0);
@@ -410,19 +425,19 @@ fn sum(segment: &Segment, size: u64) -> io::Result<Option<Summed>> {
 }
 
 /// The header at a position, from the chunk at hand if it lies in it.
-fn header_at(segment: &Segment, at: u64, chunk: &[u8], chunk_start: u64) -> io::Result<Option<BatchHeader>> {
+fn header_at(log: &dyn File, at: u64, chunk: &[u8], chunk_start: u64) -> io::Result<Option<BatchHeader>> {
     let skip = at.checked_sub(chunk_start).and_then(|skip| usize::try_from(skip).ok());
     if let Some(bytes) = skip.and_then(|skip| chunk.get(skip..)).filter(|bytes| bytes.len() >= HEADER_BYTES) {
         return Ok(BatchHeader::parse(bytes).ok());
     }
     let mut bytes = [0; HEADER_BYTES];
-    let read = read_fully(&*segment.file, &mut bytes, at)?;
+    let read = read_fully(log, &mut bytes, at)?;
     Ok(bytes.get(..read).and_then(|bytes| BatchHeader::parse(bytes).ok()))
 }
 
-fn is_intact(segment: &Segment, position: u64, size: usize) -> io::Result<bool> {
+fn is_intact(log: &dyn File, position: u64, size: usize) -> io::Result<bool> {
     let mut bytes = vec![0; size];
-    let read = read_fully(&*segment.file, &mut bytes, position)?;
+    let read = read_fully(log, &mut bytes, position)?;
     Ok(read == size && Batch::parse_stored(&Bytes::from(bytes)).is_ok())
 }
 

@@ -13,6 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::task::Waker;
 
+use millrace_env::is_out_of_files;
 use millrace_record::{Batch, HEADER_BYTES};
 use millrace_types::{LeaderEpoch, Offset, SyncMode, TimestampMs};
 
@@ -202,15 +203,17 @@ impl LogInner {
         if group.is_empty() {
             return self.answer(&mut group, woken);
         }
-        if let Err(e) = self.trim_ragged(writer) {
-            return self.undo(writer, group, &e, woken);
-        }
-        self.reserve(writer, config, group.position());
+        let pinned = self.trim_ragged(writer).and_then(|()| writer.active.pin());
+        let file = match pinned {
+            Ok(file) => file,
+            Err(e) => return self.undo(writer, group, &e, woken),
+        };
+        self.reserve(writer, config, (&file, group.position()));
         let began = self.shared.env.clock.monotonic();
         let runs = group.take_runs();
         let buffers: Vec<io::IoSlice<'_>> =
             runs.iter().flat_map(crate::tail_cache::Run::buffers).map(io::IoSlice::new).collect();
-        if let Err(e) = writer.active.file.write_all_vectored_at(&buffers, writer.position) {
+        if let Err(e) = file.write_all_vectored_at(&buffers, writer.position) {
             drop(buffers);
             return self.undo(writer, group, &e, woken);
         }
@@ -230,19 +233,19 @@ impl LogInner {
         for run in runs {
             self.shared.tail_budget.push(&self.tail, run);
         }
-        let (file, bytes, until) = (&writer.active.file, group.bytes(), writer.mark());
-        self.hold(&Wrote { file, bytes, until, began }, woken);
+        let (bytes, until) = (group.bytes(), writer.mark());
+        self.hold(Wrote { file, bytes, until, began }, woken);
         self.answer(&mut group, woken);
     }
 
     /// Publishes how far the log is held now that more is written.
-    fn hold(&self, wrote: &Wrote<'_>, woken: &mut Vec<Waker>) {
+    fn hold(&self, wrote: Wrote, woken: &mut Vec<Waker>) {
         let (mode, now) = (self.sync_mode(), self.shared.env.clock.monotonic());
-        let (held, safe) = {
+        let (held, safe, _pinned_twice) = {
             let mut sync = self.sync.lock();
-            sync.wrote(wrote);
+            let pinned = sync.wrote(wrote);
             let safe = sync.advance(mode, now);
-            (sync.held(), safe)
+            (sync.held(), safe, pinned)
         };
         if mode != SyncMode::Always {
             self.raise_high_watermark(held);
@@ -288,18 +291,22 @@ impl LogInner {
     /// Cuts off what an earlier write has left behind the end, if it could not be cut then.
     pub(crate) fn trim_ragged(&self, writer: &mut Writer) -> io::Result<()> {
         if writer.ragged {
-            writer.active.file.set_len(writer.position)?;
+            writer.active.file()?.set_len(writer.position)?;
             writer.allocated = writer.position;
             writer.ragged = false;
         }
         Ok(())
     }
 
-    /// A full disk refuses; anything else ends the directory, because what the file holds is not known.
+    /// A full disk refuses, and so does a process without open files; anything else ends the directory, because what
+    /// the file holds is not known.
     pub(crate) fn write_error(&self, context: &str, error: &io::Error) -> AppendError {
         if is_storage_full(error) {
             self.shared.room.look();
             return AppendError::StorageFull;
+        }
+        if is_out_of_files(error) {
+            return AppendError::OutOfFiles;
         }
         let reason = format!("{context} of {}: {error}", self.path.display());
         self.shared.failure.fail(&reason);
@@ -310,7 +317,7 @@ impl LogInner {
 /// Takes back what a write has left of itself when the room ran out. On the medium too, before anybody hears that it is
 /// not there: a power cut must not bring it back.
 fn cut_back(writer: &mut Writer) -> io::Result<()> {
-    let file = &writer.active.file;
+    let file = writer.active.pin()?;
     let left = file.size()?.saturating_sub(writer.position);
     match file.set_len(writer.position) {
         Ok(()) => writer.allocated = writer.position,
@@ -327,6 +334,11 @@ fn cut_back(writer: &mut Writer) -> io::Result<()> {
 /// Whether the disk, or what this user may take of it, is full.
 pub(crate) fn is_storage_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether an operation failed for want of room or of open files: it may be tried again, and nothing else is wrong.
+pub(crate) fn is_passing(error: &io::Error) -> bool {
+    is_storage_full(error) || is_out_of_files(error)
 }
 
 /// What the producer state needs to know of a batch.

@@ -136,6 +136,7 @@ async fn start_broker(
         clean = report.clean,
         cache_may_be_lost = report.cache_may_be_lost,
         bytes_read = report.bytes_read,
+        files_max = env.fs.handles_max().files,
         "the data directory is open"
     );
     for cut in &report.cut {

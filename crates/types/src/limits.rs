@@ -110,6 +110,20 @@ pub const PARTITION_FILES_BYTES: u64 = 16 * 1024;
 const _: () = assert!(STORAGE_LOW_PERCENT + STORAGE_HYSTERESIS_PERCENT < STORAGE_SCARCE_PERCENT);
 const _: () = assert!(STORAGE_SCARCE_PERCENT + STORAGE_HYSTERESIS_PERCENT < STORAGE_FULL_PERCENT);
 const _: () = assert!(STORAGE_FULL_PERCENT < 100 && STORAGE_RESERVE_METADATA_SHARE > 1);
+/// The most files of partition logs that one data directory keeps open, however many the process may have; the least
+/// recently used are closed, and opened again when they are needed.
+pub const LOG_FILES_OPEN_MAX: usize = 16_384;
+/// The share of a process's open files that the logs may take: one part in this many. The rest is for connections, and
+/// for what is open for a moment.
+pub const LOG_FILES_OPEN_SHARE: u64 = 2;
+/// The most maps of sealed segments and their indexes that one data directory keeps, the least recently used let go
+/// first. What was handed out of one keeps it for as long as the answer lives.
+pub const LOG_MAPS_MAX: usize = 32_768;
+/// The share of a process's maps that the logs may keep: one part in this many.
+pub const LOG_MAPS_SHARE: u64 = 2;
+/// What is kept whatever the process may have: below this every request would open its files anew.
+pub const LOG_HANDLES_MIN: usize = 16;
+
 // The largest topic must fit beside the product's own partitions.
 const _: () = assert!(PARTITIONS_PER_TOPIC_MAX + CONSUMER_OFFSETS_PARTITIONS < PARTITIONS_PER_BROKER_MAX);
 // A batch must fit into the unsynced window twice, or one append could wait for itself.

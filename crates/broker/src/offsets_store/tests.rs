@@ -11,7 +11,8 @@ use millrace_types::{GroupId, NodeId, TopicName, TopicPartition};
 use super::*;
 
 fn partition(sim: &Sim) -> (Arc<LogDir>, OffsetsPartition) {
-    let options = LogDirOptions { path: PathBuf::from("/data"), node: NodeId(1), tail_cache_bytes: 0 };
+    let options =
+        LogDirOptions { path: PathBuf::from("/data"), node: NodeId(1), tail_cache_bytes: 0, handles: None };
     let dir = LogDir::open(&sim.env(), options).unwrap().dir;
     let id = TopicPartition { topic: TopicId([3; 16]), partition: PartitionIndex(0) };
     let name = TopicName::new("__consumer_offsets").unwrap();

@@ -19,6 +19,8 @@ use crate::{commands, logging};
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<u8> {
     let config = commands::config::read(&args)?;
     logging::install(&config.log_level, config.log_format)?;
+    // Before anything is opened: the logs take their share of it.
+    real::raise_files_max();
     let signals = stop_signals().context("the handlers of signals cannot be installed")?;
     let server = start(real::env(), config).await?;
     announce(&server.info().clone()).context("standard output")?;

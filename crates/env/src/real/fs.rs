@@ -9,8 +9,9 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, StatxFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::file::RealFile;
+use super::limits;
 use crate::fs::LOCK_FILE;
-use crate::{DirEntry, DirLock, EntryKind, File, Fs, MountIdentity, OpenMode, SpaceLeft};
+use crate::{DirEntry, DirLock, EntryKind, File, Fs, HandlesMax, MountIdentity, OpenMode, SpaceLeft};
 
 /// `STATX_MNT_ID_UNIQUE`, Linux 6.8: a mount id that is not used again (the older `STATX_MNT_ID` is).
 const STATX_MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
@@ -118,6 +119,10 @@ impl Fs for RealFs {
             total: answer.f_blocks.saturating_mul(answer.f_frsize),
             available: answer.f_bavail.saturating_mul(answer.f_frsize),
         })
+    }
+
+    fn handles_max(&self) -> HandlesMax {
+        limits::handles_max()
     }
 }
 

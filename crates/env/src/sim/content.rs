@@ -60,6 +60,11 @@ impl Content {
         &self.medium
     }
 
+    /// Whether a sync would have pages to move.
+    pub(super) fn has_dirty_pages(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
     pub(super) fn write(&mut self, bytes: &[u8], position: usize) {
         let end = position + bytes.len();
         if bytes.is_empty() {

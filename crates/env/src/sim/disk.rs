@@ -14,10 +14,11 @@ use super::directory::{Node, Tree, View};
 use super::faults::{Fault, Faults, Transfers};
 use super::file::Inode;
 use super::fs::SimFs;
+use super::handles::{Gauge, HandleKind, Handles};
 use super::power::{Draw, FileChange, Pending, Survival};
 use super::rng::SimRng;
 use super::space::Space;
-use crate::{Fs, MountIdentity, RngExt};
+use crate::{Fs, HandlesMax, MountIdentity, RngExt};
 
 /// The life of a process on a mount. Every handle remembers the number of its own.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ pub(super) struct Disk {
     pub(super) tree: Mutex<Tree>,
     pub(super) space: Arc<Space>,
     pub(super) faults: Mutex<Faults>,
+    pub(super) handles: Arc<Handles>,
     /// Locks that are held: the life that took them, and the lock file. Those of past lives block nobody.
     pub(super) locks: Mutex<BTreeSet<(u64, u64)>>,
     rng: SimRng,
@@ -84,6 +86,7 @@ impl SimDisk {
             tree: Mutex::new(Tree::new()),
             space: Arc::new(Space::new()),
             faults: Mutex::default(),
+            handles: Handles::new(),
             locks: Mutex::default(),
             rng: SimRng::new(seed),
         };
@@ -108,11 +111,14 @@ impl SimDisk {
         let space = Arc::new(self.disk.space.fork());
         let tree = self.disk.tree.lock().fork(&mut |inode| inode.fork(Arc::clone(&space)));
         let life = Life { number: life.number, boot_id: life.boot_id.clone(), mount_id: life.mount_id };
+        let handles = Handles::new();
+        handles.begin(life.number);
         let disk = Disk {
             life: RwLock::new(life),
             tree: Mutex::new(tree),
             space,
             faults: Mutex::default(),
+            handles,
             locks: Mutex::default(),
             rng: SimRng::new(seed),
         };
@@ -184,6 +190,7 @@ impl SimDisk {
     fn next_life(&self, between: impl FnOnce(&Disk, &mut Life)) {
         let mut life = self.disk.life.write();
         life.number += 1;
+        self.disk.handles.begin(life.number);
         between(&self.disk, &mut life);
     }
 
@@ -240,6 +247,36 @@ impl SimDisk {
     /// Makes reads and writes fall short, or whole again.
     pub fn set_transfers(&self, transfers: Transfers) {
         self.disk.faults.lock().transfers = transfers;
+    }
+
+    /// How many files the process may have open at once, and how many maps; beyond that are EMFILE and ENOMEM.
+    pub fn set_handles_max(&self, max: HandlesMax) {
+        self.disk.handles.set_max(max);
+    }
+
+    /// The files that the process has open.
+    #[must_use]
+    pub fn open_files(&self) -> Gauge {
+        self.disk.handles.gauge_of(HandleKind::File)
+    }
+
+    /// The maps that the process has, those included that outlived their file's handle.
+    #[must_use]
+    pub fn live_maps(&self) -> Gauge {
+        self.disk.handles.gauge_of(HandleKind::Map)
+    }
+
+    /// Lets the peaks of [`Self::open_files`] and [`Self::live_maps`] begin anew.
+    pub fn forget_peaks(&self) {
+        self.disk.handles.forget_peaks();
+    }
+
+    /// The paths of handles that were closed while bytes written through them were not synced, since the last time that
+    /// this was asked. The kernel tells of a failed write-back only those who have the file open: such a handle may
+    /// have taken an error with it that nobody will ever hear of.
+    #[must_use]
+    pub fn take_closed_unsynced(&self) -> Vec<PathBuf> {
+        self.disk.handles.take_closed_unsynced()
     }
 
     /// Leaves `bytes` free; files pay for whole pages of 4 KiB. A write that does not fit is short, then ENOSPC.

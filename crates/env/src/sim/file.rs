@@ -2,14 +2,16 @@
 
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use rustix::io::Errno;
 
 use super::content::Content;
 use super::disk::Disk;
+use super::handles::{Handle, HandleKind};
 use super::space::{Space, whole_pages};
 use crate::counting::CallKind;
 use crate::{File, Map, OpenMode};
@@ -102,14 +104,37 @@ fn in_memory(bytes: u64) -> io::Result<usize> {
 /// An open file of one life of a process.
 #[derive(Debug)]
 pub(super) struct SimFile {
-    pub(super) disk: Arc<Disk>,
-    pub(super) life: u64,
-    pub(super) inode: Arc<Inode>,
-    pub(super) path: PathBuf,
-    pub(super) mode: OpenMode,
+    disk: Arc<Disk>,
+    life: u64,
+    inode: Arc<Inode>,
+    path: PathBuf,
+    mode: OpenMode,
+    /// Whether something was written through this handle since its last sync.
+    wrote: AtomicBool,
+    handle: Handle,
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        if *self.wrote.get_mut() && self.inode.state().content.has_dirty_pages() {
+            self.disk.handles.note_closed_unsynced(self.life, &self.path);
+        }
+    }
 }
 
 impl SimFile {
+    /// The file behind `handle`, whose life is the one that runs now.
+    pub(super) fn new(
+        disk: &Arc<Disk>,
+        inode: Arc<Inode>,
+        path: &Path,
+        mode: OpenMode,
+        handle: Handle,
+    ) -> SimFile {
+        let (disk, path, life) = (Arc::clone(disk), path.to_owned(), handle.life());
+        SimFile { disk, life, inode, path, mode, wrote: AtomicBool::new(false), handle }
+    }
+
     /// Runs `work` unless the process is dead or a fault is due.
     fn call<T>(&self, kind: CallKind, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let _alive = self.disk.alive(self.life)?;
@@ -152,6 +177,7 @@ impl File for SimFile {
             let room = end.checked_sub(position).filter(|room| *room > 0).ok_or(Errno::NOSPC)?;
             bytes.truncate(usize::try_from(room).unwrap_or(usize::MAX));
             state.content.write(&bytes, from);
+            self.wrote.store(true, Ordering::SeqCst);
             Ok(bytes.len())
         })
     }
@@ -164,6 +190,7 @@ impl File for SimFile {
         let _alive = self.disk.alive(self.life)?;
         let fault = self.disk.faults.lock().check(CallKind::SyncData, &self.path);
         let content = &mut self.inode.state().content;
+        self.wrote.store(false, Ordering::SeqCst);
         match fault {
             Ok(()) => content.sync(),
             Err(_) => content.fail_sync(),
@@ -217,19 +244,15 @@ impl File for SimFile {
     fn map(&self, bytes: u64) -> io::Result<Arc<dyn Map>> {
         self.call(CallKind::Map, || {
             let len = in_memory(bytes)?;
+            let handle = self.handle.another(HandleKind::Map)?;
             let mut state = self.inode.state();
             let content = state.content.bytes().get(..len).filter(|content| !content.is_empty());
             let snapshot = content.ok_or(io::ErrorKind::InvalidInput)?.into();
             let count = if state.maps.0 == self.life { state.maps.1 } else { 0 };
             state.maps = (self.life, count + 1);
             drop(state);
-            let file = SimFile {
-                disk: Arc::clone(&self.disk),
-                life: self.life,
-                inode: Arc::clone(&self.inode),
-                path: self.path.clone(),
-                mode: OpenMode::Read,
-            };
+            let inode = Arc::clone(&self.inode);
+            let file = SimFile::new(&self.disk, inode, &self.path, OpenMode::Read, handle);
             Ok(Arc::new(SimMap { file, snapshot }) as Arc<dyn Map>)
         })
     }

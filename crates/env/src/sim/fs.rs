@@ -9,9 +9,10 @@ use rustix::io::Errno;
 use super::directory::{Node, Tree, View};
 use super::disk::Disk;
 use super::file::{Inode, SimFile};
+use super::handles::HandleKind;
 use crate::counting::CallKind;
 use crate::fs::LOCK_FILE;
-use crate::{DirEntry, DirLock, File, Fs, MountIdentity, OpenMode, SpaceLeft};
+use crate::{DirEntry, DirLock, File, Fs, HandlesMax, MountIdentity, OpenMode, SpaceLeft};
 
 /// A view of the disk that ends, with all its open files, at the next kill or power cut: EIO from then on.
 #[derive(Clone, Debug)]
@@ -81,9 +82,11 @@ impl SimFs {
 
 impl Fs for SimFs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        let inode = self.call(CallKind::of_open(mode), path, |tree| self.inode(tree, path, mode))?;
-        let disk = Arc::clone(&self.disk);
-        Ok(Arc::new(SimFile { disk, life: self.life, inode, path: path.to_owned(), mode }))
+        let (inode, handle) = self.call(CallKind::of_open(mode), path, |tree| {
+            let handle = self.disk.handles.open(self.life, HandleKind::File)?;
+            Ok((self.inode(tree, path, mode)?, handle))
+        })?;
+        Ok(Arc::new(SimFile::new(&self.disk, inode, path, mode, handle)))
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -161,5 +164,9 @@ impl Fs for SimFs {
     fn space_left(&self, path: &Path) -> io::Result<SpaceLeft> {
         self.call(CallKind::SpaceLeft, path, |tree| tree.find(path, View::Cache))?;
         Ok(self.disk.space.left())
+    }
+
+    fn handles_max(&self) -> HandlesMax {
+        self.disk.handles.max()
     }
 }

@@ -82,7 +82,7 @@ impl State {
         let list: Vec<SyncedMark> = marks.values().copied().collect();
         let written = self.file.write(&list).and_then(|()| self.file.sync());
         written.map_err(|e| {
-            if crate::writer::is_storage_full(&e) {
+            if crate::writer::is_passing(&e) {
                 shared.io_error("writing the synced marks", e)
             } else {
                 shared.fail("writing the synced marks", e)

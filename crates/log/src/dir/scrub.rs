@@ -135,11 +135,7 @@ impl Scrub {
         let written = shared.env.fs.replace(&path, &scrub_progress::encode(&progress));
         written.map_err(|e| {
             let context = "writing the progress of the scrub";
-            if crate::writer::is_storage_full(&e) {
-                shared.io_error(context, e)
-            } else {
-                shared.fail(context, e)
-            }
+            if crate::writer::is_passing(&e) { shared.io_error(context, e) } else { shared.fail(context, e) }
         })
     }
 }

@@ -117,7 +117,8 @@ fn a_power_cut_does_not_take_the_directories_above_the_first_data() {
     let sim = Sim::new(6);
     let path = Path::new("/srv/millrace/data");
     let open = |env: &Env| {
-        let options = LogDirOptions { path: path.to_owned(), node: NodeId(1), tail_cache_bytes: 0 };
+        let options =
+            LogDirOptions { path: path.to_owned(), node: NodeId(1), tail_cache_bytes: 0, handles: None };
         LogDir::open(env, options).unwrap().dir
     };
     let dir = open(&sim.env());

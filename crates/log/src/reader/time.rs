@@ -7,7 +7,7 @@ use bytes::Bytes;
 use millrace_record::Batch;
 use millrace_types::{Offset, OffsetRange, TimestampMs};
 
-use super::{io_error, walk_from};
+use super::{REPLANS_MAX, io_error, walk_from};
 use crate::format::time_index::{TimeIndex, TimeIndexEntry};
 use crate::inner::LogInner;
 use crate::segment::{BatchSpot, Segment, read_fully};
@@ -19,8 +19,30 @@ impl LogInner {
     /// Batches are looked at in the order of their offsets, so among records out of order in time the one with the
     /// lowest offset is found, as in Kafka.
     pub(crate) fn offset_for_time(&self, timestamp: TimestampMs) -> Result<Option<TimeHit>, ReadError> {
-        self.check_open()?;
-        let Committed { segments, log_start, high_watermark } = self.committed();
+        self.on_committed(|committed| self.first_reaching(committed, timestamp))
+    }
+
+    /// Looks into the committed part of the log; again if a segment was unlinked or replaced meanwhile.
+    fn on_committed<T>(&self, look: impl Fn(&Committed) -> Result<T, ReadError>) -> Result<T, ReadError> {
+        let mut replans = 0;
+        loop {
+            self.check_open()?;
+            let committed = self.committed();
+            match look(&committed) {
+                Err(_) if replans < REPLANS_MAX && committed.has_lost() => self.after_change()?,
+                answer => return answer,
+            }
+            replans += 1;
+        }
+    }
+
+    fn first_reaching(
+        &self,
+        committed: &Committed,
+        timestamp: TimestampMs,
+    ) -> Result<Option<TimeHit>, ReadError> {
+        let Committed { segments, log_start, high_watermark } = committed;
+        let (log_start, high_watermark) = (*log_start, *high_watermark);
         for segment in segments.iter() {
             let largest = segment.body.read().largest;
             let may_hold = largest.is_some_and(|largest| largest.timestamp >= timestamp);
@@ -37,8 +59,16 @@ impl LogInner {
 
     /// The largest timestamp in the committed part of the log, and the first record that carries it.
     pub(crate) fn largest_timestamp(&self) -> Result<Option<TimeHit>, ReadError> {
-        self.check_open()?;
-        let Committed { segments, log_start, high_watermark } = self.committed();
+        let best = self.on_committed(|committed| self.largest_committed(committed))?;
+        match best {
+            Some(timestamp) => self.offset_for_time(timestamp),
+            None => Ok(None),
+        }
+    }
+
+    fn largest_committed(&self, committed: &Committed) -> Result<Option<TimestampMs>, ReadError> {
+        let Committed { segments, log_start, high_watermark } = committed;
+        let (log_start, high_watermark) = (*log_start, *high_watermark);
         let mut best: Option<TimestampMs> = None;
         for segment in segments.iter().filter(|segment| segment.end() > log_start) {
             let largest = segment.body.read().largest;
@@ -54,10 +84,7 @@ impl LogInner {
             };
             best = best.max(timestamp);
         }
-        match best {
-            Some(timestamp) => self.offset_for_time(timestamp),
-            None => Ok(None),
-        }
+        Ok(best)
     }
 
     fn committed(&self) -> Committed {
@@ -72,7 +99,8 @@ impl LogInner {
     fn first_in_segment(&self, segment: &Segment, wanted: &Wanted) -> Result<Option<TimeHit>, ReadError> {
         let size = segment.size();
         let start = self.start_for_time(segment, wanted.timestamp).map_err(|e| io_error(&e))?;
-        let mut walk = walk_from(self, segment, start, size);
+        let file = segment.file().map_err(|e| io_error(&e))?;
+        let mut walk = walk_from(self, &*file, segment, start..size);
         loop {
             let position = walk.position();
             let Ok((spot, _)) = walk.step().map_err(|e| io_error(&e))? else {
@@ -102,7 +130,7 @@ impl LogInner {
     fn start_for_time(&self, segment: &Segment, timestamp: TimestampMs) -> io::Result<u64> {
         let fs = &*self.shared.env.fs;
         let reached = segment.with_time_index(fs, |index| {
-            let entry = first_reaching(&index, timestamp)?;
+            let entry = entry_reaching(&index, timestamp)?;
             Some(entry.offset(segment.base))
         })?;
         let entry = segment.with_offset_index(fs, |index| match reached {
@@ -114,7 +142,8 @@ impl LogInner {
         let Some(entry) = entry.filter(|entry| u64::from(entry.position) < segment.size()) else {
             return Ok(0);
         };
-        let mut walk = walk_from(self, segment, entry.position.into(), segment.size());
+        let file = segment.file()?;
+        let mut walk = walk_from(self, &*file, segment, entry.position.into()..segment.size());
         let agrees = walk.step()?.is_ok_and(|(spot, _)| spot.last == entry.last_offset(segment.base));
         Ok(if agrees { entry.position.into() } else { 0 })
     }
@@ -139,7 +168,8 @@ impl LogInner {
             let entry = segment.with_offset_index(fs, |index| index.lookup(segment.base, last))?;
             position = entry.map_or(0, |entry| entry.position.into());
         }
-        let mut walk = walk_from(self, segment, position, segment.size());
+        let file = segment.file()?;
+        let mut walk = walk_from(self, &*file, segment, position..segment.size());
         while let Ok((spot, _)) = walk.step()? {
             if spot.last >= end {
                 break;
@@ -153,7 +183,7 @@ impl LogInner {
 }
 
 /// The first entry at or after `timestamp`.
-fn first_reaching(index: &TimeIndex<'_>, timestamp: TimestampMs) -> Option<TimeIndexEntry> {
+fn entry_reaching(index: &TimeIndex<'_>, timestamp: TimestampMs) -> Option<TimeIndexEntry> {
     let (mut low, mut high) = (0, index.len());
     while low < high {
         let middle = low + (high - low) / 2;
@@ -172,6 +202,13 @@ struct Committed {
     high_watermark: Offset,
 }
 
+impl Committed {
+    /// Whether a segment was unlinked or replaced since.
+    fn has_lost(&self) -> bool {
+        self.segments.iter().any(|segment| segment.is_lost())
+    }
+}
+
 struct Wanted {
     timestamp: TimestampMs,
     log_start: Offset,
@@ -186,7 +223,8 @@ fn first_in_batch(
 ) -> Result<Option<TimeHit>, ReadError> {
     let damaged = || ReadError::Corrupt(OffsetRange { start: spot.base, end: spot.last.next() });
     let mut buffer = vec![0; usize::try_from(spot.size).unwrap_or(0)];
-    let read = read_fully(&*segment.file, &mut buffer, spot.position).map_err(|e| io_error(&e))?;
+    let read = segment.file().and_then(|file| read_fully(&*file, &mut buffer, spot.position));
+    let read = read.map_err(|e| io_error(&e))?;
     buffer.truncate(read);
     let batch = Batch::parse_stored(&Bytes::from(buffer)).map_err(|_| damaged())?;
     if batch.is_control() {

@@ -43,7 +43,8 @@ pub(crate) fn replay(request: &ReplayRequest<'_>) -> io::Result<Replayed> {
             let position = if from <= segment.base { 0 } else { position_near(segment, &body, from) };
             (body.size, position)
         };
-        let mut walk = Walk::new(&*segment.file, position, segment.base, size);
+        let file = segment.file()?;
+        let mut walk = Walk::new(&*file, position, segment.base, size);
         loop {
             match walk.step()? {
                 Ok((spot, _)) if spot.last < from => {}

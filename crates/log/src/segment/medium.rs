@@ -10,7 +10,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
-use millrace_env::{File, Fs, OpenMode};
+use millrace_env::{File, Fs, OpenMode, is_out_of_files};
 use millrace_types::{Offset, OffsetRange};
 
 use super::{SealedPart, Segment, Walk};
@@ -75,10 +75,15 @@ impl SealedPart {
             Item::Seal(seal) => (SegmentFile::Seal, 0..seal.len() as u64),
         };
         let rot = |what: String| Rot { file, bytes: bytes.clone(), what };
-        let content = read_medium(fs, &segment.path(file), &bytes).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => rot("the file is gone".to_owned()),
-            _ => rot(format!("the medium does not give the bytes: {e}")),
-        })?;
+        let content = match read_medium(fs, &segment.path(file), &bytes) {
+            Ok(content) => content,
+            Err(e) if is_out_of_files(&e) => {
+                tracing::warn!(path = %segment.path(file).display(), error = %e, "left out until the next pass");
+                return Ok(());
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(rot("the file is gone".to_owned())),
+            Err(e) => return Err(rot(format!("the medium does not give the bytes: {e}"))),
+        };
         match self.item(item) {
             Item::Block(block) => self.seal().check_block(block, &content).map_err(|e| {
                 self.quarantine(block);
@@ -126,7 +131,8 @@ impl Segment {
         let (before, behind) = around.unwrap_or((None, None));
         // The batch of the entry before may reach into the range; the one behind begins behind it.
         let base_at = |position: u32| {
-            let mut walk = Walk::new(&*self.file, position.into(), self.base, size);
+            let file = self.file().ok()?;
+            let mut walk = Walk::new(&*file, position.into(), self.base, size);
             walk.step().ok().and_then(Result::ok).map(|(spot, _)| spot.base)
         };
         let named = |base: Offset| if base >= self.base && base <= end { Some(base) } else { None };

@@ -6,10 +6,11 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use millrace_env::{Fs, Map, OpenMode};
+use millrace_env::{Fs, FsExt, Map, OpenMode};
 use millrace_types::limits::INDEX_INTERVAL_BYTES_DEFAULT;
 use parking_lot::Mutex;
 
@@ -17,6 +18,7 @@ use super::{Body, LiveIndexes, Segment, Stage, Walk, read_fully};
 use crate::format::offset_index::OffsetIndex;
 use crate::format::seal::Seal;
 use crate::format::time_index::TimeIndex;
+use crate::handles::{HandleCache, MapSlot, MappedFile, is_gone};
 use crate::names::SegmentFile;
 
 /// The seal of a segment and what was checked against it since the log was opened.
@@ -28,70 +30,54 @@ pub(crate) struct SealedPart {
     /// Blocks of the `.log` that failed a check. They stay out of every answer until the log is opened again, even where
     /// a page that is still cached looks right.
     bad: Mutex<BTreeSet<usize>>,
-    log: OnceLock<MappedLog>,
-    offsets: OnceLock<IndexBytes>,
-    times: OnceLock<IndexBytes>,
+    log: MapSlot,
+    offsets: SealedIndex,
+    times: SealedIndex,
 }
 
-/// The `.log`, mapped whole.
+/// An index under a seal.
 #[derive(Debug)]
-struct MappedLog {
-    map: Arc<dyn Map>,
-    /// The bytes of `map`, which they keep alive.
-    bytes: Bytes,
+struct SealedIndex {
+    map: MapSlot,
+    /// Whether the file was found to be what was sealed. It holds for maps that are made later, too.
+    passed: AtomicBool,
+    /// The index built anew from the log, because the file is not what was sealed.
+    built: OnceLock<Bytes>,
 }
 
-impl MappedLog {
-    fn new(map: Arc<dyn Map>) -> MappedLog {
-        let bytes = Bytes::from_owner(MapOwner(Arc::clone(&map)));
-        MappedLog { map, bytes }
+impl SealedIndex {
+    fn new(handles: &Arc<HandleCache>) -> SealedIndex {
+        SealedIndex { map: MapSlot::new(handles), passed: AtomicBool::new(false), built: OnceLock::new() }
     }
 }
 
-/// A map as the owner of [`Bytes`].
-struct MapOwner(Arc<dyn Map>);
-
-impl AsRef<[u8]> for MapOwner {
-    fn as_ref(&self) -> &[u8] {
-        self.0.bytes()
-    }
+/// Why the file of an index is of no use.
+enum NotMapped {
+    /// It is gone, or not what was sealed.
+    Other,
+    Failed(io::Error),
 }
 
-/// The bytes of an index.
-#[derive(Debug)]
-enum IndexBytes {
-    /// As sealed.
-    Mapped(Arc<dyn Map>),
-    /// Built anew from the log, because the file is not what was sealed.
-    Built(Vec<u8>),
-}
-
-impl IndexBytes {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            IndexBytes::Mapped(map) => map.bytes(),
-            IndexBytes::Built(bytes) => bytes,
+impl From<io::Error> for NotMapped {
+    fn from(error: io::Error) -> NotMapped {
+        match error.kind() {
+            io::ErrorKind::NotFound => NotMapped::Other,
+            _ => NotMapped::Failed(error),
         }
     }
 }
 
 impl SealedPart {
-    pub(crate) fn new(seal: Seal) -> SealedPart {
+    pub(crate) fn new(seal: Seal, handles: &Arc<HandleCache>) -> SealedPart {
         let checked = Mutex::new(vec![false; seal.block_count()]);
         let bad = Mutex::default();
-        SealedPart {
-            seal,
-            checked,
-            bad,
-            log: OnceLock::new(),
-            offsets: OnceLock::new(),
-            times: OnceLock::new(),
-        }
+        let (offsets, times) = (SealedIndex::new(handles), SealedIndex::new(handles));
+        SealedPart { seal, checked, bad, log: MapSlot::new(handles), offsets, times }
     }
 
     /// The seal of bytes that were read to the last one to make it.
-    pub(crate) fn just_sealed(seal: Seal) -> SealedPart {
-        let part = SealedPart::new(seal);
+    pub(crate) fn just_sealed(seal: Seal, handles: &Arc<HandleCache>) -> SealedPart {
+        let part = SealedPart::new(seal, handles);
         part.checked.lock().fill(true);
         part
     }
@@ -105,47 +91,80 @@ impl SealedPart {
         self.bad.lock().insert(block);
     }
 
-    fn index(&self, segment: &Segment, fs: &dyn Fs, file: SegmentFile) -> io::Result<&[u8]> {
-        let slot = if file == SegmentFile::OffsetIndex { &self.offsets } else { &self.times };
-        if let Some(loaded) = slot.get() {
-            return Ok(loaded.bytes());
+    /// Lets go of the maps, for ever.
+    pub(super) fn lose(&self) {
+        for map in [&self.log, &self.offsets.map, &self.times.map] {
+            map.lose();
         }
-        let loaded = match self.load_index(segment, fs, file)? {
-            Some(loaded) => loaded,
-            None => self.rebuild_index(segment, file)?,
-        };
-        Ok(slot.get_or_init(|| loaded).bytes())
     }
 
-    /// The file as it was sealed; `None` if it is gone or another.
-    fn load_index(
+    fn index(&self, segment: &Segment, fs: &dyn Fs, file: SegmentFile) -> io::Result<Bytes> {
+        let index = if file == SegmentFile::OffsetIndex { &self.offsets } else { &self.times };
+        if let Some(built) = index.built.get() {
+            return Ok(built.clone());
+        }
+        let sealed = self.seal.files().iter().find(|sealed| sealed.file == file);
+        let mapped = match sealed.map(|sealed| sealed.bytes) {
+            Some(0) => return Ok(Bytes::new()),
+            Some(size) => self.map_index(index, segment, fs, (file, size)),
+            None => Err(NotMapped::Other),
+        };
+        match mapped {
+            Ok(bytes) => Ok(bytes),
+            Err(NotMapped::Failed(error)) => Err(error),
+            Err(NotMapped::Other) => {
+                let built = self.rebuild_index(segment, file)?;
+                Ok(index.built.get_or_init(|| built).clone())
+            }
+        }
+    }
+
+    /// The bytes of the file as it was sealed.
+    fn map_index(
         &self,
+        index: &SealedIndex,
         segment: &Segment,
         fs: &dyn Fs,
-        file: SegmentFile,
-    ) -> io::Result<Option<IndexBytes>> {
-        let opened = match fs.open(&segment.path(file), OpenMode::Read) {
-            Ok(opened) => opened,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e),
+        (file, size): (SegmentFile, u64),
+    ) -> Result<Bytes, NotMapped> {
+        let mut other = false;
+        let make = || -> io::Result<Arc<dyn Map>> {
+            let opened = fs.open(&segment.path(file), OpenMode::Read)?;
+            if opened.size()? != size {
+                other = true;
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            let map = opened.map(size)?;
+            map.populate(0..map.bytes().len())?;
+            if !index.passed.load(Ordering::Acquire) {
+                if self.seal.check_file(file, map.bytes()).is_err() {
+                    other = true;
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                index.passed.store(true, Ordering::Release);
+            }
+            Ok(map)
         };
-        let size = opened.size()?;
-        let sealed = self.seal.files().iter().find(|sealed| sealed.file == file);
-        if sealed.is_none_or(|sealed| sealed.bytes != size) {
-            return Ok(None);
+        let mapped = index.map.map(make);
+        if other {
+            return Err(NotMapped::Other);
         }
-        if size == 0 {
-            return Ok(Some(IndexBytes::Built(Vec::new())));
+        match mapped {
+            Ok(MappedFile { bytes, .. }) => Ok(bytes),
+            // The machine has no maps left: it may have memory.
+            Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+                let read = fs.read_small(&segment.path(file), usize::try_from(size).unwrap_or(usize::MAX))?;
+                if self.seal.check_file(file, &read).is_ok() { Ok(read) } else { Err(NotMapped::Other) }
+            }
+            Err(error) => Err(error.into()),
         }
-        let map = opened.map(size)?;
-        map.populate(0..map.bytes().len())?;
-        Ok(self.seal.check_file(file, map.bytes()).is_ok().then_some(IndexBytes::Mapped(map)))
     }
 
-    fn rebuild_index(&self, segment: &Segment, file: SegmentFile) -> io::Result<IndexBytes> {
+    fn rebuild_index(&self, segment: &Segment, file: SegmentFile) -> io::Result<Bytes> {
         tracing::warn!(path = %segment.path(file).display(), "the index is not the one that was sealed; building it anew");
         let mut body = Body::empty(segment.base);
-        let mut walk = Walk::new(&*segment.file, 0, segment.base, self.seal.log_bytes());
+        let log = segment.file()?;
+        let mut walk = Walk::new(&*log, 0, segment.base, self.seal.log_bytes());
         while let Ok((spot, _)) = walk.step()? {
             body.append(segment.base, &spot, INDEX_INTERVAL_BYTES_DEFAULT);
         }
@@ -154,7 +173,7 @@ impl SealedPart {
             Stage::Live(indexes) => std::mem::take(indexes),
             Stage::Sealed(_) => LiveIndexes::default(),
         };
-        Ok(IndexBytes::Built(match file {
+        Ok(Bytes::from(match file {
             SegmentFile::OffsetIndex => indexes.offsets,
             _ => {
                 let mut indexes = indexes;
@@ -169,10 +188,11 @@ impl SealedPart {
         match self.mapped(segment, &range) {
             Ok(bytes) => Ok(bytes),
             // The file is shorter than it was, or the machine has no maps left: reading it tells which.
+            Err(error) if is_gone(&error) => Err(error),
             Err(error) => {
                 tracing::debug!(path = %segment.path(SegmentFile::Log).display(), %error, "reading instead of mapping");
                 let mut buffer = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
-                let read = read_fully(&*segment.file, &mut buffer, range.start)?;
+                let read = read_fully(&*segment.file()?, &mut buffer, range.start)?;
                 buffer.truncate(read);
                 Ok(buffer.into())
             }
@@ -180,13 +200,7 @@ impl SealedPart {
     }
 
     fn mapped(&self, segment: &Segment, range: &Range<u64>) -> io::Result<Bytes> {
-        let log = match self.log.get() {
-            Some(log) => log,
-            None => {
-                let map = segment.file.map(self.seal.log_bytes())?;
-                self.log.get_or_init(|| MappedLog::new(map))
-            }
-        };
+        let log = self.log.map(|| segment.file()?.map(self.seal.log_bytes()))?;
         let index = |position: u64| usize::try_from(position).unwrap_or(usize::MAX);
         let range = index(range.start)..index(range.end).min(log.bytes.len());
         log.map.populate(range.clone())?;
@@ -233,7 +247,7 @@ impl Segment {
             Stage::Sealed(sealed) => {
                 let sealed = Arc::clone(sealed);
                 drop(body);
-                Ok(look(OffsetIndex::whole_entries(sealed.index(self, fs, SegmentFile::OffsetIndex)?)))
+                Ok(look(OffsetIndex::whole_entries(&sealed.index(self, fs, SegmentFile::OffsetIndex)?)))
             }
         }
     }
@@ -250,7 +264,7 @@ impl Segment {
             Stage::Sealed(sealed) => {
                 let sealed = Arc::clone(sealed);
                 drop(body);
-                Ok(look(TimeIndex::whole_entries(sealed.index(self, fs, SegmentFile::TimeIndex)?)))
+                Ok(look(TimeIndex::whole_entries(&sealed.index(self, fs, SegmentFile::TimeIndex)?)))
             }
         }
     }

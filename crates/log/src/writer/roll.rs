@@ -13,7 +13,9 @@ use parking_lot::RwLock;
 use super::Writer;
 use super::group::Group;
 use crate::LogConfig;
+use crate::dir::DirShared;
 use crate::format::offset_index::relative_offset;
+use crate::handles::{FileSlot, PinnedFile};
 use crate::inner::LogInner;
 use crate::names::{SPARE, SegmentFile, segment_file};
 use crate::producers::ProducerState;
@@ -33,7 +35,6 @@ const SNAPSHOTS_MAX: usize = 4;
 /// A file that the next roll renames.
 #[derive(Debug)]
 pub(crate) struct Spare {
-    file: Arc<dyn File>,
     allocated: u64,
 }
 
@@ -45,11 +46,11 @@ pub(crate) struct Snapshot {
 }
 
 impl Spare {
-    /// Makes the file. Its name is synced with the roll's.
+    /// Makes the file, and closes it: there may be one for every partition. Its name is synced with the roll's.
     pub(crate) fn make(fs: &dyn Fs, dir: &Path, room: &Room) -> io::Result<Spare> {
         let file = fs.open(&dir.join(SPARE), OpenMode::CreateOrTruncate)?;
         let allocated = allocate(&*file, 0..ALLOCATION_FIRST_BYTES, room);
-        Ok(Spare { file, allocated })
+        Ok(Spare { allocated })
     }
 }
 
@@ -91,14 +92,19 @@ fn index_is_full(writer: &Writer) -> bool {
 }
 
 /// Makes an empty segment under its own name. Its directory entry is not synced yet.
-pub(crate) fn create_segment_file(fs: &dyn Fs, dir: &Arc<Path>, base: Offset) -> io::Result<Arc<Segment>> {
-    let file = fs.open(&dir.join(segment_file(base, SegmentFile::Log)), OpenMode::CreateNew)?;
-    Ok(Arc::new(new_segment(dir, base, file)))
+pub(crate) fn create_segment_file(
+    shared: &DirShared,
+    dir: &Arc<Path>,
+    base: Offset,
+) -> io::Result<Arc<Segment>> {
+    let path = dir.join(segment_file(base, SegmentFile::Log));
+    let file = shared.env.fs.open(&path, OpenMode::CreateNew)?;
+    Ok(Arc::new(new_segment(dir, base, FileSlot::opened(&shared.handles, &file))))
 }
 
-fn new_segment(dir: &Arc<Path>, base: Offset, file: Arc<dyn File>) -> Segment {
+fn new_segment(dir: &Arc<Path>, base: Offset, slot: FileSlot) -> Segment {
     let body = RwLock::new(Body::empty(base));
-    Segment { base, dir: Arc::clone(dir), file, inherited_bytes: 0, body }
+    Segment { base, dir: Arc::clone(dir), slot: Arc::new(slot), inherited_bytes: 0, body }
 }
 
 impl LogInner {
@@ -112,7 +118,7 @@ impl LogInner {
         };
         let base = writer.end;
         fs.rename(&self.path.join(SPARE), &self.path.join(segment_file(base, SegmentFile::Log)))?;
-        let active = Arc::new(new_segment(&self.path, base, spare.file));
+        let active = Arc::new(new_segment(&self.path, base, FileSlot::closed(&self.shared.handles)));
         let old = std::mem::replace(&mut writer.active, Arc::clone(&active));
         writer.position = 0;
         writer.allocated = spare.allocated;
@@ -136,13 +142,17 @@ impl LogInner {
     }
 
     /// Reserves room on the disk up to `position`, in steps that double.
-    pub(super) fn reserve(&self, writer: &mut Writer, config: &LogConfig, position: u64) {
+    pub(super) fn reserve(
+        &self,
+        writer: &mut Writer,
+        config: &LogConfig,
+        (file, position): (&PinnedFile, u64),
+    ) {
         if position <= writer.allocated {
             return;
         }
         let step = writer.allocated.clamp(ALLOCATION_FIRST_BYTES, ALLOCATION_STEP_BYTES);
         let target = (writer.allocated + step).min(config.segment_bytes).max(position);
-        writer.allocated =
-            allocate(&*writer.active.file, writer.allocated..target, &self.shared.room).max(position);
+        writer.allocated = allocate(&**file, writer.allocated..target, &self.shared.room).max(position);
     }
 }

@@ -11,7 +11,7 @@ use millrace_types::NodeId;
 use crate::world::{append, batch, batch_at, batches, meta, offset, partition, small, split, stamp, values};
 
 fn open(path: &std::path::Path, tail_cache_bytes: usize) -> Arc<LogDir> {
-    let options = LogDirOptions { path: path.to_owned(), node: NodeId(1), tail_cache_bytes };
+    let options = LogDirOptions { path: path.to_owned(), node: NodeId(1), tail_cache_bytes, handles: None };
     LogDir::open(&real::env(), options).unwrap().dir
 }
 

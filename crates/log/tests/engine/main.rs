@@ -12,6 +12,7 @@ mod inspected;
 mod living;
 mod model;
 mod modes;
+mod open_files;
 mod racing;
 mod recovering;
 mod scrubbing;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_env::sim::{Sim, Survival};
-use millrace_log::{Log, LogConfig, LogDir, LogOffsets, ReadRequest, Ticket};
+use millrace_log::{HandleLimits, Log, LogConfig, LogDir, LogDirOptions, LogOffsets, ReadRequest, Ticket};
 use millrace_types::limits::SEGMENT_BYTES_MIN;
 use millrace_types::{SyncMode, TimestampMs};
 
@@ -36,6 +36,8 @@ struct Model {
     dir: Option<Arc<LogDir>>,
     log: Option<Arc<Log>>,
     tail_cache_bytes: usize,
+    /// How many files and maps are kept open: few, or as many as there are.
+    handles: Option<HandleLimits>,
     held: Vec<Held>,
     /// What was appended last, where `held` is empty.
     start: u64,
@@ -51,6 +53,9 @@ impl Model {
     fn new(seed: u64) -> Model {
         let sim = Sim::new(seed);
         let tail_cache_bytes = if sim.rng().chance(1, 2) { 60_000 } else { 0 };
+        let one_to_four = || 1 + usize::try_from(sim.rng().below(4)).unwrap();
+        let handles = HandleLimits { files: one_to_four(), maps: one_to_four() };
+        let handles = sim.rng().chance(2, 3).then_some(handles);
         let mut model = Model {
             sim,
             mode: SyncMode::Always,
@@ -58,6 +63,7 @@ impl Model {
             dir: None,
             log: None,
             tail_cache_bytes,
+            handles,
             held: Vec::new(),
             start: 0,
             log_start: 0,
@@ -69,10 +75,14 @@ impl Model {
         };
         model.mode = model.pick_mode();
         model.in_force = model.mode;
-        let dir = LogDir::open(&model.sim.env(), options(tail_cache_bytes)).unwrap().dir;
+        let dir = LogDir::open(&model.sim.env(), model.options()).unwrap().dir;
         model.log = Some(dir.create(meta(0), model.config()).unwrap());
         model.dir = Some(dir);
         model
+    }
+
+    fn options(&self) -> LogDirOptions {
+        LogDirOptions { handles: self.handles, ..options(self.tail_cache_bytes) }
     }
 
     fn config(&self) -> LogConfig {
@@ -131,6 +141,7 @@ impl Model {
             92..96 => self.kill(),
             _ => self.cut_power(),
         }
+        self.check_handles(matches!(choice, 88));
         let offsets = self.log().offsets();
         assert!(
             offsets.log_start <= offsets.high_watermark && offsets.high_watermark <= offsets.end,
@@ -138,6 +149,23 @@ impl Model {
         );
         assert_eq!(offsets.end, offset(self.end()));
         assert!(offsets.high_watermark >= offset(self.acked_end));
+    }
+
+    /// No more is open than the directory knows of and than the limits allow, and nothing was closed with bytes in it that
+    /// were not synced: a write-back error would be lost with the handle.
+    fn check_handles(&self, was_reset: bool) {
+        let disk = self.sim.disk();
+        let closed = disk.take_closed_unsynced();
+        let closed = closed.iter().filter(|path| path.extension().is_some_and(|kind| kind == "log"));
+        assert!(was_reset || closed.clone().count() == 0, "{:?}", closed.collect::<Vec<_>>());
+        let handles = self.dir.as_ref().unwrap().handles();
+        // The synced marks are always open.
+        let (files, maps) = (disk.open_files().now, disk.live_maps().now);
+        assert_eq!((files, maps), (handles.files as u64 + 1, handles.maps as u64));
+        assert!(handles.maps <= handles.limits.maps, "{handles:?}");
+        if self.log().offsets().synced_end == self.log().offsets().end {
+            assert!(handles.files <= handles.limits.files, "{handles:?}");
+        }
     }
 
     fn append(&mut self) {
@@ -346,7 +374,7 @@ impl Model {
     }
 
     fn start_process(&mut self, env: millrace_env::Env) {
-        let opened = LogDir::open(&env, options(self.tail_cache_bytes)).unwrap();
+        let opened = LogDir::open(&env, self.options()).unwrap();
         assert_eq!(opened.found, vec![meta(0)]);
         self.in_force = self.mode;
         self.log = Some(opened.dir.open_log(partition(0), self.config()).unwrap());

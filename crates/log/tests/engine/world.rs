@@ -39,7 +39,7 @@ pub(crate) fn small() -> LogConfig {
 }
 
 pub(crate) fn options(tail_cache_bytes: usize) -> LogDirOptions {
-    LogDirOptions { path: PathBuf::from("/data"), node: NodeId(1), tail_cache_bytes }
+    LogDirOptions { path: PathBuf::from("/data"), node: NodeId(1), tail_cache_bytes, handles: None }
 }
 
 pub(crate) fn open_dir(env: &Env) -> Arc<LogDir> {

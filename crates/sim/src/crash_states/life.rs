@@ -37,7 +37,7 @@ pub(super) fn config() -> LogConfig {
 }
 
 pub(super) fn options() -> LogDirOptions {
-    LogDirOptions { path: PathBuf::from(DATA), node: NodeId(1), tail_cache_bytes: 0 }
+    LogDirOptions { path: PathBuf::from(DATA), node: NodeId(1), tail_cache_bytes: 0, handles: None }
 }
 
 pub(super) fn offset(value: u64) -> Offset {
