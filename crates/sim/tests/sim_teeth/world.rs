@@ -41,7 +41,8 @@ pub(crate) struct World {
 }
 
 fn open_dir(sim: &Sim) -> Result<Arc<LogDir>, String> {
-    let options = LogDirOptions { path: PathBuf::from(DATA), node: NodeId(1), tail_cache_bytes: 0 };
+    let options =
+        LogDirOptions { path: PathBuf::from(DATA), node: NodeId(1), tail_cache_bytes: 0, handles: None };
     let opened = LogDir::open(&sim.env(), options).map_err(|e| format!("the directory does not open: {e}"));
     Ok(opened?.dir)
 }
