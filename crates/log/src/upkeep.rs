@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millrace_env::{File, Fs, FsExt, OpenMode};
 use millrace_record::{Batch, BatchHeader, HEADER_BYTES};
+use millrace_types::limits::UNSYNCED_BYTES_MAX;
 use millrace_types::{Offset, SyncMode, TimestampMs};
 
 use crate::format::producer_snapshot;
@@ -20,8 +21,9 @@ use crate::segment::{SealedPart, Segment, Stage, read_fully};
 use crate::writer::{Snapshot, Spare, is_passing, is_too_old};
 use crate::{DirError, LogConfig};
 
-/// Log bytes after which a snapshot of the producers is taken between rolls, so that replay stays short.
-const SNAPSHOT_EVERY_BYTES: u64 = 64 * 1024 * 1024;
+/// Log bytes after which a snapshot of the producers is taken between rolls: a start replays the headers behind it, and
+/// that must not be more than what may be unsynced.
+const SNAPSHOT_EVERY_BYTES: u64 = UNSYNCED_BYTES_MAX;
 /// Snapshots that are kept: the newest, and one to fall back on.
 const SNAPSHOTS_KEPT: usize = 2;
 /// Bytes of the log that one read takes while it is summed for a seal.

@@ -16,4 +16,5 @@ mod open_files;
 mod racing;
 mod recovering;
 mod scrubbing;
+mod starting;
 mod world;
