@@ -398,7 +398,7 @@ impl LogDir {
         }
         self.shared.pool.stop();
         self.shared.failure.check()?;
-        self.shared.marks.write_and_sync(&self.shared, &logs)?;
+        self.shared.marks.write_and_sync(&self.shared, logs.iter())?;
         let unrecovered = self.logs.lock().unrecovered.len();
         if unrecovered > 0 {
             tracing::warn!(

@@ -59,7 +59,9 @@ pub(super) fn step(shared: &DirShared, logs: &[Arc<Log>], expiry: &mut Expiry) {
             tracing::warn!(partition = %log.inner().meta.id, %error, "the janitor could not finish");
         }
     }
-    if let Err(error) = shared.marks.write_and_sync(shared, logs) {
+    // The mark of a log that was deleted under the janitor's hands must not come back: made anew, it would look damaged.
+    let open = logs.iter().filter(|log| !log.inner().is_closed());
+    if let Err(error) = shared.marks.write_and_sync(shared, open) {
         tracing::warn!(%error, "the synced marks were not written");
     }
     let mut gone = shared.gone.lock();

@@ -46,11 +46,15 @@ impl Marks {
     }
 
     /// Writes where the logs are synced by now, if that has changed. What is not open keeps its mark.
-    pub(super) fn write_and_sync(&self, shared: &DirShared, logs: &[Arc<Log>]) -> Result<(), DirError> {
+    pub(super) fn write_and_sync<'a>(
+        &self,
+        shared: &DirShared,
+        logs: impl Iterator<Item = &'a Arc<Log>>,
+    ) -> Result<(), DirError> {
         let mut state = self.state.lock();
         let mut marks = state.written.clone();
+        // Asked one by one under the lock: a log that is closed by its deletion after that is forgotten after this.
         for log in logs {
-            // A log that is deleted meanwhile is forgotten after this; a mark of what is gone does no harm.
             let inner = log.inner();
             marks.insert(inner.meta.id, marked(inner.meta.id, inner.sync.lock().mark()));
         }
