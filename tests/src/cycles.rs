@@ -71,20 +71,25 @@ impl Home {
         }
     }
 
-    /// The blow, and the machine as it is found afterwards.
-    fn strike(&mut self, broker: &mut BrokerProcess) {
+    /// The blow, and the machine as it is found afterwards. Answers a time from which on the broker has said nothing.
+    fn strike(&mut self, broker: &mut BrokerProcess) -> Instant {
         match self {
-            Home::Folder(_) => broker.kill_hard(),
+            Home::Folder(_) => {
+                broker.kill_hard();
+                Instant::now()
+            }
             Home::Disk(disk) => {
                 // A machine without power acknowledges nothing, so the process stops first. It must not run on while the
                 // file system shuts down: a sync that is under way then may answer success for what never reached the
                 // medium (ext4 gives up converting the extents, and the transaction that it waits for has long been
                 // committed). A plain program was told so in one cut of seven, and never when it was stopped before.
                 broker.freeze();
+                let silent_from = Instant::now();
                 disk.cut();
                 broker.kill_hard();
                 disk.unmount();
                 disk.mount();
+                silent_from
             }
         }
     }
@@ -168,8 +173,7 @@ impl Run {
 
         self.tally.rolled += u32::from(logs(self) > logs_before);
         let underway = self.load.underway();
-        let struck_at = Instant::now();
-        self.home.strike(&mut broker);
+        let struck_at = self.home.strike(&mut broker);
         self.count(underway);
         if matches!(self.home, Home::Disk(_)) && self.mode != SyncMode::Always {
             self.note_cut(struck_at).await;

@@ -140,7 +140,7 @@ async fn start_broker(
         "the data directory is open"
     );
     for cut in &report.cut {
-        tracing::warn!(%cut, "a torn tail was cut; nothing in it was acknowledged");
+        tracing::warn!(%cut, "a torn tail was cut; it was never synced");
     }
     for damaged in &report.damaged {
         tracing::error!(%damaged, "damage below a synced mark; it is kept and not served");
