@@ -6,6 +6,7 @@
 
 mod bench;
 mod ci;
+mod codegen;
 mod deny;
 mod fuzz;
 mod layers;
@@ -17,6 +18,7 @@ mod test;
 mod tidy;
 mod workspace;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -66,6 +68,18 @@ enum Verb {
         #[arg(long, default_value_t = 10)]
         minutes: u64,
     },
+    /// Write the code that is generated from somebody else's schemas
+    Codegen {
+        /// What is generated
+        #[arg(value_enum)]
+        what: Generated,
+        /// The jar of Kafka's client library that holds the schemas; fetched with Maven when left out
+        #[arg(long)]
+        jar: Option<PathBuf>,
+        /// Only tell whether the files are what they should be
+        #[arg(long)]
+        check: bool,
+    },
     /// Feed the decoders with mutated input
     Fuzz {
         /// One of the names of --list; all of them in turn when left out
@@ -81,6 +95,12 @@ enum Verb {
     Setup,
 }
 
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Generated {
+    /// The messages of the Kafka protocol
+    Kafka,
+}
+
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().verb {
         Verb::Test { rest } => test::run(&rest),
@@ -88,6 +108,9 @@ fn main() -> ExitCode {
         Verb::Tidy => tidy::run(),
         Verb::Layers => layers::run(),
         Verb::Deny => deny::run(),
+        Verb::Codegen { what: Generated::Kafka, jar, check } => {
+            codegen::kafka(jar, if check { codegen::Mode::Check } else { codegen::Mode::Write })
+        }
         Verb::Bench { list: true, .. } => bench::list(),
         Verb::Bench { name, rest, .. } => bench::run(name.as_deref(), &rest),
         Verb::Soak { list: true, .. } => soak::list(),

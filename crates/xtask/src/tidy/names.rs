@@ -7,9 +7,10 @@ const SAY_NOTHING: [&str; 9] =
     ["utils", "util", "helpers", "helper", "impls", "manager", "common", "misc", "stuff"];
 
 /// The field's own names.
-const ENDS_IN_A_DIGIT: [&str; 26] = [
+const ENDS_IN_A_DIGIT: [&str; 30] = [
     "lz4", "murmur2", "crc32", "sha1", "sha256", "sha512", "base64", "utf8", "utf16", "ext4", "s3", "h2",
-    "http2", "ipv4", "ipv6", "v4", "v6", "u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "f64",
+    "http2", "ipv4", "ipv6", "v4", "v6", "u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "f64", "int8",
+    "int16", "int32", "int64",
 ];
 
 /// The words before the name of an item.
