@@ -315,15 +315,15 @@ impl LogInner {
     /// Syncs in the background if that is what the log stands among the due syncs for. What a sync in flight leaves over
     /// is planned when it ends.
     pub(crate) fn sync_if_due(self: &Arc<Self>, planned: Monotonic, now: Monotonic) {
-        let SyncMode::Interval(bounds) = self.sync_mode() else {
-            return;
-        };
+        let mode = self.sync_mode();
         let is_due = {
             let mut sync = self.sync.lock();
             if sync.due != Some(planned) {
                 return;
             }
+            // It has left the set, whatever comes of it.
             sync.due = None;
+            let SyncMode::Interval(bounds) = mode else { return };
             sync.oldest_behind.is_some_and(|oldest| now.since(oldest) >= sync_age(bounds))
         };
         if is_due {

@@ -193,6 +193,24 @@ fn a_sync_is_due_at_half_of_the_time_and_an_idle_log_has_none() {
 }
 
 #[test]
+fn an_interval_that_comes_back_is_timed_again() {
+    let (sim, dir, log) = fresh(15, "interval=100,1048576");
+    append(&log, b"x").unwrap();
+    log.configure(in_mode("os")).unwrap();
+    sim.clock().advance(60 * MS);
+    dir.sync_due();
+    assert_eq!((dir.sync_due_at(), log.offsets().synced_end), (None, offset(0)));
+    log.configure(in_mode("interval=100,1048576")).unwrap();
+    append(&log, b"y").unwrap();
+    assert_eq!(dir.sync_due_at(), Some(Monotonic(110 * MS)));
+    log.configure(in_mode("interval=20,1048576")).unwrap();
+    assert_eq!(dir.sync_due_at(), Some(Monotonic(70 * MS)), "a shorter one counts at once");
+    sim.clock().advance(10 * MS);
+    dir.sync_due();
+    until_synced(&log, 2);
+}
+
+#[test]
 fn after_a_failed_sync_of_an_interval_nothing_is_acknowledged() {
     let (sim, dir, log) = fresh(7, "interval=3600000,8192");
     let hold = sim.calls().hold(CallKind::SyncData);
