@@ -26,9 +26,6 @@ use points::Recorder;
 use topics::Service;
 use workloads::{Process, WORKLOADS, Workload};
 
-/// Violations after which a run gives up: one bug shows in many states.
-const VIOLATIONS_MAX: usize = 20;
-
 /// How much is tried.
 #[derive(Clone, Debug)]
 pub struct Budget {
@@ -40,6 +37,8 @@ pub struct Budget {
     pub torn_max: usize,
     /// Of the states that a power cut leaves, one in so many is crashed a second time, at every call of its recovery.
     pub second_one_in: u64,
+    /// Violations after which a run gives up: one bug shows in many states.
+    pub violations_max: usize,
     /// Only the workload of that name.
     pub workload: Option<String>,
     /// Only the crash point before that call.
@@ -49,7 +48,15 @@ pub struct Budget {
 impl Default for Budget {
     /// One round that a change can wait for.
     fn default() -> Budget {
-        Budget { seed: 0, states: 0, torn_max: 4, second_one_in: 300, workload: None, call: None }
+        Budget {
+            seed: 0,
+            states: 0,
+            torn_max: 4,
+            second_one_in: 300,
+            violations_max: 20,
+            workload: None,
+            call: None,
+        }
     }
 }
 
@@ -137,7 +144,7 @@ pub fn run(budget: &Budget) -> Report {
             WORKLOADS.iter().filter(|w| budget.workload.as_ref().is_none_or(|name| w.name == name))
         {
             run.crash(workload, budget.seed.wrapping_add(round));
-            if run.report.violations.len() >= VIOLATIONS_MAX {
+            if run.report.violations.len() >= budget.violations_max {
                 return run.report;
             }
         }

@@ -17,8 +17,7 @@ fn budget(states: u64, torn_max: usize, second_one_in: u64) -> Budget {
         states,
         torn_max,
         second_one_in,
-        workload: None,
-        call: None,
+        ..Budget::default()
     }
 }
 

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::points::{Cache, Notes, Point, Recorder};
 use super::survivors::{Survivors, survivor_sets};
-use super::{Origin, Run, Tally, VIOLATIONS_MAX, Violation};
+use super::{Origin, Run, Tally, Violation};
 
 /// One crash point in so many is also harmed.
 const HARMED_ONE_IN: usize = 16;
@@ -59,7 +59,7 @@ impl Run {
             if number % HARMED_ONE_IN == 0 {
                 self.harm(origin, point);
             }
-            if self.report.violations.len() >= VIOLATIONS_MAX {
+            if self.report.violations.len() >= self.budget.violations_max {
                 return;
             }
         }
@@ -185,7 +185,7 @@ impl Run {
 
     fn violation(&mut self, violation: Violation) {
         self.report.operations.entry(violation.operation).or_default().violations += 1;
-        if self.report.violations.len() < VIOLATIONS_MAX {
+        if self.report.violations.len() < self.budget.violations_max {
             self.report.violations.push(violation);
         }
     }

@@ -10,6 +10,7 @@ mod absence;
 mod brokers;
 mod cuts;
 mod damage;
+mod enumerated;
 mod starts;
 mod world;
 

@@ -1,0 +1,95 @@
+//! What the enumerator of crash states sees of the planted bugs.
+
+use millrace_sim::crash_states::{Budget, Report, run};
+use millrace_types::teeth::{Bug, plant};
+
+/// Crash states within which a bug must show.
+const STATES_MAX: u64 = 1_000;
+/// What half of those that it sees take at most.
+const STATES_MEDIAN: u64 = 100;
+
+/// Whether crashes alone show a bug.
+enum Enumerated {
+    /// In this workload.
+    Seen(&'static str),
+    /// No: it takes more than a crash, or another workload than there is.
+    Blind(&'static str),
+}
+
+fn enumerated(bug: Bug) -> Enumerated {
+    use Enumerated::{Blind, Seen};
+    match bug {
+        Bug::AckBeforeSync
+        | Bug::CreateWithoutDirSync
+        | Bug::RenameWithoutDirSync
+        | Bug::RollWithoutDirSync
+        | Bug::RenameWithoutFileSync
+        | Bug::RecoverWithoutSync
+        | Bug::RecoverThroughCache
+        | Bug::CleanMarkNotBelieved
+        | Bug::CleanMarkNotNeeded
+        | Bug::DedupWindowOfOne => Seen("cuts"),
+        Bug::CutBelowMark => Seen("partitions"),
+        Bug::RetryFailedSync => Blind("a failed sync ends its process here, which acknowledges nothing"),
+        Bug::MarkAheadOfSync | Bug::IndexBeyondMark => Blind("nobody appends beside the janitor"),
+        Bug::RunningMarkTrusted => Blind("nothing is remounted"),
+        Bug::HalfIndexEntry => Blind("no disk is full"),
+        Bug::SnapshotNotTruncated => {
+            Blind("no log grows past a snapshot that its truncation has left behind")
+        }
+        Bug::ProducerIdsTwice => Blind("too few crashes lie between two blocks of ids"),
+        Bug::DeleteAbsent => Blind("no stranger lies in the directory"),
+    }
+}
+
+/// One round of a workload, up to the first broken promise.
+fn crash(workload: &str) -> Report {
+    run(&Budget {
+        seed: 1,
+        second_one_in: 50,
+        violations_max: 1,
+        workload: Some(workload.to_owned()),
+        ..Budget::default()
+    })
+}
+
+#[test]
+fn the_enumerator_sees_what_crashes_show() {
+    let mut taken = Vec::new();
+    let mut holes = Vec::new();
+    for bug in Bug::ALL {
+        let workload = match enumerated(*bug) {
+            Enumerated::Seen(workload) => workload,
+            Enumerated::Blind(why) => {
+                println!("{bug:?}: not looked for in crash states: {why}");
+                continue;
+            }
+        };
+        let report = {
+            let _planted = plant(*bug);
+            crash(workload)
+        };
+        match report.violations.first() {
+            Some(violation) if report.states <= STATES_MAX => {
+                println!("{bug:?}: seen after {} crash states: {}", report.states, violation.what);
+                taken.push(report.states);
+            }
+            _ => holes.push(format!("{bug:?} in {} states of {workload}", report.states)),
+        }
+    }
+    assert!(holes.is_empty(), "not seen: {holes:?}");
+    taken.sort_unstable();
+    let median = taken[taken.len() / 2];
+    println!("{} bugs of {}; crash states: {taken:?}, median {median}", taken.len(), Bug::ALL.len());
+    assert!(median <= STATES_MEDIAN, "half of them take more than {STATES_MEDIAN} states");
+}
+
+#[test]
+fn without_a_bug_the_enumerator_sees_nothing() {
+    let _nothing = plant(None);
+    for workload in ["cuts", "partitions"] {
+        let report = crash(workload);
+        assert!(report.violations.is_empty(), "{}", report.violations[0]);
+        assert!(report.states > STATES_MAX, "{workload} has {} states", report.states);
+    }
+}
