@@ -55,11 +55,19 @@ impl Process {
     ///
     /// # Errors
     /// It does not end, or not well.
-    pub fn stop(mut self) -> Result<()> {
+    pub fn stop(self) -> Result<()> {
+        self.stop_within(PATIENCE)
+    }
+
+    /// As [`Process::stop`], with another patience.
+    ///
+    /// # Errors
+    /// It does not end, or not well.
+    pub fn stop_within(mut self, patience: Duration) -> Result<()> {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("no process id")?;
         kill_process(pid, Signal::TERM)?;
         let start = Instant::now();
-        while start.elapsed() < PATIENCE {
+        while start.elapsed() < patience {
             if let Some(status) = self.child.try_wait()? {
                 ensure!(status.success(), "it ended with {status}");
                 return Ok(());

@@ -439,3 +439,63 @@ fn a_clean_start_opens_no_sealed_segment() {
     assert_eq!(opened.count(), 1, "the active one");
     assert_eq!(values(&log).len(), 12);
 }
+
+/// The open files and maps of this process that lie in a directory, as the kernel counts them.
+fn held_in(home: &std::path::Path) -> (usize, usize) {
+    let home = home.to_str().unwrap();
+    let links = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let targets = links.filter_map(|link| std::fs::read_link(link.path()).ok());
+    let is_ours = |path: &PathBuf| path.to_str().is_some_and(|path| path.starts_with(home));
+    let files = targets.filter(is_ours).count();
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    (files, maps.lines().filter(|line| line.contains(home)).count())
+}
+
+/// On the real file system: makes partitions, half of them with a sealed segment, and reads them all after a start.
+fn many_partitions(partitions: u32, limits: HandleLimits) {
+    let home = tempfile::tempdir().unwrap();
+    let open = || {
+        let path = home.path().to_owned();
+        let options = LogDirOptions { path, handles: Some(limits), ..options(0) };
+        LogDir::open(&millrace_env::real::env(), options).unwrap().dir
+    };
+    let dir = open();
+    for index in 0..partitions {
+        let log = dir.create(meta(index), small()).unwrap();
+        let records = if index % 2 == 0 { 1 } else { 4 };
+        for number in 0..records {
+            append(&log, &[number; 20_000]).unwrap();
+        }
+    }
+    dir.janitor_step();
+    dir.close().unwrap();
+    drop(dir);
+    assert_eq!(held_in(home.path()), (0, 0));
+    for clean in [true, false] {
+        let dir = open();
+        assert_eq!(dir.start_report().clean, clean);
+        let logs: Vec<_> =
+            (0..partitions).map(|index| dir.open_log(partition(index), small()).unwrap()).collect();
+        // The synced marks and the lock of the directory are open besides.
+        let (files, maps) = held_in(home.path());
+        assert!(files <= limits.files + 2 && maps == 0, "{files} files, {maps} maps when idle");
+        for (index, log) in logs.iter().enumerate() {
+            assert_eq!(values(log).len(), if index % 2 == 0 { 1 } else { 4 });
+        }
+        let (files, maps) = held_in(home.path());
+        assert!(files <= limits.files + 2 && maps <= limits.maps, "{files} files, {maps} maps once read");
+        assert!(maps > 0, "sealed segments are mapped");
+    }
+}
+
+#[test]
+fn more_partitions_than_files_are_idle_and_readable() {
+    many_partitions(120, HandleLimits { files: 40, maps: 24 });
+}
+
+/// `cargo test --release -p millrace-log --test engine -- --ignored ten_thousand`
+#[test]
+#[ignore = "a soak: minutes of syncs"]
+fn ten_thousand_partitions_are_idle_and_readable_behind_the_share_of_twenty_thousand_files() {
+    many_partitions(10_000, HandleLimits::within(HandlesMax { files: 20_000, maps: 65_530 }));
+}
