@@ -1,5 +1,6 @@
 //! One data directory: its identity, its logs, its flusher.
 
+mod closing;
 mod janitor;
 mod layout;
 mod marks;
@@ -393,9 +394,7 @@ impl LogDir {
             logs.closed = true;
         }
         let logs = self.open_logs();
-        for log in &logs {
-            log.inner().close_for_good()?;
-        }
+        closing::close_all(&self.shared, logs.clone())?;
         self.shared.pool.stop();
         self.shared.failure.check()?;
         self.shared.marks.write_and_sync(&self.shared, logs.iter())?;

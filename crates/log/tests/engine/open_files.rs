@@ -490,7 +490,7 @@ fn many_partitions(partitions: u32, limits: HandleLimits) {
 
 #[test]
 fn more_partitions_than_files_are_idle_and_readable() {
-    many_partitions(120, HandleLimits { files: 40, maps: 24 });
+    many_partitions(150, HandleLimits { files: 40, maps: 24 });
 }
 
 /// `cargo test --release -p millrace-log --test engine -- --ignored ten_thousand`
