@@ -111,7 +111,9 @@ impl LogInner {
     }
 
     fn write_epochs(&self, writer: &Writer) -> io::Result<()> {
-        self.shared.env.fs.replace(&self.path.join(LEADER_EPOCHS), &epoch_file::encode(&writer.epochs))
+        self.shared.env.fs.replace(&self.path.join(LEADER_EPOCHS), &epoch_file::encode(&writer.epochs))?;
+        self.set_served_epochs(&writer.epochs);
+        Ok(())
     }
 
     fn write_log_start(&self, start: Offset) -> io::Result<()> {
@@ -224,6 +226,7 @@ impl LogInner {
             synced_offset: old.base,
             indexes,
             interval: self.config().index_interval_bytes,
+            epochs: None,
             unsynced_max: UnsyncedMax::Bounded,
         };
         let mut body = read_tail(request)?.body;
@@ -336,11 +339,21 @@ impl LogInner {
             unlink_if_there(fs, &self.path.join(segment_file(base, SegmentFile::Producers)))?;
         }
         fs.sync_dir(&self.path)?;
-        self.write_log_start(offset)?;
-        let active = create_segment_file(&self.shared, &self.path, offset)?;
         writer.epochs.clear();
         let _changed = writer.epochs.assign(writer.epoch, offset);
-        self.write_epochs(writer)?;
+        // Epochs that begin behind the log start say that `log.start` is lost: they never may, between the two either.
+        let is_lower = offset < self.view.read().log_start;
+        if is_lower {
+            self.write_epochs(writer)?;
+        }
+        self.write_log_start(offset)?;
+        let active = create_segment_file(&self.shared, &self.path, offset)?;
+        if is_lower {
+            fs.sync_dir(&self.path)?;
+        } else {
+            // This syncs the name of the segment, too.
+            self.write_epochs(writer)?;
+        }
         writer.active = Arc::clone(&active);
         writer.end = offset;
         writer.position = 0;

@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::flusher::{DueSyncs, Pool, SyncDueWait};
 use crate::format::node_meta::NodeMeta;
 use crate::handles::{HandleCache, HandleLimits, HandlesOpen, RoomyFs};
+use crate::format::run_mark::{CleanLog, CleanMark};
 use crate::names::{self, CLEAN_MARK};
 use crate::recovery::{self, LastStop, OpenRequest};
 use crate::room::{Claim, Room, StorageRoom};
@@ -150,6 +151,8 @@ pub struct LogDir {
     /// Held for the janitor, so that two callers do not do the same work, and for closing.
     upkeep: Mutex<Upkeep>,
     scrubbed: Mutex<ScrubReport>,
+    /// What the last stop, if it was a clean one, has left of logs that nobody has opened since.
+    left: Mutex<BTreeMap<TopicPartition, CleanLog>>,
     _lock: Box<dyn DirLock>,
 }
 
@@ -207,8 +210,9 @@ impl LogDir {
             report: Mutex::new(report),
         });
         let logs = Mutex::new(Logs { unrecovered, ..Logs::default() });
+        let left = Mutex::new(layout.left);
         let scrubbed = Mutex::new(ScrubReport::nothing());
-        let dir = LogDir { shared, logs, upkeep: Mutex::default(), scrubbed, _lock: layout.lock };
+        let dir = LogDir { shared, logs, upkeep: Mutex::default(), scrubbed, left, _lock: layout.lock };
         Ok(OpenedDir { dir: Arc::new(dir), found })
     }
 
@@ -257,7 +261,8 @@ impl LogDir {
                 return Err(DirError::Damaged { path: path.display().to_string(), what });
             }
             layout::create_partition(&self.shared, &path, &meta)?;
-            let request = OpenRequest { meta, path, config, mark: None, last_stop: LastStop::Clean };
+            let last_stop = LastStop::Clean;
+            let request = OpenRequest { meta, path, config, mark: None, last_stop, left: None };
             recovery::open(&self.shared, request)
         })
     }
@@ -279,7 +284,11 @@ impl LogDir {
             let clean = self.shared.report.lock().clean;
             // A mark that says where a clean stop ended, and files that say otherwise: believe neither.
             let last_stop = if clean { LastStop::Clean } else { LastStop::Unclean };
-            recovery::open(&self.shared, OpenRequest { meta, path, config, mark, last_stop })
+            let left = self.left.lock().get(&id).copied();
+            let opened =
+                recovery::open(&self.shared, OpenRequest { meta, path, config, mark, last_stop, left })?;
+            self.left.lock().remove(&id);
+            Ok(opened)
         })
     }
 
@@ -302,12 +311,31 @@ impl LogDir {
         }
         let outcome = layout::delete_partition(&self.shared, id);
         self.shared.marks.forget(id);
+        self.left.lock().remove(&id);
         let mut logs = self.logs.lock();
         logs.busy.remove(&id);
         if outcome.is_ok() {
             logs.unrecovered.remove(&id);
         }
         outcome
+    }
+
+    /// Takes a log that is not open out of the way: its directory is renamed, and no start looks into it again. Nothing
+    /// is deleted. Answers where it lies now; `None` if there was none.
+    ///
+    /// # Errors
+    /// [`DirError`]; a log that is open is a conflict.
+    pub fn set_aside(&self, id: TopicPartition) -> Result<Option<PathBuf>, DirError> {
+        self.shared.failure.check()?;
+        let mut logs = self.logs.lock();
+        if logs.open.contains_key(&id) || logs.busy.contains(&id) {
+            return Err(DirError::Conflict(format!("partition {id} is open")));
+        }
+        let aside = layout::set_aside(&self.shared, id)?;
+        self.shared.marks.forget(id);
+        self.left.lock().remove(&id);
+        logs.unrecovered.remove(&id);
+        Ok(aside)
     }
 
     /// What recovery has found in the logs that were opened so far.
@@ -394,7 +422,8 @@ impl LogDir {
             logs.closed = true;
         }
         let logs = self.open_logs();
-        closing::close_all(&self.shared, logs.clone())?;
+        let mut left = self.left.lock().clone();
+        left.append(&mut closing::close_all(&self.shared, logs.clone())?);
         self.shared.pool.stop();
         self.shared.failure.check()?;
         self.shared.marks.write_and_sync(&self.shared, logs.iter())?;
@@ -407,7 +436,7 @@ impl LogDir {
             return Ok(());
         }
         let path = self.shared.path.join(CLEAN_MARK);
-        let mark = crate::format::run_mark::CleanMark { generation: self.shared.marks.generation() };
+        let mark = CleanMark { generation: self.shared.marks.generation(), logs: left };
         let written = self.shared.env.fs.replace(&path, &mark.encode());
         written.map_err(|e| match crate::writer::is_storage_full(&e) {
             true => self.shared.io_error("writing the clean mark", e),

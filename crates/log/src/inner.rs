@@ -13,6 +13,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::damage::{DamageList, DamagedRange};
 use crate::dir::DirShared;
+use crate::epochs::EpochCache;
 use crate::flusher::SyncState;
 use crate::queue::AppendQueue;
 use crate::room::Claim;
@@ -46,6 +47,8 @@ pub(crate) struct LogInner {
     pub(crate) tail: Arc<TailCache>,
     /// What is not served.
     pub(crate) damage: DamageList,
+    /// `writer.epochs` for readers, who must not wait for the writer.
+    served_epochs: RwLock<Arc<EpochCache>>,
     closed: AtomicBool,
     /// What the directory's room keeps for the files of its rolled segments.
     owed: AtomicI64,
@@ -93,6 +96,7 @@ impl LogInner {
         let epoch = AtomicI32::new(writer.epoch.0);
         let unsealed = rolled.len();
         let sync = SyncState::new(&view, writer.mark(), rolled);
+        let served_epochs = RwLock::new(Arc::new(writer.epochs.clone()));
         let damage = DamageList::default();
         for range in damaged {
             let _known = damage.note(range);
@@ -112,6 +116,7 @@ impl LogInner {
             waiters: Waiters::default(),
             tail: Arc::default(),
             damage,
+            served_epochs,
             closed: AtomicBool::new(false),
             owed: AtomicI64::new(0),
             epoch,
@@ -191,6 +196,16 @@ impl LogInner {
     /// Follows `writer.epoch`, which the caller has just changed.
     pub(crate) fn set_leader_epoch(&self, epoch: LeaderEpoch) {
         self.epoch.store(epoch.0, Ordering::SeqCst);
+    }
+
+    /// Which epoch each stored batch is of.
+    pub(crate) fn served_epochs(&self) -> Arc<EpochCache> {
+        Arc::clone(&self.served_epochs.read())
+    }
+
+    /// Follows `writer.epochs`, which the caller has just changed.
+    pub(crate) fn set_served_epochs(&self, epochs: &EpochCache) {
+        *self.served_epochs.write() = Arc::new(epochs.clone());
     }
 
     pub(crate) fn is_closed(&self) -> bool {

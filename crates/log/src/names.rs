@@ -38,6 +38,9 @@ pub const SYNC_OS: &str = "sync.os";
 pub const SPARE: &str = "next.spare";
 /// What the name of something deleted ends with, until it is unlinked.
 pub const GONE_SUFFIX: &str = ".gone";
+/// What the name of a partition directory that a repair has taken out of the way has behind it, and a number. No start looks
+/// into it, and nothing deletes it.
+pub const ASIDE_SUFFIX: &str = ".aside-";
 /// What the name of a file that is being written ends with, until it is renamed.
 pub const TEMPORARY_SUFFIX: &str = ".tmp";
 

@@ -285,6 +285,12 @@ impl ProducerState {
         &self.producers
     }
 
+    /// The largest producer id in the table.
+    #[must_use]
+    pub fn largest_id(&self) -> Option<ProducerId> {
+        self.producers.last_key_value().map(|(id, _)| *id)
+    }
+
     /// What is known about producers that are not in the table.
     #[must_use]
     pub fn history(&self) -> History {

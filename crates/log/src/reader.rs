@@ -20,6 +20,7 @@ use millrace_record::{Batch, BatchHeader};
 use millrace_types::{Offset, OffsetRange};
 
 use crate::damage::DamagedRange;
+use crate::epochs::EpochCache;
 use crate::inner::LogInner;
 use crate::names::SegmentFile;
 use crate::segment::{BatchSpot, Pages, SealedPart, Segment, Walk, WalkEnd, read_fully};
@@ -179,23 +180,25 @@ impl StoredRead {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let spot = match find(log, &self.segment, self.from, pages)? {
+            // Offsets have no holes before compaction: a batch that begins behind the offset is not all there was.
+            Found::Batch(spot) if spot.base > self.from => return self.gone(log, &spot, pages),
             Found::Batch(spot) => spot,
             Found::Damage(position) => return self.corrupt(log, position, pages),
         };
         let size = self.segment.size();
         let wanted = (self.bounds.bytes_max as u64).max(spot.size).min(size - spot.position);
         let range = spot.position..spot.position + wanted;
-        let (bytes, inherited) = match sealed {
-            Some(sealed) => (sealed_bytes(&sealed, &self.segment, range)?, 0),
+        let (bytes, checks) = match sealed {
+            Some(sealed) => (sealed_bytes(&sealed, &self.segment, range)?, None),
             None => {
                 let mut buffer = vec![0; usize::try_from(wanted).unwrap_or(usize::MAX)];
                 let file = self.segment.file_for(pages)?;
                 let read = pages.read_fully(&*file, &mut buffer, spot.position)?;
                 buffer.truncate(read);
-                (buffer.into(), self.segment.inherited_bytes.saturating_sub(spot.position))
+                (buffer.into(), Some(log.served_epochs()))
             }
         };
-        let whole = self.whole_batches(&bytes, inherited);
+        let whole = self.whole_batches(&bytes, spot.base, checks.as_deref());
         if whole.length == 0 {
             return self.corrupt(log, spot.position, pages);
         }
@@ -203,28 +206,53 @@ impl StoredRead {
         Ok(Ok(ReadAnswer { extents: vec![bytes.slice(..whole.length)], range }))
     }
 
-    /// How far whole batches within the bounds go. Those that begin below `inherited` are checked.
-    fn whole_batches(&self, bytes: &Bytes, inherited: u64) -> Whole {
-        let mut whole = Whole { length: 0, end: self.from };
+    /// How far whole batches within the bounds go, from the one that begins at `base`. What no seal vouches for is
+    /// checked, against its own checksum and against what that does not cover: the offset that must come next, and the
+    /// leader epoch that the log has for it.
+    fn whole_batches(&self, bytes: &Bytes, base: Offset, checks: Option<&EpochCache>) -> Whole {
+        let mut whole = Whole { length: 0, end: base };
         let ReadBounds { until, high_watermark, bytes_max } = self.bounds;
         while let Some(rest) = bytes.get(whole.length..).filter(|rest| !rest.is_empty()) {
             let Ok(header) = BatchHeader::parse(rest) else { break };
             let Some(spot) = BatchSpot::of(&header, whole.length as u64) else { break };
             let length = whole.length + header.size();
             let is_first = whole.length == 0;
-            let follows = is_first || spot.base >= whole.end;
+            let follows = spot.base == whole.end;
             let fits = length <= bytes.len() && (is_first || length <= bytes_max);
             let wanted = spot.last < high_watermark && (is_first || spot.base < until);
             if !follows || !fits || !wanted {
                 break;
             }
-            let unchecked = (whole.length as u64) < inherited;
-            if unchecked && Batch::parse_stored(&bytes.slice(whole.length..length)).is_err() {
-                break;
+            if let Some(epochs) = checks {
+                let known = epochs.epoch_of(spot.base);
+                let is_of_epoch = known.is_none_or(|known| known.0 == header.partition_leader_epoch);
+                if !is_of_epoch || Batch::parse_stored(&bytes.slice(whole.length..length)).is_err() {
+                    break;
+                }
             }
             whole = Whole { length, end: spot.last.next() };
         }
         whole
+    }
+
+    /// The answer where the first batch that there is begins behind the offset asked for.
+    fn gone(
+        &self,
+        log: &LogInner,
+        next: &BatchSpot,
+        pages: Pages,
+    ) -> io::Result<Result<ReadAnswer, ReadError>> {
+        if pages == Pages::Resident {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let offsets = OffsetRange { start: self.from, end: next.base };
+        log.damage.note(DamagedRange {
+            path: self.segment.path(SegmentFile::Log),
+            bytes: next.position..next.position,
+            offsets,
+            what: "the records before this place are gone".to_owned(),
+        });
+        Ok(Err(ReadError::Corrupt(offsets)))
     }
 
     /// The answer where the batch that should lie at `position` is damaged: up to the next one that is not.
@@ -239,7 +267,9 @@ impl StoredRead {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let next = next_intact(log, &self.segment, position, self.from);
-        let end = next.map_or(self.segment_end, |next| next.base).max(self.from.next());
+        // In front of the first segment there is nothing, and all of it may be there.
+        let behind = if self.from < self.segment.base { self.segment.base } else { self.segment_end };
+        let end = next.map_or(behind, |next| next.base).max(self.from.next());
         let offsets = OffsetRange { start: self.from, end };
         let size = self.segment.size();
         log.damage.note(DamagedRange {
@@ -329,12 +359,18 @@ fn next_intact(log: &LogInner, segment: &Segment, position: u64, from: Offset) -
 }
 
 fn is_intact(segment: &Segment, spot: &BatchSpot) -> bool {
-    if let Some(sealed) = segment.sealed() {
-        return sealed.check(segment, spot.position..spot.end_position()).is_ok_and(|bad| bad.is_none());
+    is_whole(segment, segment.sealed().as_deref(), spot).unwrap_or(false)
+}
+
+/// Whether a batch passes the check that it stands under: its seal's, or its own.
+fn is_whole(segment: &Segment, sealed: Option<&SealedPart>, spot: &BatchSpot) -> io::Result<bool> {
+    if let Some(sealed) = sealed {
+        return Ok(sealed.check(segment, spot.position..spot.end_position())?.is_none());
     }
     let mut buffer = vec![0; usize::try_from(spot.size).unwrap_or(0)];
-    let read = segment.file().and_then(|file| read_fully(&*file, &mut buffer, spot.position)).unwrap_or(0);
-    read == buffer.len() && Batch::parse_stored(&Bytes::from(buffer)).is_ok()
+    let file = segment.file()?;
+    let read = read_fully(&*file, &mut buffer, spot.position)?;
+    Ok(read == buffer.len() && Batch::parse_stored(&Bytes::from(buffer)).is_ok())
 }
 
 fn io_error(error: &io::Error) -> ReadError {

@@ -29,6 +29,7 @@ use parking_lot::RwLock;
 use crate::damage::DamagedRange;
 use crate::dir::{DirShared, Finding};
 use crate::epochs::EpochCache;
+use crate::format::run_mark::CleanLog;
 use crate::format::seal::{self, Seal};
 use crate::format::synced_marks::SyncedMark;
 use crate::format::{epoch_file, offset_index, time_index};
@@ -58,6 +59,8 @@ pub(crate) struct OpenRequest {
     /// Up to where the last run had synced it, if it is known.
     pub(crate) mark: Option<SyncedMark>,
     pub(crate) last_stop: LastStop,
+    /// What a clean stop has left of it.
+    pub(crate) left: Option<CleanLog>,
 }
 
 /// How the last run ended.
@@ -76,9 +79,13 @@ struct Opening<'a> {
     segments: Vec<Arc<Segment>>,
     epochs: EpochCache,
     epochs_on_disk: EpochCache,
+    /// The epochs of the file, if it opens.
+    known_epochs: Option<EpochCache>,
     bytes_read: u64,
     unsynced_max: UnsyncedMax,
     damaged: Vec<DamagedRange>,
+    /// The base of the last segment.
+    base_last: Option<Offset>,
     /// The base of the last segment that has a seal. A seal is written after a sync, and that covers older files too.
     sealed_last: Option<Offset>,
 }
@@ -89,18 +96,10 @@ pub(crate) fn open(shared: &Arc<DirShared>, request: OpenRequest) -> Result<Arc<
     let fs = &*shared.env.fs;
     let mut listing = Listing::read(fs, &request.path).map_err(context)?;
     listing.sweep(fs, &request.path).map_err(context)?;
-    let log_start = match &listing.log_start {
-        Some(Ok(offset)) => Some(*offset),
-        Some(Err(what)) => {
-            shared.note(Finding::Damaged(format!("{}: log.start: {what}", request.path.display())));
-            None
-        }
-        None => None,
-    };
     let first = listing.segments.first_key_value().map(|(base, _)| *base);
-    let log_start = log_start.or(first).unwrap_or(Offset::ZERO);
+    let epochs = read_epochs(shared, &request.path).map_err(context)?;
+    let log_start = find_log_start(shared, &request.path, &listing, epochs.as_ref());
     drop_trimmed(fs, &request.path, &mut listing, log_start).map_err(context)?;
-    let epochs = read_epochs(fs, &request.path).map_err(context)?;
     let mut opening = Opening {
         shared,
         fs,
@@ -108,6 +107,7 @@ pub(crate) fn open(shared: &Arc<DirShared>, request: OpenRequest) -> Result<Arc<
         log_start,
         segments: Vec::new(),
         epochs_on_disk: epochs.clone().unwrap_or_default(),
+        known_epochs: epochs.clone(),
         epochs: epochs.clone().unwrap_or_default(),
         bytes_read: 0,
         unsynced_max: if listing.os_marked || request.config.sync_mode == SyncMode::Os {
@@ -116,6 +116,7 @@ pub(crate) fn open(shared: &Arc<DirShared>, request: OpenRequest) -> Result<Arc<
             UnsyncedMax::Bounded
         },
         damaged: Vec::new(),
+        base_last: listing.segments.last_key_value().map(|(base, _)| *base),
         sealed_last: listing
             .segments
             .iter()
@@ -123,6 +124,11 @@ pub(crate) fn open(shared: &Arc<DirShared>, request: OpenRequest) -> Result<Arc<
             .find(|(_, has)| **has == HasSeal::Yes)
             .map(|(base, _)| *base),
     };
+    if let Some(first) = first.filter(|first| *first > log_start) {
+        let path = request.path.join(segment_file(first, SegmentFile::Log));
+        let offsets = OffsetRange { start: log_start, end: first };
+        opening.note_damage(&path, 0..0, offsets, "the segments before it are gone");
+    }
     opening.read_segments(&listing).map_err(context)?;
     if epochs.is_none() {
         opening.rebuild_epochs().map_err(context)?;
@@ -147,19 +153,46 @@ fn drop_trimmed(fs: &dyn Fs, dir: &Path, listing: &mut Listing, log_start: Offse
 }
 
 /// The leader epochs as stored; `None` if they must be built from the batches.
-fn read_epochs(fs: &dyn Fs, dir: &Path) -> io::Result<Option<EpochCache>> {
+fn read_epochs(shared: &DirShared, dir: &Path) -> io::Result<Option<EpochCache>> {
     let path = dir.join(LEADER_EPOCHS);
-    match fs.read_small(&path, epoch_file::BYTES_MAX) {
+    let rebuild = |what: &str| {
+        shared
+            .note(Finding::Damaged(format!("{}: {what}; the epochs are built from the log", path.display())));
+        Ok(None)
+    };
+    match shared.env.fs.read_small(&path, epoch_file::BYTES_MAX) {
         Ok(bytes) => match epoch_file::decode(&bytes) {
             Ok(epochs) => Ok(Some(epochs)),
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "leader epochs do not open; building them from the log");
-                Ok(None)
-            }
+            Err(error) => rebuild(&error.to_string()),
         },
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => rebuild("the file is gone"),
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => rebuild(&e.to_string()),
         Err(e) => Err(e),
     }
+}
+
+/// Where the log begins. Most logs have no `log.start`: they begin where their epochs do, and if no segment does, the first is
+/// lost. A trim writes the log start first and cuts the epochs to it next: where they begin later than what the file (or
+/// without one, the first segment) says, it is gone or an older one, and what was trimmed would come back.
+fn find_log_start(shared: &DirShared, dir: &Path, listing: &Listing, epochs: Option<&EpochCache>) -> Offset {
+    let path = dir.join(crate::names::LOG_START);
+    let stored = match &listing.log_start {
+        Some(Ok(offset)) => Some(*offset),
+        Some(Err(what)) => {
+            shared.note(Finding::Damaged(format!("{}: {what}", path.display())));
+            None
+        }
+        None => None,
+    };
+    let first = listing.segments.first_key_value().map(|(base, _)| *base);
+    let of_epochs = epochs.and_then(|epochs| epochs.entries().first()).map(|first| first.start);
+    if let (Some(trimmed), Some(told)) = (of_epochs, stored.or(first))
+        && trimmed > told
+    {
+        let what = format!("the log was trimmed to {trimmed}, and the file does not say so");
+        shared.note(Finding::Damaged(format!("{}: {what}", path.display())));
+    }
+    stored.max(of_epochs).or(first).unwrap_or(Offset::ZERO)
 }
 
 impl Opening<'_> {
@@ -266,6 +299,7 @@ impl Opening<'_> {
             indexes: self.read_indexes(base)?,
             interval: self.request.config.index_interval_bytes,
             unsynced_max: self.unsynced_max,
+            epochs: self.known_epochs.as_ref(),
         };
         let mut report = read_tail(request)?;
         if self.is_unclean() {
@@ -284,6 +318,12 @@ impl Opening<'_> {
         if synced_position > size && synced_offset > report.body.end {
             let offsets = OffsetRange { start: report.body.end, end: synced_offset };
             self.note_damage(&path, size..synced_position, offsets, "the synced end of the file is gone");
+        }
+        let newest = report.epochs.iter().map(|(epoch, _)| *epoch).max();
+        if self.known_epochs.as_ref().is_some_and(|known| known.latest() < newest) {
+            let path = self.request.path.join(LEADER_EPOCHS);
+            let what = "the file is older than the log";
+            self.note_damage(&path, 0..0, OffsetRange { start: base, end: base }, what);
         }
         for (epoch, start) in &report.epochs {
             let _changed = self.epochs.assign(*epoch, *start);
@@ -322,10 +362,21 @@ impl Opening<'_> {
                 Err(e) => Err(e),
             }
         };
-        Ok(StoredIndexes {
-            offsets: read(SegmentFile::OffsetIndex, offset_index::ENTRY_BYTES)?,
-            times: read(SegmentFile::TimeIndex, time_index::ENTRY_BYTES)?,
-            time_entries: if self.is_unclean() { TimeEntries::Unsure } else { TimeEntries::Complete },
+        let offsets = read(SegmentFile::OffsetIndex, offset_index::ENTRY_BYTES)?;
+        let times = read(SegmentFile::TimeIndex, time_index::ENTRY_BYTES)?;
+        let left = self.request.left.filter(|_| !self.is_unclean() && self.base_last == Some(base));
+        Ok(match left {
+            None => StoredIndexes { offsets, times, time_entries: TimeEntries::Unsure },
+            Some(left) if left.indexes == CleanLog::of(&offsets, &times, &[], Offset::ZERO).indexes => {
+                StoredIndexes { offsets, times, time_entries: TimeEntries::Complete }
+            }
+            Some(_) => {
+                tracing::warn!(
+                    path = %self.request.path.display(),
+                    "the indexes are not the ones that a clean stop has left; building them anew"
+                );
+                StoredIndexes::default()
+            }
         })
     }
 
@@ -380,7 +431,10 @@ impl Opening<'_> {
             let file = segment.file()?;
             let mut walk = crate::segment::Walk::new(&*file, 0, segment.base, segment.size());
             while let Ok((spot, header)) = walk.step()? {
-                let _changed = self.epochs.assign(LeaderEpoch(header.partition_leader_epoch), spot.base);
+                // Nothing is known of what lies before the first batch, if that is damaged.
+                let is_first = self.epochs.entries().is_empty();
+                let start = if is_first { spot.base.min(self.log_start) } else { spot.base };
+                let _changed = self.epochs.assign(LeaderEpoch(header.partition_leader_epoch), start);
             }
             self.bytes_read += walk.bytes_read();
         }
@@ -394,6 +448,7 @@ impl Opening<'_> {
         let end = active.end();
         let position = active.size();
         let log_start = self.log_start.min(end);
+        self.check_state(log_start);
         self.renew_epochs(log_start, end)?;
         listing.drop_snapshots_above(self.fs, &self.request.path, end)?;
         let replayed = replay(&ReplayRequest {
@@ -457,9 +512,9 @@ impl Opening<'_> {
     /// The segment that appends go to: the last one, or a new one where the last one must not grow.
     fn active_segment(&mut self, now: TimestampMs) -> io::Result<Arc<Segment>> {
         let mark = self.request.mark.as_ref();
-        let end = self.segments.last().map_or(self.log_start, |segment| segment.end());
+        let found = self.segments.last().map_or(self.log_start, |segment| segment.end());
         // Offsets that were synced and are lost are never given to other records.
-        let end = mark.map_or(end, |mark| end.max(mark.offset)).max(self.log_start);
+        let end = mark.map_or(found, |mark| found.max(mark.offset)).max(self.log_start);
         if let Some(last) = self.segments.last()
             && last.sealed().is_none()
             && last.end() == end
@@ -467,10 +522,36 @@ impl Opening<'_> {
             last.body.write().appended_last = now;
             return Ok(Arc::clone(last));
         }
+        if let Some(last) = self.segments.last().filter(|last| last.sealed().is_some() && end == found) {
+            // A seal is written once the next segment holds synced records.
+            let path = last.path(SegmentFile::Log);
+            let none = OffsetRange { start: end, end };
+            self.note_damage(&path, 0..0, none, "the segment behind it is gone, with all its records");
+        }
         let segment = create_segment_file(self.shared, &self.request.path, end)?;
         self.fs.sync_dir(&self.request.path)?;
+        if end > found && self.damaged.iter().all(|known| known.offsets.end < end) {
+            let offsets = OffsetRange { start: found, end };
+            self.note_damage(
+                &segment.path(SegmentFile::Log),
+                0..0,
+                offsets,
+                "synced records before it are gone",
+            );
+        }
         self.segments.push(Arc::clone(&segment));
         Ok(segment)
+    }
+
+    /// Holds leader epochs and log start against what a clean stop has left.
+    fn check_state(&mut self, log_start: Offset) {
+        let epochs = epoch_file::encode(&self.epochs_on_disk);
+        let found = CleanLog::of(&[], &[], &epochs, log_start).state;
+        if self.request.left.is_some_and(|left| !self.is_unclean() && left.state != found) {
+            let path = self.request.path.join(LEADER_EPOCHS);
+            let none = OffsetRange { start: log_start, end: log_start };
+            self.note_damage(&path, 0..0, none, "this or log.start is not what a clean stop has left");
+        }
     }
 
     /// Brings the leader epochs in line with the log, and begins a new one after an unclean stop: a reader that was

@@ -10,9 +10,10 @@ use millrace_record::{Batch, BatchHeader, HEADER_BYTES};
 use millrace_types::limits::UNSYNCED_BYTES_MAX;
 use millrace_types::{Offset, SyncMode, TimestampMs};
 
-use crate::format::producer_snapshot;
+use crate::format::run_mark::CleanLog;
 use crate::format::seal::{BlockSums, Seal, SealedFile, SealedRecords};
 use crate::handles::is_gone;
+use crate::format::{epoch_file, producer_snapshot};
 use crate::inner::LogInner;
 use crate::names::{PartitionEntry, SYNC_OS, SegmentFile, partition_entry, segment_file};
 use crate::recovery::unlink_if_there;
@@ -208,8 +209,8 @@ impl LogInner {
         Ok(())
     }
 
-    /// Syncs what is written, refuses what comes, and leaves the files as a clean start wants them.
-    pub(crate) fn close_for_good(self: &Arc<Self>) -> Result<(), DirError> {
+    /// Syncs what is written, refuses what comes, and leaves the files as a clean start wants them. Answers what they are.
+    pub(crate) fn close_for_good(self: &Arc<Self>) -> Result<CleanLog, DirError> {
         let _upkeep = self.upkeep.lock();
         self.queue.close();
         loop {
@@ -226,6 +227,7 @@ impl LogInner {
         self.trim_ragged(&mut writer).map_err(|e| self.soft_error("closing", e))?;
         let active = Arc::clone(&writer.active);
         let last = Snapshot { offset: writer.end, state: writer.producers.clone() };
+        let epochs = epoch_file::encode(&writer.epochs);
         drop(writer);
         let finish = || -> io::Result<()> {
             finish_indexes(&*self.shared.env.fs, &active)?;
@@ -234,8 +236,15 @@ impl LogInner {
         };
         finish().map_err(|e| self.soft_error("closing", e))?;
         self.tail.clear();
+        let log_start = self.view.read().log_start;
+        let left = {
+            let mut body = active.body.write();
+            let (offsets, times) =
+                body.live().map_or((&[][..], &[][..]), |indexes| (&indexes.offsets[..], &indexes.times[..]));
+            CleanLog::of(offsets, times, &epochs, log_start)
+        };
         self.lose_segments();
-        Ok(())
+        Ok(left)
     }
 
     /// Whether nothing waits to be written or synced. The writer is asked for: batches that somebody has taken out of

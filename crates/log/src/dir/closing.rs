@@ -1,12 +1,14 @@
 //! Closing all logs of a directory. Each takes a handful of syncs, so many are closed side by side: a supervisor that
 //! has waited too long kills, and a kill costs a recovery.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use millrace_types::TopicPartition;
 use parking_lot::Mutex;
 
 use super::DirShared;
+use crate::format::run_mark::CleanLog;
 use crate::{DirError, Log};
 
 /// Threads that close logs. More bring nothing: 16 syncs side by side reach the disk's own limit.
@@ -14,16 +16,20 @@ const CLOSE_THREADS: usize = 16;
 /// Logs that the calling thread closes by itself.
 const LOGS_PER_THREAD: usize = 64;
 
-/// What is left to close, and what went wrong first.
+/// What is left to close, what the closed logs leave, and what went wrong first.
 struct Work {
     logs: VecDeque<Arc<Log>>,
+    left: BTreeMap<TopicPartition, CleanLog>,
     failed: Option<DirError>,
 }
 
-/// Closes every log, unless one fails.
-pub(super) fn close_all(shared: &DirShared, logs: Vec<Arc<Log>>) -> Result<(), DirError> {
+/// Closes every log, unless one fails. Answers what each leaves.
+pub(super) fn close_all(
+    shared: &DirShared,
+    logs: Vec<Arc<Log>>,
+) -> Result<BTreeMap<TopicPartition, CleanLog>, DirError> {
     let helpers = (logs.len() / LOGS_PER_THREAD).min(CLOSE_THREADS - 1);
-    let work = Arc::new(Mutex::new(Work { logs: logs.into(), failed: None }));
+    let work = Arc::new(Mutex::new(Work { logs: logs.into(), left: BTreeMap::new(), failed: None }));
     let threads: Vec<_> = (0..helpers)
         .filter_map(|number| {
             let work = Arc::clone(&work);
@@ -33,8 +39,11 @@ pub(super) fn close_all(shared: &DirShared, logs: Vec<Arc<Log>>) -> Result<(), D
         .collect();
     close_some(&work);
     threads.into_iter().for_each(|thread| thread.join());
-    let failed = work.lock().failed.take();
-    failed.map_or(Ok(()), Err)
+    let mut work = work.lock();
+    match work.failed.take() {
+        Some(error) => Err(error),
+        None => Ok(std::mem::take(&mut work.left)),
+    }
 }
 
 fn close_some(work: &Mutex<Work>) {
@@ -44,8 +53,15 @@ fn close_some(work: &Mutex<Work>) {
             if work.failed.is_some() { None } else { work.logs.pop_front() }
         };
         let Some(log) = next else { return };
-        if let Err(error) = log.inner().close_for_good() {
-            work.lock().failed.get_or_insert(error);
+        let closed = log.inner().close_for_good();
+        let mut work = work.lock();
+        match closed {
+            Ok(left) => {
+                work.left.insert(log.inner().meta.id, left);
+            }
+            Err(error) => {
+                work.failed.get_or_insert(error);
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use millrace_env::{DirLock, EntryKind, Env, Fs, FsExt, OpenMode, RngExt};
@@ -13,7 +13,7 @@ use super::janitor::unlink_dir;
 use crate::epochs::EpochCache;
 use crate::format::envelope::DecodeError;
 use crate::format::node_meta::{self, DIRECTORY_FORMAT, NodeMeta};
-use crate::format::run_mark::{self, CleanMark, RunningMark};
+use crate::format::run_mark::{self, CleanLog, CleanMark, RunningMark};
 use crate::format::synced_marks::{self, SyncedMark, SyncedMarks, SyncedMarksFile};
 use crate::format::{epoch_file, partition_meta};
 use crate::names::{
@@ -29,6 +29,8 @@ pub(super) struct Layout {
     pub(super) lock: Box<dyn DirLock>,
     pub(super) node: NodeMeta,
     pub(super) last_stop: LastStop,
+    /// What a clean stop has left of each log.
+    pub(super) left: BTreeMap<TopicPartition, CleanLog>,
     pub(super) cache_may_be_lost: bool,
     pub(super) previous_marks: BTreeMap<TopicPartition, SyncedMark>,
     pub(super) marks_file: SyncedMarksFile,
@@ -55,21 +57,21 @@ pub(super) fn open(env: &Env, path: &Path, node: NodeId) -> Result<Layout, DirEr
     })?;
     let (node, is_new) = identify(env, path, node)?;
     let mount = fs.mount_identity(path).map_err(context)?;
-    let (last_stop, cache_may_be_lost) = if is_new {
-        (LastStop::Clean, false)
-    } else {
-        let clean = read_clean_mark(fs, path).map_err(context)?;
-        let running = read_running_mark(fs, path).map_err(context)?;
-        (clean, running.is_none_or(|mark| mark.cache_may_be_lost(&mount)))
-    };
     let previous = read_marks(fs, path);
+    let (last_stop, left, cache_may_be_lost) = if is_new {
+        (LastStop::Clean, BTreeMap::new(), false)
+    } else {
+        let (last_stop, left) = read_clean_mark(fs, path, &previous).map_err(context)?;
+        let running = read_running_mark(fs, path).map_err(context)?;
+        (last_stop, left, running.is_none_or(|mark| mark.cache_may_be_lost(&mount)))
+    };
     remove_clean_mark(fs, path).map_err(context)?;
     fs.replace(&path.join(RUNNING_MARK), &RunningMark { mount }.encode()).map_err(context)?;
     let marks_path = path.join(SYNCED_MARKS);
     let marks_file = SyncedMarksFile::create(Arc::clone(&env.fs), &marks_path, &previous).map_err(context)?;
     let partitions = find_partitions(fs, path)?;
     let previous_marks = previous.marks.into_iter().map(|mark| (mark.partition, mark)).collect();
-    Ok(Layout { lock, node, last_stop, cache_may_be_lost, previous_marks, marks_file, partitions })
+    Ok(Layout { lock, node, last_stop, left, cache_may_be_lost, previous_marks, marks_file, partitions })
 }
 
 /// Makes the directory and those above it that are missing. Each has its entry in the one above synced: a power cut must
@@ -137,17 +139,24 @@ fn refuse_foreign(fs: &dyn Fs, path: &Path) -> Result<(), DirError> {
     }
 }
 
-fn read_clean_mark(fs: &dyn Fs, path: &Path) -> io::Result<LastStop> {
+/// How the last run ended, and what a clean end has left of each log.
+type FoundStop = (LastStop, BTreeMap<TopicPartition, CleanLog>);
+
+const UNCLEAN: FoundStop = (LastStop::Unclean, BTreeMap::new());
+
+/// A clean mark counts if it was written with these synced marks: one that was put back from an earlier stop, or marks that
+/// were, say nothing of this one.
+fn read_clean_mark(fs: &dyn Fs, path: &Path, marks: &SyncedMarks) -> io::Result<FoundStop> {
     #[cfg(feature = "teeth")]
-    millrace_types::planted!(CleanMarkNotBelieved => return Ok(LastStop::Unclean));
+    millrace_types::planted!(CleanMarkNotBelieved => return Ok(UNCLEAN));
     #[cfg(feature = "teeth")]
-    millrace_types::planted!(CleanMarkNotNeeded => return Ok(LastStop::Clean));
-    match fs.read_small(&path.join(CLEAN_MARK), run_mark::BYTES_MAX) {
-        Ok(bytes) if CleanMark::decode(&bytes).is_ok() => Ok(LastStop::Clean),
-        Ok(_) => Ok(LastStop::Unclean),
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
-            Ok(LastStop::Unclean)
-        }
+    millrace_types::planted!(CleanMarkNotNeeded => return Ok((LastStop::Clean, BTreeMap::new())));
+    match fs.read_small(&path.join(CLEAN_MARK), run_mark::CLEAN_BYTES_MAX) {
+        Ok(bytes) => Ok(match CleanMark::decode(&bytes) {
+            Ok(mark) if mark.generation == marks.generation => (LastStop::Clean, mark.logs),
+            _ => UNCLEAN,
+        }),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => Ok(UNCLEAN),
         Err(e) => Err(e),
     }
 }
@@ -265,6 +274,23 @@ pub(super) fn create_partition(
         // A full disk is no broken promise: nothing of the partition counts before its last file is there.
         if crate::writer::is_passing(&e) { shared.io_error(&context, e) } else { shared.fail(&context, e) }
     })
+}
+
+/// Renames the directory of a partition to a name that nobody looks into.
+pub(super) fn set_aside(shared: &DirShared, id: TopicPartition) -> Result<Option<PathBuf>, DirError> {
+    let fs = &*shared.env.fs;
+    let name = names::partition_dir(id);
+    let entries = fs.read_dir(&shared.path).map_err(|e| shared.io_error("setting a log aside", e))?;
+    let is_taken = |name: &str| entries.iter().any(|entry| entry.name == name);
+    if !is_taken(&name) {
+        return Ok(None);
+    }
+    let free = (1_u32..).map(|number| format!("{name}{}{number}", names::ASIDE_SUFFIX));
+    let Some(free) = free.into_iter().find(|free| !is_taken(free)) else { return Ok(None) };
+    let to = shared.path.join(free);
+    let renamed = fs.rename(&shared.path.join(&name), &to).and_then(|()| fs.sync_dir(&shared.path));
+    renamed.map_err(|e| shared.fail("setting a log aside", e))?;
+    Ok(Some(to))
 }
 
 /// Takes the directory of a partition out of the way; it is unlinked later.

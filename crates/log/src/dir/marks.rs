@@ -35,9 +35,9 @@ impl Marks {
         self.state.lock().written.get(&id).copied()
     }
 
-    /// How often marks were written.
+    /// The generation of the marks that are in the file.
     pub(super) fn generation(&self) -> u64 {
-        self.state.lock().writes
+        self.state.lock().file.generation()
     }
 
     /// A deleted partition has no mark; the file forgets it at the next write.

@@ -2,6 +2,7 @@
 //!
 //! A new version adds files and examples; the old ones stay as they are.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use millrace_env::MountIdentity;
@@ -12,7 +13,7 @@ use millrace_types::{
 
 use super::envelope::DecodeError;
 use super::offset_index::{OffsetIndex, OffsetIndexEntry};
-use super::run_mark::{CleanMark, RunningMark};
+use super::run_mark::{CleanLog, CleanMark, RunningMark};
 use super::scrub_progress::{ScrubPlace, ScrubProgress};
 use super::seal::{BlockSums, Seal, SealedFile, SealedRecords};
 use super::synced_marks::{SyncedMark, SyncedMarks};
@@ -123,9 +124,16 @@ fn marks_of_version_one() {
     let running = RunningMark { mount };
     let file = fixture!("running.mark.v1");
     holds(file, RunningMark::decode(file), &running, &running.encode());
-    let clean = CleanMark { generation: 7 };
-    let file = fixture!("clean.mark.v1");
-    holds(file, CleanMark::decode(file), &clean, &clean.encode());
+    let clean = CleanMark { generation: 7, logs: BTreeMap::new() };
+    assert_eq!(CleanMark::decode(fixture!("clean.mark.v1")), Ok(clean));
+}
+
+#[test]
+fn clean_mark_of_version_two() {
+    let log = CleanLog::of(b"offsets", b"times", b"epochs", Offset::from_count(5));
+    let example = CleanMark { generation: 7, logs: BTreeMap::from([(partition(), log)]) };
+    let file = fixture!("clean.mark.v2");
+    holds(file, CleanMark::decode(file), &example, &example.encode());
 }
 
 #[test]
@@ -162,7 +170,7 @@ fn a_lie_under_a_right_checksum_is_refused_or_taken_whole() {
     survived(fixture!("seal.v1"), Seal::decode, Seal::encode);
     survived(fixture!("leader.epochs.v1"), epoch_file::decode, epoch_file::encode);
     survived(fixture!("running.mark.v1"), RunningMark::decode, RunningMark::encode);
-    survived(fixture!("clean.mark.v1"), CleanMark::decode, CleanMark::encode);
+    survived(fixture!("clean.mark.v2"), CleanMark::decode, CleanMark::encode);
     let slot =
         synced_marks::encode_slot(5, &synced_marks::decode_file(fixture!("synced.marks.v1")).unwrap().marks);
     survived(&slot, synced_marks::decode_slot, |read| {

@@ -1,25 +1,44 @@
 //! `running.mark` and `clean.mark`: how the last process that served a data directory ended.
 //!
 //! ```text
-//!  running.mark, envelope(kind RunningMark, version 1):   clean.mark, envelope(kind CleanMark, version 1):
+//!  running.mark, envelope(kind RunningMark, version 1):   clean.mark, envelope(kind CleanMark, version 1 and 2):
 //!  ┌──────────────────┬─────────────┬──────────┐          ┌────────────┐
 //!  │ boot id          │ mount known │ mount id │          │ generation │
 //!  │ u16 length, text │ u8 (0, 1)   │ u64      │          │ u64        │
 //!  └──────────────────┴─────────────┴──────────┘          └────────────┘
+//!    version 2 of the clean mark goes on, for each log:
+//!  ┌────────────┬──────────────┬───────────────┬─────────────────┬───────────────┐
+//!  │ count: u32 │ topic id: 16 │ partition u32 │ indexes crc u32 │ state crc u32 │ ...
+//!  └────────────┴──────────────┴───────────────┴─────────────────┴───────────────┘
 //! ```
 //! The running mark is written and synced before the first write of a run, the clean mark last of all; the clean mark
 //! is removed, and the removal synced, before the next running mark. A running mark of *this* boot and mount means
 //! that a process died and the page cache is still there; of another, that the page cache is gone.
+//!
+//! The checksums of a log stand for what no seal covers after a clean stop: the indexes of the active segment, and where
+//! log and leader epochs begin. A file of these that is damaged, or was put back from an earlier time, shows by them.
+
+use std::collections::BTreeMap;
 
 use millrace_env::MountIdentity;
+use millrace_types::limits::PARTITIONS_PER_BROKER_MAX;
+use millrace_types::{Offset, PartitionIndex, TopicId, TopicPartition};
 
 use super::envelope::{self, DecodeError, FileKind};
 use super::fields::{Fields, put_text};
 
-/// The newest version of both files that this build reads, and the one that it writes.
+/// The newest version of the running mark that this build reads, and the one that it writes.
 pub const VERSION: u16 = 1;
-/// The largest of either file.
+/// The newest version of the clean mark.
+pub const CLEAN_VERSION: u16 = 2;
+/// The largest running mark.
 pub const BYTES_MAX: usize = 4096;
+/// Bytes of one log in a clean mark.
+const CLEAN_LOG_BYTES: usize = 28;
+/// Logs that a clean mark tells of: as many as a broker may lead, and the metadata.
+const CLEAN_LOGS_MAX: usize = PARTITIONS_PER_BROKER_MAX as usize + 1;
+/// The largest clean mark.
+pub const CLEAN_BYTES_MAX: usize = CLEAN_LOGS_MAX * CLEAN_LOG_BYTES + 1024;
 /// The longest boot id that is stored; the kernel's has 36 bytes.
 const BOOT_ID_BYTES_MAX: usize = 256;
 
@@ -72,17 +91,54 @@ impl RunningMark {
 }
 
 /// Says that the last process stopped in order: everything was synced, nothing was written since.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CleanMark {
-    /// The broker epoch that stopped.
+    /// The generation of the synced marks that were written at the stop.
     pub generation: u64,
+    /// What the stop has left of each log. Empty in a mark of version 1.
+    pub logs: BTreeMap<TopicPartition, CleanLog>,
+}
+
+/// Checksums of what a clean stop leaves of a log and no seal covers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CleanLog {
+    /// Of both indexes of the active segment.
+    pub indexes: u32,
+    /// Of the leader epochs and the log start.
+    pub state: u32,
+}
+
+impl CleanLog {
+    /// Of a log with these indexes, leader epochs (as their file holds them) and log start.
+    #[must_use]
+    pub fn of(offsets: &[u8], times: &[u8], epochs: &[u8], log_start: Offset) -> CleanLog {
+        let sum = |parts: [&[u8]; 2]| {
+            let mut hasher = crc32fast::Hasher::new();
+            for part in parts {
+                hasher.update(&(part.len() as u64).to_be_bytes());
+                hasher.update(part);
+            }
+            hasher.finalize()
+        };
+        let start = log_start.get().to_be_bytes();
+        CleanLog { indexes: sum([offsets, times]), state: sum([epochs, &start]) }
+    }
 }
 
 impl CleanMark {
     /// The content of the file.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        envelope::seal(FileKind::CleanMark, VERSION, &self.generation.to_be_bytes())
+        let mut body = self.generation.to_be_bytes().to_vec();
+        let logs = self.logs.iter().take(CLEAN_LOGS_MAX);
+        body.extend_from_slice(&u32::try_from(logs.len()).unwrap_or(u32::MAX).to_be_bytes());
+        for (partition, log) in logs {
+            body.extend_from_slice(&partition.topic.0);
+            body.extend_from_slice(&partition.partition.0.to_be_bytes());
+            body.extend_from_slice(&log.indexes.to_be_bytes());
+            body.extend_from_slice(&log.state.to_be_bytes());
+        }
+        envelope::seal(FileKind::CleanMark, CLEAN_VERSION, &body)
     }
 
     /// Reads the content of the file.
@@ -90,11 +146,23 @@ impl CleanMark {
     /// # Errors
     /// Damage or a newer version: the stop does not count as clean then.
     pub fn decode(bytes: &[u8]) -> Result<CleanMark, DecodeError> {
-        let opened = envelope::open(FileKind::CleanMark, VERSION, bytes)?;
+        let opened = envelope::open(FileKind::CleanMark, CLEAN_VERSION, bytes)?;
         let mut fields = Fields::new(opened.body);
-        let mark = CleanMark { generation: fields.u64()? };
+        let generation = fields.u64()?;
+        let mut logs = BTreeMap::new();
+        if opened.version > 1 {
+            let count = fields.length()?;
+            for _ in 0..fields.count_of(count, CLEAN_LOG_BYTES)? {
+                let topic = TopicId(fields.array()?);
+                let partition = TopicPartition { topic, partition: PartitionIndex(fields.u32()?) };
+                if logs.last_key_value().is_some_and(|(last, _)| *last >= partition) {
+                    return Err(DecodeError::Invalid("logs that do not rise"));
+                }
+                logs.insert(partition, CleanLog { indexes: fields.u32()?, state: fields.u32()? });
+            }
+        }
         fields.end()?;
-        Ok(mark)
+        Ok(CleanMark { generation, logs })
     }
 }
 
@@ -102,6 +170,12 @@ impl CleanMark {
 mod tests {
     use super::super::exam;
     use super::*;
+
+    fn clean() -> CleanMark {
+        let id = |partition| TopicPartition { topic: TopicId([7; 16]), partition: PartitionIndex(partition) };
+        let log = |start| CleanLog::of(b"offsets", b"times", b"epochs", Offset::from_count(start));
+        CleanMark { generation: 12, logs: BTreeMap::from([(id(0), log(0)), (id(3), log(9))]) }
+    }
 
     fn mount(boot_id: &str, mount_id_unique: Option<u64>) -> MountIdentity {
         MountIdentity { boot_id: boot_id.to_owned(), mount_id_unique }
@@ -113,7 +187,7 @@ mod tests {
             let mark = RunningMark { mount };
             assert_eq!(RunningMark::decode(&mark.encode()), Ok(mark));
         }
-        let clean = CleanMark { generation: 12 };
+        let clean = clean();
         assert_eq!(CleanMark::decode(&clean.encode()), Ok(clean));
     }
 
@@ -137,7 +211,7 @@ mod tests {
         exam::every_cut_is_refused(body, |body| {
             RunningMark::decode(&envelope::seal(FileKind::RunningMark, VERSION, body))
         });
-        let bytes = CleanMark { generation: 12 }.encode();
+        let bytes = clean().encode();
         exam::every_cut_is_refused(&bytes, CleanMark::decode);
         exam::every_flip_is_refused(&bytes, CleanMark::decode);
     }

@@ -192,6 +192,12 @@ pub struct SyncedMarksFile {
 }
 
 impl SyncedMarksFile {
+    /// The generation that was written last.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// Replaces whatever is at `path` by a file that holds the marks of `previous` under the next generation, synced.
     /// Where there were none, `previous` is empty and of generation 0.
     ///

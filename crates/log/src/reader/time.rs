@@ -10,7 +10,7 @@ use millrace_types::{Offset, OffsetRange, TimestampMs};
 use super::{REPLANS_MAX, io_error, walk_from};
 use crate::format::time_index::{TimeIndex, TimeIndexEntry};
 use crate::inner::LogInner;
-use crate::segment::{BatchSpot, Segment, read_fully};
+use crate::segment::{BatchSpot, Pages, Segment, read_fully};
 use crate::{ReadError, TimeHit};
 
 impl LogInner {
@@ -99,6 +99,7 @@ impl LogInner {
     fn first_in_segment(&self, segment: &Segment, wanted: &Wanted) -> Result<Option<TimeHit>, ReadError> {
         let size = segment.size();
         let start = self.start_for_time(segment, wanted.timestamp).map_err(|e| io_error(&e))?;
+        let sealed = segment.sealed();
         let file = segment.file().map_err(|e| io_error(&e))?;
         let mut walk = walk_from(self, &*file, segment, start..size);
         loop {
@@ -110,6 +111,11 @@ impl LogInner {
                 let end = segment.end().max(walk.expected().next());
                 return Err(ReadError::Corrupt(OffsetRange { start: walk.expected(), end }));
             };
+            // The header says when its records are of, and how many: it is believed once all of the batch is.
+            if !super::is_whole(segment, sealed.as_deref(), &spot).map_err(|e| io_error(&e))? {
+                let end = spot.last.next().min(segment.end()).max(spot.base.next());
+                return Err(ReadError::Corrupt(OffsetRange { start: spot.base, end }));
+            }
             if spot.last >= wanted.high_watermark {
                 return Ok(None);
             }
@@ -130,9 +136,17 @@ impl LogInner {
     fn start_for_time(&self, segment: &Segment, timestamp: TimestampMs) -> io::Result<u64> {
         let fs = &*self.shared.env.fs;
         let reached = segment.with_time_index(fs, |index| {
-            let entry = entry_reaching(&index, timestamp)?;
-            Some(entry.offset(segment.base))
+            let number = number_reaching(&index, timestamp);
+            let before = number.checked_sub(1).and_then(|before| index.get(before));
+            (before, index.get(number))
         })?;
+        let (before, reached) = reached;
+        for entry in before.iter().chain(&reached) {
+            if !self.is_true(segment, entry)? {
+                return Ok(0);
+            }
+        }
+        let reached = reached.map(|entry| entry.offset(segment.base));
         let entry = segment.with_offset_index(fs, |index| match reached {
             Some(offset) => {
                 index.lookup(segment.base, offset.saturating_sub(1)).filter(|_| offset > segment.base)
@@ -146,6 +160,18 @@ impl LogInner {
         let mut walk = walk_from(self, &*file, segment, entry.position.into()..segment.size());
         let agrees = walk.step()?.is_ok_and(|(spot, _)| spot.last == entry.last_offset(segment.base));
         Ok(if agrees { entry.position.into() } else { 0 })
+    }
+
+    /// Whether a time entry names a batch with that last offset and that timestamp. Under a seal it does.
+    fn is_true(&self, segment: &Segment, entry: &TimeIndexEntry) -> io::Result<bool> {
+        if segment.sealed().is_some() {
+            return Ok(true);
+        }
+        let last = entry.offset(segment.base);
+        Ok(match super::find(self, segment, last, Pages::Any)? {
+            super::Found::Batch(spot) => spot.last == last && spot.max_timestamp == entry.timestamp,
+            super::Found::Damage(_) => false,
+        })
     }
 
     /// The largest timestamp of the batches of a segment that lie wholly between two offsets.
@@ -182,18 +208,18 @@ impl LogInner {
     }
 }
 
-/// The first entry at or after `timestamp`.
-fn entry_reaching(index: &TimeIndex<'_>, timestamp: TimestampMs) -> Option<TimeIndexEntry> {
+/// The number of the first entry at or after `timestamp`.
+fn number_reaching(index: &TimeIndex<'_>, timestamp: TimestampMs) -> usize {
     let (mut low, mut high) = (0, index.len());
     while low < high {
         let middle = low + (high - low) / 2;
-        if index.get(middle)?.timestamp < timestamp {
+        if index.get(middle).is_some_and(|entry| entry.timestamp < timestamp) {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
-    index.get(low)
+    low
 }
 
 struct Committed {

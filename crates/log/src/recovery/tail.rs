@@ -17,10 +17,15 @@ use millrace_record::{Batch, BatchHeader, HEADER_BYTES, MAGIC};
 use millrace_types::limits::{BATCH_BYTES_MAX, UNSYNCED_BYTES_MAX};
 use millrace_types::{LeaderEpoch, Offset, OffsetRange};
 
+use crate::epochs::EpochCache;
+use crate::format::time_index::TimeIndexEntry;
 use crate::segment::{BatchSpot, Body, LiveIndexes, Stage, Walk, read_fully};
 
 /// Bytes of the log that one read takes while batches are checked or looked for.
 const CHUNK_BYTES: usize = 1024 * 1024;
+/// Time entries that are held against their batches, from the last one back, until one is true: one that is not is damage, and
+/// behind that nothing is believed.
+const TIME_ENTRIES_TRIED: usize = 4;
 /// Where the magic lies in a batch.
 const MAGIC_AT: usize = 16;
 
@@ -38,6 +43,8 @@ pub(crate) struct TailRequest<'a> {
     pub(crate) indexes: StoredIndexes,
     pub(crate) interval: u64,
     pub(crate) unsynced_max: UnsyncedMax,
+    /// The leader epochs as their file has them, if it opens. It is synced before a batch of a new epoch is appended.
+    pub(crate) epochs: Option<&'a EpochCache>,
 }
 
 /// How much of the file may have been unsynced, as far as it is not known to be.
@@ -110,6 +117,7 @@ struct Scan<'a> {
     size: u64,
     synced_position: u64,
     synced_offset: Offset,
+    epochs: Option<&'a EpochCache>,
     interval: u64,
     position: u64,
     expected: Offset,
@@ -120,7 +128,9 @@ struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     fn start(request: TailRequest<'a>) -> io::Result<Scan<'a>> {
-        let TailRequest { file, base, size, synced_position, synced_offset, indexes, interval, .. } = request;
+        let TailRequest {
+            file, base, size, synced_position, synced_offset, indexes, interval, epochs, ..
+        } = request;
         let trusted = trusted_prefix(file, base, synced_position.min(size), indexes)?;
         let mut body = Body::empty(base);
         body.size = trusted.position;
@@ -140,6 +150,7 @@ impl<'a> Scan<'a> {
             size,
             synced_position,
             synced_offset,
+            epochs,
             interval,
             position: trusted.position,
             expected: trusted.expected,
@@ -152,14 +163,21 @@ impl<'a> Scan<'a> {
     /// The batch at the current position, if it is the next one. Above the synced position all of it is checked.
     fn next(&mut self) -> io::Result<Option<(BatchSpot, LeaderEpoch)>> {
         let (position, expected) = (self.position, self.expected);
-        let checked = position >= self.synced_position;
-        let Some((spot, header)) = self.batch_at(position, checked)? else {
+        let Some((spot, header)) = self.batch_at(position)? else {
             return Ok(None);
         };
         // Behind damage the first batch may begin anywhere; else offsets have no holes before compaction.
         let after_damage = self.report.damaged.last().is_some_and(|(bad, _)| bad.end == position);
         let follows = if after_damage { spot.base >= expected } else { spot.base == expected };
-        Ok(follows.then_some((spot, LeaderEpoch(header.partition_leader_epoch))))
+        let epoch = LeaderEpoch(header.partition_leader_epoch);
+        Ok((follows && self.is_of_epoch(&spot, epoch)).then_some((spot, epoch)))
+    }
+
+    /// Whether the file of the epochs agrees. It may be an older one that was put back, and then lacks the last.
+    fn is_of_epoch(&self, spot: &BatchSpot, epoch: LeaderEpoch) -> bool {
+        let Some(epochs) = self.epochs else { return true };
+        let is_newer = epochs.latest() < Some(epoch);
+        is_newer || epochs.epoch_of(spot.base).is_none_or(|known| known == epoch)
     }
 
     fn accept(&mut self, spot: &BatchSpot, epoch: LeaderEpoch) {
@@ -208,7 +226,7 @@ impl<'a> Scan<'a> {
                 None => position += candidates as u64,
                 Some(at) => {
                     position += at as u64;
-                    match self.batch_at(position, true)? {
+                    match self.batch_at(position)? {
                         Some((spot, _)) if position < end => return Ok(Some(spot)),
                         _ => position += 1,
                     }
@@ -218,7 +236,8 @@ impl<'a> Scan<'a> {
         Ok(None)
     }
 
-    fn batch_at(&mut self, position: u64, checked: bool) -> io::Result<Option<(BatchSpot, BatchHeader)>> {
+    /// The batch that begins there, whole and checked. The window has its bytes already, unless it is larger than that.
+    fn batch_at(&mut self, position: u64) -> io::Result<Option<(BatchSpot, BatchHeader)>> {
         let size = self.size;
         let Ok(header) = BatchHeader::parse(self.bytes_at(position, HEADER_BYTES)?) else {
             return Ok(None);
@@ -226,12 +245,10 @@ impl<'a> Scan<'a> {
         let Some(spot) = BatchSpot::of(&header, position).filter(|spot| spot.end_position() <= size) else {
             return Ok(None);
         };
-        if checked {
-            let bytes = self.bytes_at(position, header.size())?;
-            let whole = Bytes::copy_from_slice(bytes.get(..header.size()).unwrap_or_default());
-            if Batch::parse_stored(&whole).is_err() {
-                return Ok(None);
-            }
+        let bytes = self.bytes_at(position, header.size())?;
+        let whole = Bytes::copy_from_slice(bytes.get(..header.size()).unwrap_or_default());
+        if Batch::parse_stored(&whole).is_err() {
+            return Ok(None);
         }
         Ok(Some((spot, header)))
     }
@@ -301,8 +318,10 @@ fn trusted_prefix(file: &dyn File, base: Offset, limit: u64, stored: StoredIndex
     if stored.time_entries == TimeEntries::Unsure {
         // Behind its last entry the time index may lack some, so everything from there on is looked at again.
         let times = TimeIndex::whole_entries(&stored.times);
-        let known = rising_below(&times, base, Offset::MAX).checked_sub(1).and_then(|last| times.get(last));
-        let known = known.map(|entry| entry.offset(base));
+        // Entries of batches above the mark may name what did not survive: they are not asked, but for the first.
+        let last = kept.checked_sub(1).and_then(|last| index.get(last));
+        let rising = rising_below(&times, base, last.map_or(base, |last| last.last_offset(base)));
+        let known = newest_true(file, base, &stored, rising + 1)?.map(|entry| entry.offset(base));
         let covered =
             index.iter().take_while(|entry| known.is_some_and(|known| entry.last_offset(base) <= known));
         kept = kept.min(covered.count());
@@ -317,13 +336,21 @@ fn trusted_prefix(file: &dyn File, base: Offset, limit: u64, stored: StoredIndex
         if let Ok((spot, _)) = step
             && spot.last == entry.last_offset(base)
         {
-            let mut offsets = stored.offsets;
-            offsets.truncate(kept * ENTRY_BYTES);
             let times = TimeIndex::whole_entries(&stored.times);
             let times_kept = rising_below(&times, base, spot.base);
-            let largest = times_kept.checked_sub(1).and_then(|last| times.get(last)).map(|entry| {
-                crate::segment::Largest { timestamp: entry.timestamp, last: entry.offset(base) }
+            let newest = times_kept.checked_sub(1).and_then(|last| times.get(last));
+            if let Some(entry) = newest
+                && !is_true(file, base, &stored.offsets, &entry)?
+            {
+                // What is largest is answered from memory, so a wrong one would never be found out.
+                break;
+            }
+            let largest = newest.map(|entry| crate::segment::Largest {
+                timestamp: entry.timestamp,
+                last: entry.offset(base),
             });
+            let mut offsets = stored.offsets;
+            offsets.truncate(kept * ENTRY_BYTES);
             let mut times = stored.times;
             times.truncate(times_kept * TIME_ENTRY_BYTES);
             let mut indexes = LiveIndexes::loaded(offsets, times, 0);
@@ -333,6 +360,40 @@ fn trusted_prefix(file: &dyn File, base: Offset, limit: u64, stored: StoredIndex
         }
     }
     Ok(Trusted { indexes: LiveIndexes::default(), largest: None, position: 0, expected: base, bytes_read })
+}
+
+/// The newest of the first `count` time entries that says what its batch says.
+fn newest_true(
+    file: &dyn File,
+    base: Offset,
+    stored: &StoredIndexes,
+    count: usize,
+) -> io::Result<Option<TimeIndexEntry>> {
+    let times = crate::format::time_index::TimeIndex::whole_entries(&stored.times);
+    for number in (0..count).rev().take(TIME_ENTRIES_TRIED) {
+        if let Some(entry) = times.get(number)
+            && is_true(file, base, &stored.offsets, &entry)?
+        {
+            return Ok(Some(entry));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a time entry names a batch with that last offset and that timestamp.
+fn is_true(file: &dyn File, base: Offset, offsets: &[u8], entry: &TimeIndexEntry) -> io::Result<bool> {
+    use crate::format::offset_index::OffsetIndex;
+
+    let last = entry.offset(base);
+    let near = OffsetIndex::whole_entries(offsets).lookup(base, last);
+    let mut walk = Walk::new(file, near.map_or(0, |entry| entry.position.into()), base, file.size()?);
+    loop {
+        match walk.step()? {
+            Ok((spot, _)) if spot.last < last => {}
+            Ok((spot, _)) => return Ok(spot.last == last && spot.max_timestamp == entry.timestamp),
+            Err(_) => return Ok(false),
+        }
+    }
 }
 
 /// How many time entries rise and name batches before `end`.

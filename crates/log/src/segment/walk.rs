@@ -55,8 +55,10 @@ pub(crate) struct Walk<'a> {
     pages: Pages,
     /// Where the next batch is expected.
     position: u64,
-    /// The lowest offset that the next batch may begin at.
+    /// The offset that the next batch begins at; in the middle of a file, the lowest that it may begin at.
     expected: Offset,
+    /// Whether it is known that the next batch begins there: offsets have no holes before compaction.
+    is_exact: bool,
     /// No batch reaches past this position.
     limit: u64,
     window: Vec<u8>,
@@ -66,13 +68,15 @@ pub(crate) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// From `position`, where a batch begins whose base offset is at least `expected`, up to `limit`.
+    /// From `position`, where a batch begins whose base offset is at least `expected` (at position 0: is that), up to
+    /// `limit`.
     pub(crate) fn new(file: &'a dyn File, position: u64, expected: Offset, limit: u64) -> Walk<'a> {
         Walk {
             file,
             pages: Pages::Any,
             position,
             expected,
+            is_exact: position == 0,
             limit,
             window: Vec::new(),
             window_start: 0,
@@ -111,15 +115,18 @@ impl<'a> Walk<'a> {
             return Ok(Err(WalkEnd::End));
         }
         let (position, expected, limit) = (self.position, self.expected, self.limit);
+        let is_exact = self.is_exact;
         let Ok(header) = BatchHeader::parse(self.header_bytes()?) else {
             return Ok(Err(WalkEnd::Bad));
         };
         let spot = BatchSpot::of(&header, position);
-        let Some(spot) = spot.filter(|spot| spot.base >= expected && spot.end_position() <= limit) else {
+        let follows = |base: Offset| if is_exact { base == expected } else { base >= expected };
+        let Some(spot) = spot.filter(|spot| follows(spot.base) && spot.end_position() <= limit) else {
             return Ok(Err(WalkEnd::Bad));
         };
         self.position = spot.end_position();
         self.expected = spot.last.next();
+        self.is_exact = true;
         Ok(Ok((spot, header)))
     }
 
