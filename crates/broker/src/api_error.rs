@@ -2,7 +2,7 @@
 
 use millrace_log::{AppendError, DirError, ReadError};
 use millrace_metadata::Refusal;
-use millrace_types::ErrorCode;
+use millrace_types::{ErrorCode, OffsetRange};
 
 /// Why an operation, or its part for one partition, failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,13 +14,16 @@ pub struct ApiError {
     pub message: String,
     /// The gRPC address of the leader, with [`ErrorCode::NotLeader`], where it is known.
     pub leader: Option<String>,
+    /// The damaged offsets, with [`ErrorCode::Corrupt`] where they are known: whoever wants what lies behind them reads on at
+    /// the end of the range.
+    pub corrupt: Option<OffsetRange>,
 }
 
 impl ApiError {
     /// An error that names no leader.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> ApiError {
-        ApiError { code, message: message.into(), leader: None }
+        ApiError { code, message: message.into(), leader: None, corrupt: None }
     }
 }
 
@@ -45,7 +48,7 @@ impl From<AppendError> for ApiError {
 
 impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> ApiError {
-        let code = match error {
+        let code = match &error {
             ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             ReadError::Corrupt(_) => ErrorCode::Corrupt,
             // The medium would not give the bytes; it may the next time, and nothing was changed.
@@ -53,7 +56,8 @@ impl From<ReadError> for ApiError {
             ReadError::OutOfFiles => ErrorCode::Throttled,
             ReadError::Closed => ErrorCode::UnknownTopicOrPartition,
         };
-        ApiError::new(code, error.to_string())
+        let corrupt = if let ReadError::Corrupt(range) = &error { Some(*range) } else { None };
+        ApiError { corrupt, ..ApiError::new(code, error.to_string()) }
     }
 }
 

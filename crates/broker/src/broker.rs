@@ -102,6 +102,12 @@ impl Broker {
         report
     }
 
+    /// How many damaged ranges are known in the open logs: found at the start, by reads or by the scrub.
+    #[must_use]
+    pub fn damaged_ranges(&self) -> usize {
+        self.core.dir.damaged_ranges()
+    }
+
     /// Logs in the data directory that belong to no topic that the metadata knows. They are left alone.
     #[must_use]
     pub fn orphans(&self) -> &[TopicPartition] {

@@ -2,12 +2,18 @@
 //!
 //! Stepping the value and queueing its records happen under one lock, so that the order of the steps is the order of
 //! the log; nothing is awaited there. What was persisted becomes visible when its sync has returned.
+//!
+//! Where the log of a partition is damaged, the newest commit of any group may lie in the damage, and an older one must not
+//! be answered for it. So what was committed *before* the last damage is forgotten and in *doubt*: asked for it, a group
+//! hears CORRUPT until it commits anew. What was committed behind the damage is certainly the newest, and is served.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use millrace_env::Env;
-use millrace_group::{CommitRefusal, Effect, Event, GroupOffsets, OffsetRecord, PersistId};
+use millrace_group::{
+    CommitRefusal, Effect, Event, GroupOffsets, OffsetCommitKey, OffsetCommitValue, OffsetRecord, PersistId,
+};
 use millrace_log::{AppendError, Log, Ticket};
 use millrace_record::{Batch, BatchBuilder, BatchOptions, NO_HEADERS};
 use millrace_types::{ErrorCode, Offset, PartitionIndex, TimestampMs, TopicId, limits};
@@ -15,7 +21,7 @@ use parking_lot::Mutex;
 
 use crate::ApiError;
 use crate::io_pool::on_pool;
-use crate::replay::{damaged, replay};
+use crate::replay::{damaged, replay_around};
 
 /// All partitions of `__consumer_offsets`.
 #[derive(Debug)]
@@ -26,7 +32,8 @@ pub(crate) struct OffsetsStore {
 
 #[derive(Debug)]
 struct OffsetsPartition {
-    log: Arc<Log>,
+    /// `None` if there is no log that can be served.
+    log: Option<Arc<Log>>,
     state: Mutex<State>,
 }
 
@@ -41,6 +48,50 @@ struct State {
     /// Persists of this generation without an outcome, and how many records each has.
     pending: VecDeque<(PersistId, u64)>,
     value: Value,
+    /// Why what the value does not hold may have been committed all the same.
+    doubt: Option<ApiError>,
+}
+
+/// A partition that was read back.
+#[derive(Debug)]
+pub(crate) struct ReplayedOffsets {
+    value: GroupOffsets,
+    doubt: Option<ApiError>,
+}
+
+/// What a start has found of one partition: its log and what is in it, or why there is none.
+pub(crate) type FoundOffsets = Result<(Arc<Log>, Result<ReplayedOffsets, ApiError>), ApiError>;
+
+/// A value as it may be looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look<'a> {
+    pub(crate) value: &'a GroupOffsets,
+    doubt: Option<&'a ApiError>,
+}
+
+impl Look<'_> {
+    /// What was committed under a key.
+    ///
+    /// # Errors
+    /// CORRUPT if that is not certain, because the log is damaged behind whatever was committed.
+    pub(crate) fn fetch(
+        &self,
+        key: &OffsetCommitKey,
+        topic: TopicId,
+    ) -> Result<Option<&OffsetCommitValue>, ApiError> {
+        match (self.value.fetch(key, topic), self.doubt) {
+            (None, Some(doubt)) => Err(doubt.clone()),
+            (found, _) => Ok(found),
+        }
+    }
+
+    /// Whether the value holds all that was ever committed.
+    ///
+    /// # Errors
+    /// CORRUPT if not.
+    pub(crate) fn whole(&self) -> Result<(), ApiError> {
+        self.doubt.map_or(Ok(()), |doubt| Err(doubt.clone()))
+    }
 }
 
 #[derive(Debug)]
@@ -67,25 +118,29 @@ enum BeginError {
 /// Builds the value of one partition from its log. Blocks.
 ///
 /// # Errors
-/// If anything in it is damaged.
-pub(crate) fn replay_offsets(log: &Log) -> Result<GroupOffsets, ApiError> {
-    let mut value = GroupOffsets::default();
-    replay(log, |record| {
-        value
-            .replay(record.key.as_deref(), record.value.as_deref())
-            .map_err(|error| damaged(log, format!("offset {}: {error}", record.offset)))
+/// If the medium does not give it.
+pub(crate) fn replay_offsets(log: &Log) -> Result<ReplayedOffsets, ApiError> {
+    let mut replayed = ReplayedOffsets { value: GroupOffsets::default(), doubt: None };
+    replay_around(log, |record| {
+        let value = &mut replayed.value;
+        let taken = record.and_then(|record| {
+            value
+                .replay(record.key.as_deref(), record.value.as_deref())
+                .map_err(|error| damaged(log, format!("offset {}: {error}", record.offset)))
+        });
+        if let Err(doubt) = taken {
+            tracing::error!(%doubt, "committed offsets from before this place are not served any more");
+            replayed = ReplayedOffsets { value: GroupOffsets::default(), doubt: Some(doubt) };
+        }
     })?;
-    Ok(value)
+    Ok(replayed)
 }
 
 impl OffsetsStore {
     /// The store of replayed partitions, in their order.
-    pub(crate) fn new(env: Env, replayed: Vec<(Arc<Log>, GroupOffsets)>) -> OffsetsStore {
-        let partition = |(log, value): (Arc<Log>, GroupOffsets)| {
-            let state = Mutex::new(State::new(&log, value));
-            Arc::new(OffsetsPartition { log, state })
-        };
-        OffsetsStore { env, partitions: replayed.into_iter().map(partition).collect() }
+    pub(crate) fn new(env: Env, found: Vec<FoundOffsets>) -> OffsetsStore {
+        let partition = |found| Arc::new(OffsetsPartition::new(found));
+        OffsetsStore { env, partitions: found.into_iter().map(partition).collect() }
     }
 
     /// Steps the value of one partition with the event that `make` gives under its lock, and answers when what it
@@ -102,7 +157,7 @@ impl OffsetsStore {
         let begun = loop {
             match partition.begin(self.env.clock.wall(), make()) {
                 Ok(begun) => break begun,
-                Err(BeginError::QueueFull) => partition.log.room().await,
+                Err(BeginError::QueueFull) => partition.log()?.room().await,
                 Err(BeginError::Api(error)) => return Err(error),
             }
         };
@@ -127,10 +182,11 @@ impl OffsetsStore {
     pub(crate) fn look<T>(
         &self,
         partition: PartitionIndex,
-        look: impl FnOnce(&GroupOffsets) -> T,
+        look: impl FnOnce(Look<'_>) -> T,
     ) -> Result<T, ApiError> {
-        match &self.partition(partition)?.state.lock().value {
-            Value::Ready(value) => Ok(look(value)),
+        let state = self.partition(partition)?.state.lock();
+        match &state.value {
+            Value::Ready(value) => Ok(look(Look { value, doubt: state.doubt.as_ref() })),
             Value::Rebuilding => Err(rebuilding()),
             Value::Lost(error) => Err(error.clone()),
         }
@@ -141,9 +197,12 @@ impl OffsetsStore {
     /// # Errors
     /// Of the first partition that could not.
     pub(crate) async fn forget(&self, ids: &BTreeSet<TopicId>) -> Result<(), ApiError> {
-        let steps = (0..limits::CONSUMER_OFFSETS_PARTITIONS).map(|partition| {
-            self.step(PartitionIndex(partition), || Event::TopicsDeleted { ids: ids.clone() })
-        });
+        // Where nothing can be read there is nothing to forget: a commit names the topic by its id, too.
+        let readable = (0..limits::CONSUMER_OFFSETS_PARTITIONS).map(PartitionIndex);
+        let readable =
+            readable.filter(|partition| self.partition(*partition).is_ok_and(|found| !found.is_lost()));
+        let steps =
+            readable.map(|partition| self.step(partition, || Event::TopicsDeleted { ids: ids.clone() }));
         for result in futures::future::join_all(steps).await {
             result?;
         }
@@ -153,7 +212,9 @@ impl OffsetsStore {
     /// The topics that something is committed for, in any partition.
     pub(crate) fn topic_ids(&self) -> BTreeSet<TopicId> {
         let all = (0..limits::CONSUMER_OFFSETS_PARTITIONS).map(PartitionIndex);
-        all.filter_map(|partition| self.look(partition, GroupOffsets::topic_ids).ok()).flatten().collect()
+        all.filter_map(|partition| self.look(partition, |look| look.value.topic_ids()).ok())
+            .flatten()
+            .collect()
     }
 
     fn partition(&self, partition: PartitionIndex) -> Result<&Arc<OffsetsPartition>, ApiError> {
@@ -171,9 +232,8 @@ enum Settled {
 }
 
 impl State {
-    fn new(log: &Log, value: GroupOffsets) -> State {
-        let end = log.offsets().end;
-        State { generation: 0, outstanding: 0, end, pending: VecDeque::new(), value: Value::Ready(value) }
+    fn new(end: Offset, value: Value, doubt: Option<ApiError>) -> State {
+        State { generation: 0, outstanding: 0, end, pending: VecDeque::new(), value, doubt }
     }
 
     /// Follows the outcome of a persist; `false` if the value is no longer what its log says.
@@ -203,6 +263,25 @@ impl State {
 }
 
 impl OffsetsPartition {
+    fn new(found: FoundOffsets) -> OffsetsPartition {
+        let (log, replayed) = match found {
+            Ok((log, replayed)) => (Some(log), replayed),
+            Err(error) => (None, Err(error)),
+        };
+        let end = log.as_ref().map_or(Offset::ZERO, |log| log.offsets().end);
+        let (value, doubt) = readable(replayed);
+        OffsetsPartition { log, state: Mutex::new(State::new(end, value, doubt)) }
+    }
+
+    fn log(&self) -> Result<&Arc<Log>, ApiError> {
+        let gone = || ApiError::new(ErrorCode::Corrupt, "a partition of __consumer_offsets has no log");
+        self.log.as_ref().ok_or_else(gone)
+    }
+
+    fn is_lost(&self) -> bool {
+        matches!(self.state.lock().value, Value::Lost(_))
+    }
+
     fn begin(&self, now: TimestampMs, event: Event) -> Result<Begun, BeginError> {
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -236,7 +315,7 @@ impl OffsetsPartition {
 
     fn append(&self, records: &[OffsetRecord], now: TimestampMs) -> Result<Ticket, BeginError> {
         let batch = batch_of(records, now).map_err(BeginError::Api)?;
-        self.log.append(batch).map_err(|error| match error {
+        self.log().map_err(BeginError::Api)?.append(batch).map_err(|error| match error {
             AppendError::QueueFull => BeginError::QueueFull,
             AppendError::Closed => {
                 BeginError::Api(ApiError::new(ErrorCode::ShuttingDown, "the broker is shutting down"))
@@ -262,17 +341,24 @@ impl OffsetsPartition {
     }
 
     async fn rebuild(self: Arc<Self>, env: &Env) {
-        let log = Arc::clone(&self.log);
-        let replayed = on_pool(env, move || replay_offsets(&log)).await.and_then(|replayed| replayed);
-        let mut state = self.state.lock();
-        state.end = self.log.offsets().end;
-        state.value = match replayed {
-            Ok(value) => Value::Ready(value),
-            Err(error) => {
-                tracing::error!(%error, "committed offsets cannot be read again");
-                Value::Lost(error)
-            }
+        let replayed = match self.log().cloned() {
+            Ok(log) => on_pool(env, move || replay_offsets(&log)).await.and_then(|replayed| replayed),
+            Err(error) => Err(error),
         };
+        let mut state = self.state.lock();
+        state.end = self.log.as_ref().map_or(Offset::ZERO, |log| log.offsets().end);
+        (state.value, state.doubt) = readable(replayed);
+    }
+}
+
+/// The value that was read back, or why there is none.
+fn readable(replayed: Result<ReplayedOffsets, ApiError>) -> (Value, Option<ApiError>) {
+    match replayed {
+        Ok(ReplayedOffsets { value, doubt }) => (Value::Ready(value), doubt),
+        Err(error) => {
+            tracing::error!(%error, "committed offsets cannot be read");
+            (Value::Lost(error), None)
+        }
     }
 }
 

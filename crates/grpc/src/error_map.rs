@@ -52,6 +52,10 @@ pub fn grpc_code(code: ErrorCode) -> Code {
 /// An error inside an answer, for one partition of the request.
 pub(crate) fn error_in_answer(error: ApiError) -> v1::Error {
     let wire = v1::Error::new(error.code, error.message);
+    let wire = match error.corrupt {
+        Some(offsets) => wire.with_damage(offsets),
+        None => wire,
+    };
     match error.leader {
         Some(leader) => wire.with_leader(leader),
         None => wire,

@@ -1,7 +1,7 @@
 //! Errors on the wire: `millrace.v1.Error`, alone in the part of an answer, or inside `google.rpc.Status`.
 
 use bytes::Bytes;
-use millrace_types::{ErrorCode, Outcome};
+use millrace_types::{ErrorCode, OffsetRange, Outcome};
 use prost::Message;
 
 use crate::v1;
@@ -38,6 +38,8 @@ impl v1::Error {
             retriable: code.is_retriable(),
             message: message.into(),
             leader: String::new(),
+            damaged_from: None,
+            damaged_until: None,
         }
     }
 
@@ -45,6 +47,13 @@ impl v1::Error {
     #[must_use]
     pub fn with_leader(self, leader: impl Into<String>) -> v1::Error {
         v1::Error { leader: leader.into(), ..self }
+    }
+
+    /// The same error, naming the damaged offsets.
+    #[must_use]
+    pub fn with_damage(self, offsets: OffsetRange) -> v1::Error {
+        let (from, until) = (offsets.start.get(), offsets.end.get());
+        v1::Error { damaged_from: Some(from), damaged_until: Some(until), ..self }
     }
 
     /// The code, or `None` if a newer broker sent one that this build does not know; `outcome` and `retriable` then

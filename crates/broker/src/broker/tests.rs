@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test is its own runtime: what it spawns ends with it")]
 
 mod bounds;
+mod damage;
 mod full_disk;
 mod modes;
 mod offsets;

@@ -18,8 +18,8 @@ fn partition(sim: &Sim) -> (Arc<LogDir>, OffsetsPartition) {
     let name = TopicName::new("__consumer_offsets").unwrap();
     let meta = PartitionMeta { id, name, partitions: 1, replication_factor: 1 };
     let log = dir.create(meta, LogConfig::default()).unwrap();
-    let state = Mutex::new(State::new(&log, GroupOffsets::default()));
-    (dir, OffsetsPartition { log, state })
+    let replayed = replay_offsets(&log);
+    (dir, OffsetsPartition::new(Ok((log, replayed))))
 }
 
 fn commit(topic: &str, offset: u64) -> Event {
@@ -62,8 +62,9 @@ fn a_commit_that_was_refused_is_not_shown_by_a_later_one_whose_outcome_comes_fir
     assert_eq!(shown(&partition), None, "not the one that was refused");
     refused.2.wait().unwrap_err();
     assert_eq!(partition.settle(refused.0, refused.1, None), Settled::RebuildNow);
-    let replayed = replay_offsets(&partition.log).unwrap();
-    *partition.state.lock() = State::new(&partition.log, replayed);
+    let log = Arc::clone(partition.log().unwrap());
+    let replayed = replay_offsets(&log);
+    *partition.state.lock() = OffsetsPartition::new(Ok((log, replayed))).state.into_inner();
     assert_eq!(shown(&partition), Some(vec![("a".to_owned(), 1), ("b".to_owned(), 3)]));
 }
 

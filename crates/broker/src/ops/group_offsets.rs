@@ -131,15 +131,18 @@ impl Core {
         let _in_flight = self.admission.admit(ctx, Operation::FetchOffsets, group)?;
         let partition = partition_of(&request.group);
         let Some(wanted) = &request.partitions else {
-            return self.offsets.look(partition, |value| self.all_of(&request.group, value));
+            return self.offsets.look(partition, |look| {
+                look.whole()?;
+                Ok(self.all_of(&request.group, look.value))
+            })?;
         };
         check_partition_count(wanted.len())?;
-        self.offsets.look(partition, |value| {
+        self.offsets.look(partition, |look| {
             let one = |(topic, partition): &(TopicRef, PartitionIndex)| {
                 let topic = self.topic(topic)?;
                 self.admission.authorize(ctx, Operation::FetchOffsets, Resource::Topic(&topic.name))?;
                 let key = key_of(&request.group, &topic.name, *partition);
-                let value = value.fetch(&key, topic.id);
+                let value = look.fetch(&key, topic.id)?;
                 Ok(committed(both(&topic.name, topic.id), *partition, value))
             };
             wanted.iter().map(one).collect()
