@@ -280,7 +280,8 @@ fn wait(child: &mut Child) -> Option<ExitStatus> {
 }
 
 /// The end of a broker's log.
-fn tail(path: &Path) -> String {
+#[must_use]
+pub fn tail(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     let last = &lines[lines.len().saturating_sub(40)..];

@@ -18,6 +18,7 @@ mod offsets_store;
 mod ops;
 mod partitions;
 mod producer_ids;
+pub mod repair;
 mod replay;
 mod start;
 mod sync_timer;

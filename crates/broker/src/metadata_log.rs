@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use millrace_env::Clock;
 use millrace_log::{AppendError, Log, LogConfig};
 use millrace_metadata::{Command, Image, MetadataRecord, decide};
-use millrace_record::{BatchBuilder, BatchOptions, NO_HEADERS};
+use millrace_record::{Batch, BatchBuilder, BatchOptions, NO_HEADERS};
 use millrace_types::{ErrorCode, TopicId, limits};
 
 use crate::ApiError;
@@ -104,17 +104,7 @@ impl MetadataLog {
     }
 
     async fn append(&self, records: &[MetadataRecord]) -> Result<(), ApiError> {
-        let bytes_max = limits::BATCH_BYTES_MAX;
-        let mut builder =
-            BatchBuilder::new(BatchOptions { bytes_target: bytes_max, bytes_max, ..BatchOptions::default() });
-        let too_large = |error: String| ApiError::new(ErrorCode::RequestTooLarge, error);
-        for record in records {
-            let value = record.encode();
-            builder
-                .append(self.clock.wall(), None, Some(&value), NO_HEADERS)
-                .map_err(|error| too_large(error.to_string()))?;
-        }
-        let batch = builder.build().map_err(|error| too_large(error.to_string()))?;
+        let batch = batch_of(records, &*self.clock)?;
         let appended = match self.log.append(batch) {
             Ok(ticket) => ticket.await,
             Err(error) => Err(error),
@@ -128,4 +118,19 @@ impl MetadataLog {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// The records as one batch: all of them are there after a crash, or none.
+pub(crate) fn batch_of(records: &[MetadataRecord], clock: &dyn Clock) -> Result<Batch, ApiError> {
+    let bytes_max = limits::BATCH_BYTES_MAX;
+    let mut builder =
+        BatchBuilder::new(BatchOptions { bytes_target: bytes_max, bytes_max, ..BatchOptions::default() });
+    let too_large = |error: String| ApiError::new(ErrorCode::RequestTooLarge, error);
+    for record in records {
+        let value = record.encode();
+        builder
+            .append(clock.wall(), None, Some(&value), NO_HEADERS)
+            .map_err(|error| too_large(error.to_string()))?;
+    }
+    builder.build().map_err(|error| too_large(error.to_string()))
 }

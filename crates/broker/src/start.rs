@@ -92,9 +92,10 @@ async fn open_metadata(
     let exists = found.iter().any(|meta| meta.id == id);
     if !exists && !found.is_empty() {
         let message = format!(
-            "{} holds {} partition logs but no {CLUSTER_METADATA}: nothing is served and nothing is deleted",
+            "{} holds {} partition logs but no {CLUSTER_METADATA}: nothing is served and nothing is deleted; {}",
             dir.path().display(),
-            found.len()
+            found.len(),
+            repair_hint(dir)
         );
         return Err(ApiError::new(ErrorCode::Corrupt, message));
     }
@@ -107,11 +108,18 @@ async fn open_metadata(
             let meta = PartitionMeta { id, name, partitions: 1, replication_factor: 1 };
             inner.create(meta, metadata_log_config())?
         };
-        let replayed = replay_metadata(&log)?;
+        let replayed = replay_metadata(&log).map_err(|error| ApiError {
+            message: format!("{}; {}", error.message, repair_hint(&inner)),
+            ..error
+        })?;
         Ok((log, replayed))
     });
     let (log, Replayed { image, deleted }) = opened.await??;
     Ok((MetadataLog::new(log, Arc::clone(&env.clock), image), deleted))
+}
+
+fn repair_hint(dir: &LogDir) -> String {
+    format!("`millrace repair metadata --data-dir {}` tells what can be built anew", dir.path().display())
 }
 
 /// Says what every start says; what is known already writes nothing.
@@ -128,20 +136,25 @@ async fn found_cluster(
     if metadata.image().topic_by_name(&name).is_some() {
         return Ok(());
     }
-    let config = |key: &str, value: u64| (key.to_owned(), value.to_string());
     let create = CreateTopic {
         id: TopicId(env.rng.uuid_v4()),
         name,
         partitions: Some(limits::CONSUMER_OFFSETS_PARTITIONS),
         replication_factor: None,
-        configs: BTreeMap::from([
-            config("segment.bytes", OFFSETS_SEGMENT_BYTES),
-            config("max.message.bytes", limits::BATCH_BYTES_MAX as u64),
-        ]),
+        configs: offsets_configs(),
         owner: Owner::Product,
     };
     metadata.propose(&Command::CreateTopic(create)).await?;
     Ok(())
+}
+
+/// What [`CONSUMER_OFFSETS`] sets itself.
+pub(crate) fn offsets_configs() -> BTreeMap<String, String> {
+    let config = |key: &str, value: u64| (key.to_owned(), value.to_string());
+    BTreeMap::from([
+        config("segment.bytes", OFFSETS_SEGMENT_BYTES),
+        config("max.message.bytes", limits::BATCH_BYTES_MAX as u64),
+    ])
 }
 
 fn product_name(name: &str) -> Result<TopicName, ApiError> {
@@ -281,10 +294,14 @@ async fn open_offsets(
             Err(ApiError::new(ErrorCode::Corrupt, format!("{CONSUMER_OFFSETS}: {why}")))
         }
     });
-    let logs: Vec<Arc<Log>> = logs.collect::<Result<_, _>>()?;
-    let replayed = each_on_pool(env, logs, |log| replay_offsets(&log).map(|value| (log, value))).await?;
-    let replayed = replayed.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let store = OffsetsStore::new(env.clone(), replayed);
+    // Groups whose offsets are lost are told so when they ask; the others, and all records, are served.
+    let found = each_on_pool(env, logs.collect(), |log: Result<Arc<Log>, ApiError>| {
+        log.map(|log| {
+            let replayed = replay_offsets(&log);
+            (log, replayed)
+        })
+    });
+    let store = OffsetsStore::new(env.clone(), found.await?);
     let stale: BTreeSet<TopicId> = store.topic_ids().intersection(deleted).copied().collect();
     if !stale.is_empty() {
         store.forget(&stale).await?;

@@ -51,6 +51,9 @@ pub(crate) enum Command {
     /// Looks into the files of a log that is not being served.
     #[command(subcommand)]
     Log(LogCommand),
+    /// Mends a data directory that is not being served.
+    #[command(subcommand)]
+    Repair(RepairCommand),
     /// Prints the configuration in force and where each value came from.
     Config(ConfigArgs),
 }
@@ -306,6 +309,49 @@ pub(crate) enum LogCommand {
         #[arg(long, value_enum, default_value_t)]
         format: ListFormat,
     },
+}
+
+/// `repair ...`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum RepairCommand {
+    /// Builds the cluster's metadata anew from the partitions, and tells what it guesses. Changes nothing without --write.
+    ///
+    /// For a data directory whose metadata log is lost or damaged: `serve` refuses it and says so. What the metadata knew
+    /// and no partition tells is lost: the configuration of a topic, unless its record can still be read. Nothing is
+    /// deleted: what is taken out of the way is renamed.
+    Metadata(RepairMetadataArgs),
+}
+
+/// `repair metadata`.
+#[derive(Args, Debug)]
+pub(crate) struct RepairMetadataArgs {
+    /// The data directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// Do it. Without this flag it is only told what would be done.
+    #[arg(long)]
+    pub(crate) write: bool,
+    /// Build the metadata anew even if it looks intact.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// What becomes of logs whose topic the metadata does not know. While there are any, every start counts as unclean.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) orphans: OrphanChoice,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: ListFormat,
+}
+
+/// What becomes of orphans.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub(crate) enum OrphanChoice {
+    /// They stay as they are.
+    #[default]
+    Leave,
+    /// Their topics are entered into the metadata, with default configurations.
+    Adopt,
+    /// Their directories are renamed, so that no start looks into them.
+    SetAside,
 }
 
 fn from_one<T: FromStr>(text: &str) -> Result<T, String> {

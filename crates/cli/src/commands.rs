@@ -5,6 +5,7 @@ mod consume;
 mod log_files;
 mod offsets;
 mod produce;
+mod repair;
 mod serve;
 mod topic;
 
@@ -14,7 +15,7 @@ use anyhow::Context as _;
 use millrace_client::{Client, ClientError, ClientOptions};
 use millrace_env::real;
 
-use crate::args::{Cli, Command, LogCommand};
+use crate::args::{Cli, Command, LogCommand, RepairCommand};
 use crate::{demo, exit};
 
 /// How long a tool waits for an answer, or for a broker that went away, before it gives up.
@@ -38,6 +39,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
             log_files::dump(&path, records, format)?;
         }
         Command::Log(LogCommand::Verify { path, format }) => return log_files::verify(&path, format),
+        Command::Repair(RepairCommand::Metadata(args)) => repair::metadata(&args)?,
         Command::Topic(command) => topic::run(&connect(&servers).await?, command).await?,
         Command::Produce(args) => produce::run(&connect(&servers).await?, args).await?,
         Command::Consume(args) => consume::run(&connect(&servers).await?, args).await?,

@@ -8,6 +8,9 @@ mod metrics;
 mod running;
 mod signals;
 
+/// Building lost metadata anew, for the tool that does it while no server runs.
+pub use millrace_broker::repair;
+
 pub use config::ServerConfig;
 pub use exit::Exit;
 pub use listen::Listen;
