@@ -27,6 +27,7 @@ mod program;
 pub mod read;
 mod report;
 mod seed;
+pub mod single_faults;
 pub mod tool;
 
 pub use need::{Need, require};

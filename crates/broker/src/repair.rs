@@ -313,7 +313,8 @@ fn write(
 ) -> Result<(), RepairError> {
     // Encoded first: what cannot be written must be found out before anything is renamed.
     let batch = if plan.records.is_empty() { None } else { Some(batch_of(&plan.records, &*env.clock)?) };
-    let options = LogDirOptions { path: data_dir.to_owned(), node: survey.node, tail_cache_bytes: 0 };
+    let options =
+        LogDirOptions { path: data_dir.to_owned(), node: survey.node, tail_cache_bytes: 0, handles: None };
     let dir = LogDir::open(env, options)?.dir;
     let id = TopicPartition { topic: TopicId::CLUSTER_METADATA, partition: PartitionIndex(0) };
     for orphan in aside {

@@ -522,12 +522,6 @@ impl Opening<'_> {
             last.body.write().appended_last = now;
             return Ok(Arc::clone(last));
         }
-        if let Some(last) = self.segments.last().filter(|last| last.sealed().is_some() && end == found) {
-            // A seal is written once the next segment holds synced records.
-            let path = last.path(SegmentFile::Log);
-            let none = OffsetRange { start: end, end };
-            self.note_damage(&path, 0..0, none, "the segment behind it is gone, with all its records");
-        }
         let segment = create_segment_file(self.shared, &self.request.path, end)?;
         self.fs.sync_dir(&self.request.path)?;
         if end > found && self.damaged.iter().all(|known| known.offsets.end < end) {

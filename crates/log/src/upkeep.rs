@@ -12,8 +12,8 @@ use millrace_types::{Offset, SyncMode, TimestampMs};
 
 use crate::format::run_mark::CleanLog;
 use crate::format::seal::{BlockSums, Seal, SealedFile, SealedRecords};
-use crate::handles::is_gone;
 use crate::format::{epoch_file, producer_snapshot};
+use crate::handles::is_gone;
 use crate::inner::LogInner;
 use crate::names::{PartitionEntry, SYNC_OS, SegmentFile, partition_entry, segment_file};
 use crate::recovery::unlink_if_there;
