@@ -5,7 +5,8 @@
 //! stop cut the power with every subset of up to four pending changes, and with each of them torn (see `survivors`);
 //! recover; judge. Beside the power cuts, at each stop the process is killed (the cache lives on), and at each sync of
 //! a file the sync fails, lies about it, and the process dies. Some recoveries are crashed in turn, at every call that
-//! they make, and at some stops a bit rots below the synced mark, or an index is garbled.
+//! they make, at some stops a bit rots below the synced mark, or an index is garbled, and in runs of their own a sync
+//! fails and the process lives on.
 
 mod harmed;
 mod judging;
@@ -181,6 +182,9 @@ impl Run {
                 let outcome = catch_unwind(AssertUnwindSafe(|| live(&mut life)));
                 life.end();
                 self.crash_at(origin, recorder, outcome);
+                if self.budget.call.is_none() {
+                    self.fail_syncs(origin, live);
+                }
             }
             Process::Broker(live) => {
                 let mut service = Service::new(seed);

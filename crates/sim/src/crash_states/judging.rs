@@ -9,6 +9,7 @@ use millrace_env::counting::CallKind;
 use millrace_env::sim::{Fault, Sim, SimRng};
 use parking_lot::Mutex;
 
+use super::life::{BROKEN, Life};
 use super::points::{Cache, Notes, Point, Recorder};
 use super::survivors::{Survivors, survivor_sets};
 use super::{Origin, Run, Tally, Violation};
@@ -19,6 +20,11 @@ const HARMED_ONE_IN: usize = 16;
 const RECOVERY: &str = "recovery itself";
 /// What the table calls a bit that rots, or an index that is garbled.
 const HARM: &str = "rot, garbled indexes";
+
+/// What the table calls a sync that fails in a process that lives on.
+const FAILED_SYNC: &str = "failed sync, alive";
+/// One sync in so many fails, beginning at one that the seed says.
+const FAILED_SYNCS_STEP: u64 = 3;
 
 pub(super) type Outcome = std::thread::Result<Result<(), String>>;
 
@@ -122,6 +128,33 @@ impl Run {
         }
     }
 
+    /// S12: runs the workload with one sync that fails, for one in some of its syncs. The process lives on, and must not
+    /// acknowledge anything; the next one finds what was acknowledged before.
+    pub(super) fn fail_syncs(&mut self, origin: Origin, live: fn(&mut Life) -> Result<(), String>) {
+        for sync in
+            (origin.seed % FAILED_SYNCS_STEP..).step_by(usize::try_from(FAILED_SYNCS_STEP).unwrap_or(1))
+        {
+            let mut life = Life::new(origin.seed);
+            life.sim.disk().inject(Fault::io(CallKind::SyncData).after(sync));
+            let outcome = catch_unwind(AssertUnwindSafe(|| fail_sync(&mut life, live)));
+            if life.sim.calls().tally(CallKind::SyncData).failed == 0 {
+                return;
+            }
+            self.report.operations.entry(FAILED_SYNC).or_default().points += 1;
+            self.report.operations.entry(FAILED_SYNC).or_default().recoveries += 1;
+            if let Err(what) = flat(outcome) {
+                self.violation(Violation {
+                    seed: origin.seed,
+                    workload: origin.workload,
+                    operation: FAILED_SYNC,
+                    call: life.sim.calls().total(),
+                    left: format!("sync number {sync} fails, the process lives on"),
+                    what,
+                });
+            }
+        }
+    }
+
     /// Bits that rot below the synced mark, indexes that are garbled.
     fn harm<L: Notes>(&mut self, origin: Origin, point: &Point<L>) {
         let draw = SimRng::new(origin.seed ^ point.call.rotate_left(16));
@@ -198,4 +231,19 @@ fn flat(outcome: Outcome) -> Result<(), String> {
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
         Err(format!("panicked: {}", text.unwrap_or("without a message")))
     })
+}
+
+fn fail_sync(life: &mut Life, live: fn(&mut Life) -> Result<(), String>) -> Result<(), String> {
+    let lived = live(life);
+    if life.sim.calls().tally(CallKind::SyncData).failed == 0 {
+        return lived;
+    }
+    match (lived, life.is_refused()) {
+        (Err(what), _) | (_, Err(what)) if what.contains(BROKEN) => return Err(what),
+        _ => {}
+    }
+    life.end();
+    life.sim.kill();
+    let ledger = life.ledger.lock().clone();
+    ledger.check(&life.sim, Cache::Lies)
 }

@@ -19,6 +19,9 @@ use parking_lot::Mutex;
 use super::raw;
 use crate::ledger::{Fate, Ledger, Partition, Sent, Stop, UnderWay};
 
+/// What the text of an error begins with that no fault excuses.
+pub(super) const BROKEN: &str = "a broken promise: ";
+
 /// Where the data directory lies.
 const DATA: &str = "/data";
 
@@ -203,15 +206,21 @@ impl Life {
     fn acknowledged(&self, partition: u32, ticket: Ticket, sent: &Arc<Sent>) -> Result<(), String> {
         let appended = ticket.wait().map_err(|e| e.to_string())?;
         if appended.base_offset != offset(sent.base) || appended.duplicate {
-            return Err(format!("offset {} was due, {appended:?} was answered", sent.base));
+            return Err(format!("{BROKEN}offset {} was due, {appended:?} was answered", sent.base));
         }
+        self.counts_as_safe(partition, sent.end())
+    }
+
+    /// The log says that everything below `end` is safe: the medium must hold it (S3).
+    fn counts_as_safe(&self, partition: u32, end: u64) -> Result<(), String> {
         let acked = self.note_of(partition, |is| {
             let before = is.acked;
-            is.acked = before.max(sent.end());
+            is.acked = before.max(end);
             let new = is.sent.iter().filter(|sent| sent.base >= before && sent.end() <= is.acked);
             new.map(Arc::clone).collect::<Vec<_>>()
         });
-        raw::is_durable(self.sim.disk(), &raw::partition_path(partition_id(partition)), &acked)
+        let path = raw::partition_path(partition_id(partition));
+        raw::is_durable(self.sim.disk(), &path, &acked).map_err(|what| format!("{BROKEN}{what}"))
     }
 
     /// Sends an old batch once more: it must get its old answer.
@@ -226,7 +235,7 @@ impl Life {
         let ticket = self.log(partition)?.append(checked(sent.bytes.clone())?).map_err(|e| e.to_string())?;
         let appended = ticket.wait().map_err(|e| format!("an exact retry: {e}"))?;
         if appended.base_offset != offset(sent.base) || !appended.duplicate {
-            return Err(format!("a retry of offset {} was answered {appended:?}", sent.base));
+            return Err(format!("{BROKEN}a retry of offset {} was answered {appended:?}", sent.base));
         }
         Ok(())
     }
@@ -261,12 +270,22 @@ impl Life {
     pub(super) fn janitor(&self) -> Result<(), String> {
         self.begin("seal, snapshot, marks");
         self.dir()?.janitor_step();
-        self.note(|ledger| {
-            for is in ledger.partitions.values_mut() {
-                is.acked = is.end();
-                is.marked = is.acked;
+        for (partition, log) in &self.logs {
+            self.counts_as_safe(*partition, count(log.offsets().synced_end))?;
+        }
+        self.note(|ledger| ledger.partitions.values_mut().for_each(|is| is.marked = is.acked));
+        Ok(())
+    }
+
+    /// S12: after a failed sync nothing is acknowledged any more, by no partition.
+    pub(super) fn is_refused(&mut self) -> Result<(), String> {
+        for partition in self.logs.keys().copied().collect::<Vec<_>>() {
+            let shape = Shape { records: 1, bytes: 10, producer: None };
+            let answer = self.append(partition, &[shape], 1);
+            if answer.is_ok() {
+                return Err(format!("{BROKEN}partition {partition} acknowledged behind a failed sync"));
             }
-        });
+        }
         Ok(())
     }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use millrace_broker::{Broker, FetchOffsetsRequest, FetchRequest, Isolation, PartitionFetch, TopicRef};
 use millrace_env::sim::{Sim, SimRng, Survival};
-use millrace_types::{PartitionIndex, TopicId};
+use millrace_log::{LogConfig, LogDir, PartitionMeta};
+use millrace_types::{PartitionIndex, TopicId, TopicPartition};
 
-use super::life::{client_batch, count, next_sequence, offset};
+use super::life::{client_batch, count, meta, next_sequence, offset, options};
 use super::points::{Cache, Notes};
 use super::raw;
 use super::topics::{
@@ -91,8 +92,8 @@ impl Notes for Told {
         runtime()?.block_on(start(sim.env())).map(drop)
     }
 
-    fn check_harmed(&self, _: &Sim, _: &SimRng) -> Result<(), String> {
-        Ok(())
+    fn check_harmed(&self, sim: &Sim, _: &SimRng) -> Result<(), String> {
+        check_absent(sim, self).map_err(|e| format!("a log of a topic that nobody knows: {e}"))
     }
 }
 
@@ -123,6 +124,36 @@ fn check(sim: &Sim, told: &Told) -> Result<(), String> {
         }
         Ok(())
     })
+}
+
+/// What the metadata does not know is left alone, and the rest is served beside it.
+fn check_absent(sim: &Sim, told: &Told) -> Result<(), String> {
+    let sim = sim.fork(4);
+    sim.power_cut(Survival::Everything);
+    let id = TopicPartition { topic: TopicId([9; 16]), partition: PartitionIndex(0) };
+    let path = raw::partition_path(id).join("00000000000000000000.log");
+    let dir = LogDir::open(&sim.env(), options()).map_err(|e| e.to_string())?.dir;
+    let unknown = PartitionMeta { id, ..meta(0)? };
+    let log = dir.create(unknown, LogConfig::default()).map_err(|e| e.to_string())?;
+    let batch = client_batch(1, &[b"nobody knows me".to_vec()], None)?;
+    log.append(batch).map_err(|e| e.to_string())?.wait().map_err(|e| e.to_string())?;
+    drop((log, dir));
+    let before = raw::content(&*sim.disk().fs(), &path)?;
+    sim.kill();
+    for _ in 0..2 {
+        match runtime()?.block_on(start(sim.env())) {
+            Ok(broker) if broker.orphans() != [id] => return Err(format!("orphans: {:?}", broker.orphans())),
+            Ok(broker) => drop(broker),
+            // The very first start had not come to its metadata yet: nothing is served then, and nothing deleted.
+            Err(_) if told.topics.is_empty() => {}
+            Err(what) => return Err(what),
+        }
+        sim.power_cut(Survival::Everything);
+        if raw::content(&*sim.disk().fs(), &path)? != before {
+            return Err("it was changed".to_owned());
+        }
+    }
+    Ok(())
 }
 
 fn check_start(broker: &Broker, told: &Told) -> Result<(), String> {

@@ -21,9 +21,10 @@ pub(super) enum Process {
     Broker(fn(&mut Service) -> Result<(), String>),
 }
 
-pub(super) const WORKLOADS: [Workload; 5] = [
+pub(super) const WORKLOADS: [Workload; 6] = [
     Workload { name: "appends", process: Process::Logs(appends) },
     Workload { name: "cuts", process: Process::Logs(cuts) },
+    Workload { name: "rewound", process: Process::Logs(rewound) },
     Workload { name: "lives", process: Process::Logs(lives) },
     Workload { name: "partitions", process: Process::Logs(partitions) },
     Workload { name: "topics", process: Process::Broker(topics) },
@@ -103,6 +104,25 @@ fn cuts(life: &mut Life) -> Result<(), String> {
     fill(life, 0)?;
     life.reset(0, 500)?;
     write(life, 0, 3)
+}
+
+/// A producer whose last batches are cut off, and another one that writes past where they were.
+fn rewound(life: &mut Life) -> Result<(), String> {
+    let small = |producer| Shape { records: 1, bytes: 50, producer: Some(producer) };
+    life.open()?;
+    life.create(0)?;
+    life.append(0, &[small(100), small(100)], 1)?;
+    life.append(0, &[small(102); 4], 2)?;
+    fill(life, 0)?;
+    life.janitor()?;
+    life.truncate(0, 4)?;
+    life.append(0, &[Shape { records: 10, ..small(100) }; 2], 1)?;
+    write(life, 0, 2)?;
+    life.append(0, &[small(102)], 1)?;
+    life.truncate(0, life.end_of(0) - 1)?;
+    life.close()?;
+    life.open()?;
+    life.append(0, &[small(102)], 1)
 }
 
 fn lives(life: &mut Life) -> Result<(), String> {
