@@ -177,14 +177,14 @@ impl Run {
         let origin = Origin { workload: workload.name, seed };
         match workload.process {
             Process::Logs(live) => {
+                if self.budget.call.is_none() {
+                    self.fail_syncs(origin, live);
+                }
                 let mut life = Life::new(seed);
                 let recorder = Recorder::start(&life.sim, &life.ledger);
                 let outcome = catch_unwind(AssertUnwindSafe(|| live(&mut life)));
                 life.end();
                 self.crash_at(origin, recorder, outcome);
-                if self.budget.call.is_none() {
-                    self.fail_syncs(origin, live);
-                }
             }
             Process::Broker(live) => {
                 let mut service = Service::new(seed);

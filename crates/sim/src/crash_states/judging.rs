@@ -143,7 +143,8 @@ impl Run {
             self.report.operations.entry(FAILED_SYNC).or_default().points += 1;
             self.report.operations.entry(FAILED_SYNC).or_default().recoveries += 1;
             if let Err(what) = flat(outcome) {
-                self.violation(Violation {
+                // One is enough: the others are the same bug.
+                return self.violation(Violation {
                     seed: origin.seed,
                     workload: origin.workload,
                     operation: FAILED_SYNC,

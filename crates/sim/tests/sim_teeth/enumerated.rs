@@ -30,15 +30,12 @@ fn enumerated(bug: Bug) -> Enumerated {
         | Bug::CleanMarkNotNeeded
         | Bug::DedupWindowOfOne => Seen("cuts"),
         Bug::CutBelowMark => Seen("partitions"),
-        Bug::RetryFailedSync => Blind("a failed sync ends its process here, which acknowledges nothing"),
+        Bug::RetryFailedSync => Seen("partitions"),
         Bug::MarkAheadOfSync | Bug::IndexBeyondMark => Blind("nobody appends beside the janitor"),
         Bug::RunningMarkTrusted => Blind("nothing is remounted"),
         Bug::HalfIndexEntry => Blind("no disk is full"),
-        Bug::SnapshotNotTruncated => {
-            Blind("no log grows past a snapshot that its truncation has left behind")
-        }
-        Bug::ProducerIdsTwice => Seen("topics"),
-        Bug::DeleteAbsent => Blind("no stranger lies in the directory"),
+        Bug::SnapshotNotTruncated => Seen("rewound"),
+        Bug::ProducerIdsTwice | Bug::DeleteAbsent => Seen("topics"),
     }
 }
 
