@@ -173,6 +173,10 @@ impl Map for CountingMap {
         self.inner.bytes()
     }
 
+    fn is_intact(&self) -> bool {
+        self.inner.is_intact()
+    }
+
     fn populate(&self, range: Range<usize>) -> io::Result<()> {
         let bytes = range.len() as u64;
         let position = range.start as u64;

@@ -107,6 +107,10 @@ pub trait Map: Send + Sync + Debug {
     /// # Errors
     /// Where a touch would have been a SIGBUS: the file is shorter than the map, or the medium fails.
     fn populate(&self, range: Range<usize>) -> io::Result<()>;
+
+    /// Whether every page that was touched so far came from the file. `false` once one could not be read and zeros were put
+    /// in its place: whoever used bytes of the map asks *afterwards*, and believes none of them if so.
+    fn is_intact(&self) -> bool;
 }
 
 /// An open file. All positions are absolute; nothing moves a cursor.

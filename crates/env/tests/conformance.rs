@@ -230,6 +230,21 @@ fn a_map_shows_the_first_bytes_of_the_file() {
 }
 
 #[test]
+fn a_map_of_a_file_that_became_shorter_says_so_and_harms_nobody() {
+    on_each(|fs, at| {
+        let path = at.join("f");
+        write(fs, &path, &[5; 40_000]);
+        let file = fs.open(&path, OpenMode::ReadWrite).unwrap();
+        let map = file.map(40_000).unwrap();
+        assert!(map.bytes().iter().all(|byte| *byte == 5) && map.is_intact());
+        file.set_len(4096).unwrap();
+        let _read = map.bytes().iter().map(|byte| u64::from(*byte)).sum::<u64>();
+        assert!(!map.is_intact());
+        assert!(map.populate(0..40_000).is_err());
+    });
+}
+
+#[test]
 fn a_map_of_nothing_or_beyond_the_end_is_refused() {
     on_each(|fs, at| {
         write(fs, &at.join("f"), b"0123456789");

@@ -275,7 +275,11 @@ impl MapSlot {
     pub(crate) fn map(&self, make: impl FnOnce() -> io::Result<Arc<dyn Map>>) -> io::Result<MappedFile> {
         let found = self.cache.maps.lock().find(self.key);
         match found {
-            Found::Open(mapped) => return Ok(mapped),
+            Found::Open(mapped) if mapped.map.is_intact() => return Ok(mapped),
+            // A page of it could not be read, and is zeros now: whoever needs the file maps it as it is.
+            Found::Open(_) => {
+                let _unmapped_outside_of_the_lock = self.cache.maps.lock().shut(self.key);
+            }
             Found::Gone => return Err(gone()),
             Found::Closed => {}
         }

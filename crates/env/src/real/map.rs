@@ -1,4 +1,4 @@
-//! Mapped files: the one place with `unsafe`.
+//! Mapped files.
 
 use std::fs::File;
 use std::io;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use memmap2::{Advice, Mmap, MmapOptions};
 
+use super::sigbus::Guard;
 use crate::Map;
 
 /// Kernels before 5.14 cannot populate a map: there the range is read through the file instead.
@@ -15,6 +16,8 @@ const FALLBACK_READ_BYTES: usize = 64 * 1024;
 
 #[derive(Debug)]
 struct RealMap {
+    /// Dropped before the map that it guards: fields go in the order in which they stand.
+    guard: Guard,
     map: Mmap,
     /// Kept open only where the kernel cannot populate.
     file: Option<Arc<File>>,
@@ -32,16 +35,21 @@ pub(super) fn map(file: &Arc<File>, bytes: u64) -> io::Result<Arc<dyn Map>> {
     // SAFETY: the bytes of a `&[u8]` must neither change nor go away. `File::map` passes that contract on: the log
     // maps sealed segments, which are never written nor shortened, and of the active file only bytes below the
     // high watermark, which no write and no truncation reaches; the directory lock keeps other brokers out. What
-    // remains is an administrator who shortens a file by hand: the kernel then answers with SIGBUS, not with
-    // other memory.
+    // remains is an administrator who shortens a file by hand, and a medium that fails: the pages become zeros then, and
+    // `is_intact` says so.
     let map = unsafe { MmapOptions::new().len(len).map(&**file) }?;
     let file = (!Advice::PopulateRead.is_supported()).then(|| Arc::clone(file));
-    Ok(Arc::new(RealMap { map, file }))
+    let guard = Guard::new(map.as_ptr(), map.len())?;
+    Ok(Arc::new(RealMap { guard, map, file }))
 }
 
 impl Map for RealMap {
     fn bytes(&self) -> &[u8] {
         &self.map
+    }
+
+    fn is_intact(&self) -> bool {
+        !self.guard.is_poisoned()
     }
 
     fn populate(&self, range: Range<usize>) -> io::Result<()> {

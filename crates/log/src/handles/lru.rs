@@ -126,6 +126,11 @@ impl<T: Clone> Lru<T> {
         self.close(key, State::Gone)
     }
 
+    /// Closes the thing; it may be opened again. Hands back what was open.
+    pub(super) fn shut(&mut self, key: Key) -> Option<T> {
+        if self.is_gone(key) { None } else { self.close(key, State::Closed) }
+    }
+
     pub(super) fn is_gone(&mut self, key: Key) -> bool {
         matches!(self.place(key).state, State::Gone)
     }

@@ -51,6 +51,32 @@ impl SealedIndex {
     }
 }
 
+/// The bytes of an index, and the map that they lie in.
+struct IndexBytes {
+    bytes: Bytes,
+    map: Option<Arc<dyn Map>>,
+}
+
+impl IndexBytes {
+    /// Looks into it, and believes what was found only if all of it was there.
+    fn look<R>(&self, look: impl FnOnce(&[u8]) -> R) -> io::Result<R> {
+        let found = look(&self.bytes);
+        let is_intact = self.map.as_ref().is_none_or(|map| map.is_intact());
+        if is_intact { Ok(found) } else { Err(not_intact()) }
+    }
+}
+
+impl From<Bytes> for IndexBytes {
+    fn from(bytes: Bytes) -> IndexBytes {
+        IndexBytes { bytes, map: None }
+    }
+}
+
+/// Zeros were read where a page of the file should have been.
+fn not_intact() -> io::Error {
+    io::Error::other("a page of the mapped file could not be read")
+}
+
 /// Why the file of an index is of no use.
 enum NotMapped {
     /// It is gone, or not what was sealed.
@@ -98,14 +124,14 @@ impl SealedPart {
         }
     }
 
-    fn index(&self, segment: &Segment, fs: &dyn Fs, file: SegmentFile) -> io::Result<Bytes> {
+    fn index(&self, segment: &Segment, fs: &dyn Fs, file: SegmentFile) -> io::Result<IndexBytes> {
         let index = if file == SegmentFile::OffsetIndex { &self.offsets } else { &self.times };
         if let Some(built) = index.built.get() {
-            return Ok(built.clone());
+            return Ok(built.clone().into());
         }
         let sealed = self.seal.files().iter().find(|sealed| sealed.file == file);
         let mapped = match sealed.map(|sealed| sealed.bytes) {
-            Some(0) => return Ok(Bytes::new()),
+            Some(0) => return Ok(Bytes::new().into()),
             Some(size) => self.map_index(index, segment, fs, (file, size)),
             None => Err(NotMapped::Other),
         };
@@ -114,7 +140,7 @@ impl SealedPart {
             Err(NotMapped::Failed(error)) => Err(error),
             Err(NotMapped::Other) => {
                 let built = self.rebuild_index(segment, file)?;
-                Ok(index.built.get_or_init(|| built).clone())
+                Ok(index.built.get_or_init(|| built).clone().into())
             }
         }
     }
@@ -126,7 +152,7 @@ impl SealedPart {
         segment: &Segment,
         fs: &dyn Fs,
         (file, size): (SegmentFile, u64),
-    ) -> Result<Bytes, NotMapped> {
+    ) -> Result<IndexBytes, NotMapped> {
         let mut other = false;
         let make = || -> io::Result<Arc<dyn Map>> {
             let opened = fs.open(&segment.path(file), OpenMode::Read)?;
@@ -150,11 +176,15 @@ impl SealedPart {
             return Err(NotMapped::Other);
         }
         match mapped {
-            Ok(MappedFile { bytes, .. }) => Ok(bytes),
+            Ok(MappedFile { bytes, map }) => Ok(IndexBytes { bytes, map: Some(map) }),
             // The machine has no maps left: it may have memory.
             Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
                 let read = fs.read_small(&segment.path(file), usize::try_from(size).unwrap_or(usize::MAX))?;
-                if self.seal.check_file(file, &read).is_ok() { Ok(read) } else { Err(NotMapped::Other) }
+                if self.seal.check_file(file, &read).is_ok() {
+                    Ok(read.into())
+                } else {
+                    Err(NotMapped::Other)
+                }
             }
             Err(error) => Err(error.into()),
         }
@@ -204,7 +234,7 @@ impl SealedPart {
         let index = |position: u64| usize::try_from(position).unwrap_or(usize::MAX);
         let range = index(range.start)..index(range.end).min(log.bytes.len());
         log.map.populate(range.clone())?;
-        Ok(log.bytes.slice(range))
+        if log.map.is_intact() { Ok(log.bytes.slice(range)) } else { Err(not_intact()) }
     }
 
     /// Checks the blocks of the `.log` that hold `range` and were not checked before. Answers the first range of
@@ -247,7 +277,8 @@ impl Segment {
             Stage::Sealed(sealed) => {
                 let sealed = Arc::clone(sealed);
                 drop(body);
-                Ok(look(OffsetIndex::whole_entries(&sealed.index(self, fs, SegmentFile::OffsetIndex)?)))
+                let index = sealed.index(self, fs, SegmentFile::OffsetIndex)?;
+                index.look(|bytes| look(OffsetIndex::whole_entries(bytes)))
             }
         }
     }
@@ -264,7 +295,8 @@ impl Segment {
             Stage::Sealed(sealed) => {
                 let sealed = Arc::clone(sealed);
                 drop(body);
-                Ok(look(TimeIndex::whole_entries(&sealed.index(self, fs, SegmentFile::TimeIndex)?)))
+                let index = sealed.index(self, fs, SegmentFile::TimeIndex)?;
+                index.look(|bytes| look(TimeIndex::whole_entries(bytes)))
             }
         }
     }

@@ -16,5 +16,6 @@ mod open_files;
 mod racing;
 mod recovering;
 mod scrubbing;
+mod shortened;
 mod starting;
 mod world;
