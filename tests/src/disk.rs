@@ -49,6 +49,14 @@ impl Disk {
         millrace_env::real::power::cut(&self.mount_point).expect("ext4 shuts down");
     }
 
+    /// Makes it read-only as the kernel does when its journal fails, under whoever writes to it.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn abort(&self) {
+        run(Command::new("mount").args(["-o", "remount,abort"]).arg(&self.mount_point));
+    }
+
     /// Unmounts it, once nobody uses it any more.
     ///
     /// # Panics
