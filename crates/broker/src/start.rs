@@ -242,7 +242,7 @@ fn open_one(
     config: LogConfig,
     (exists, clean): (bool, bool),
 ) -> Result<Held, ApiError> {
-    let (name, id) = (meta.name.clone(), meta.id);
+    let (name, id, is_internal) = (meta.name.clone(), meta.id, meta.name.is_internal());
     let opened = if exists {
         dir.open_log(id, config)
     } else if clean {
@@ -259,6 +259,9 @@ fn open_one(
         Err(DirError::Damaged { path, what }) => Ok(Held::Unavailable(format!("{path}: {what}").into())),
         // A directory without a `partition.meta` that opens.
         Err(DirError::Conflict(what)) => Ok(Held::Unavailable(what.into())),
+        // A medium that does not give the files of one log keeps nobody from the others. Where the directory itself has
+        // failed, the next log says so; and without the logs of the product's own topics there is nothing to serve.
+        Err(error @ DirError::Io { .. }) if !is_internal => Ok(Held::Unavailable(error.to_string().into())),
         Err(error) => Err(error.into()),
     }
 }

@@ -221,3 +221,25 @@ async fn a_failed_sync_is_fatal_and_nothing_is_acknowledged_behind_it() {
     assert!(!world.broker.start_report().clean);
     assert_eq!(world.values("a", 0).await.unwrap().first().map(String::as_str), Some("1"));
 }
+
+#[tokio::test]
+async fn a_log_that_the_medium_does_not_give_keeps_nobody_from_the_others() {
+    let world = World::new(31).await;
+    let hurt = world.create("hurt", 1).await.id;
+    world.create("well", 1).await;
+    for topic in ["hurt", "well"] {
+        world.produce(topic, &["1"]).await.unwrap();
+    }
+    let log = format!("{hurt}-0/00000000000000000000.log");
+    world.sim.disk().inject(Fault::io(CallKind::Open).on(&log).for_ever());
+    let world = world.kill().await;
+    assert_eq!(world.values("well", 0).await.unwrap(), ["1"]);
+    world.produce("well", &["2"]).await.unwrap();
+    assert_eq!(code(world.values("hurt", 0).await), Some(ErrorCode::Corrupt));
+    assert_eq!(code(world.produce("hurt", &["2"]).await), Some(ErrorCode::Corrupt));
+    assert!(world.broker.start_report().damaged.iter().any(|damage| damage.contains("hurt partition 0")));
+    world.sim.disk().heal();
+    let world = world.restart().await;
+    assert!(!world.broker.start_report().clean, "it was not recovered, so the next start is no clean one");
+    assert_eq!(world.values("hurt", 0).await.unwrap(), ["1"]);
+}
