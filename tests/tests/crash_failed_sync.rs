@@ -67,7 +67,7 @@ fn run(suite: &str, episodes: u32, failure: Failure) {
     for _ in 0..episodes {
         // A runtime for each: the clients of an episode end with it.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let runtime = runtime.expect("a runtime");
+        let runtime = runtime.unwrap();
         let (acked, unanswered) = runtime.block_on(episode(&mut seed, failure));
         runtime.shutdown_background();
         records.push(acked);
@@ -89,7 +89,7 @@ async fn episode(seed: &mut Seed, failure: Failure) -> (u64, u64) {
     };
     let folder = memory.as_ref().map_or_else(quick_folder, |memory| memory.path().to_owned());
     let mut disk = Disk::new(&folder, IMAGE_BYTES, &["-J", "size=4"]);
-    let logs = TempDir::new().expect("a folder");
+    let logs = TempDir::new().unwrap();
     let mut setup = BrokerSetup::new(&disk.path().join("data"), &logs.path().join("log"));
     let mut broker = setup.start();
     broker.grpc().clone_into(&mut setup.grpc);
@@ -100,7 +100,7 @@ async fn episode(seed: &mut Seed, failure: Failure) -> (u64, u64) {
     }
 
     let (ended, _broker) =
-        tokio::task::spawn_blocking(move || (broker.wait(), broker)).await.expect("it ends");
+        tokio::task::spawn_blocking(move || (broker.wait(), broker)).await.unwrap();
     assert_eq!(ended.code(), Some(STORAGE_FAILED), "it says why it stopped");
     let (acked, unanswered) = (load.book().acked(), load.underway().records);
     assert!(acked > 0, "the disk failed before anything was acknowledged");
