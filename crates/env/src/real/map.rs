@@ -60,6 +60,10 @@ impl Map for RealMap {
         if range.is_empty() {
             return Ok(());
         }
+        if !self.is_intact() {
+            // The zeros that stand for lost pages are in memory, and nothing that anybody wants.
+            return Err(rustix::io::Errno::FAULT.into());
+        }
         match &self.file {
             Some(file) => read_through(file, range),
             None => loop {
