@@ -100,8 +100,7 @@ async fn episode(seed: &mut Seed, failure: Failure) -> (u64, u64) {
         disk.abort();
     }
 
-    let (ended, _broker) =
-        tokio::task::spawn_blocking(move || (broker.wait(), broker)).await.unwrap();
+    let (ended, _broker) = tokio::task::spawn_blocking(move || (broker.wait(), broker)).await.unwrap();
     assert_eq!(ended.code(), Some(STORAGE_FAILED), "it says why it stopped");
     let (acked, unanswered) = (load.book().acked(), load.underway().records);
     assert!(acked > 0, "the disk failed before anything was acknowledged");
