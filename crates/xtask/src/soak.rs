@@ -1,6 +1,6 @@
 //! `cargo xtask soak`: what takes too long for every change.
 //!
-//! The ignored tests of the crates `tests` and `sim` (they read `MILLRACE_SOAK_MINUTES`), and each fuzz target for as long, as
+//! The ignored tests of the crates `tests`, `sim` and `log` (they read `MILLRACE_SOAK_MINUTES`), and each fuzz target for as long, as
 //! `fuzz:TARGET`.
 
 use anyhow::{Context as _, Result, bail};
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::workspace::{self, Metadata};
 use crate::{fuzz, process, test};
 
-const PACKAGES: [&str; 2] = ["millrace-tests", "millrace-sim"];
+const PACKAGES: [&str; 3] = ["millrace-tests", "millrace-sim", "millrace-log"];
 const FUZZ: &str = "fuzz:";
 
 fn suites(metadata: &Metadata) -> Vec<String> {
