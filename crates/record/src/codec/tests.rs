@@ -122,6 +122,15 @@ fn a_zstd_frame_that_hides_its_size_is_read_and_capped() {
 }
 
 #[test]
+fn a_zstd_frame_that_claims_to_be_empty_and_is_not_ends() {
+    // One segment, content size 0, and one block of 2,075,821 repeated bytes.
+    let payload = Bytes::from_static(b"\x28\xb5\x2f\xfd\x20\x00\x6b\x65\xfd\x53");
+    for bytes_max in [0, 1, 1000, 4 * MIB] {
+        assert!(decompress(Compression::Zstd, payload.clone(), bytes_max).is_err(), "{bytes_max}");
+    }
+}
+
+#[test]
 fn a_snappy_block_that_claims_too_much_is_refused_before_room_is_made() {
     // A bare block: a varint of 64 MiB, then next to nothing.
     let claim = Bytes::from_static(&[0x80, 0x80, 0x80, 0x20, 0x00, b'x']);

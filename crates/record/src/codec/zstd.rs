@@ -47,7 +47,8 @@ pub(super) fn decompress(input: &[u8], bytes_max: usize) -> Result<Vec<u8>, Deco
         if capacity >= bytes_max {
             return Err(too_large);
         }
-        capacity = capacity.saturating_mul(RETRY_GROWTH).min(bytes_max);
+        // A frame may claim that it holds nothing, and hold something: nothing times four is nothing.
+        capacity = capacity.saturating_mul(RETRY_GROWTH).max(super::GROWTH_MIN).min(bytes_max);
     }
 }
 
