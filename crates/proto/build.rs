@@ -6,9 +6,10 @@
 )]
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto");
+    // Asked when it runs: a build script that was compiled in another checkout knows only that one's path.
+    let root = format!("{}/../../proto", std::env::var("CARGO_MANIFEST_DIR")?);
     println!("cargo:rerun-if-changed={root}/millrace/v1");
-    let descriptors = protox::compile(["millrace/v1/millrace.proto"], [root])?;
+    let descriptors = protox::compile(["millrace/v1/millrace.proto"], [&root])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), prost_bytes(&descriptors))?;
     tonic_prost_build::configure().bytes(".").codec_path("crate::CheckedCodec").compile_fds(descriptors)?;

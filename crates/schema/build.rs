@@ -1,9 +1,10 @@
 //! Compiles the storage schema without `protoc`: protox parses, prost generates.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto");
+    // Asked when it runs: see crates/proto/build.rs.
+    let root = format!("{}/../../proto", std::env::var("CARGO_MANIFEST_DIR")?);
     println!("cargo:rerun-if-changed={root}/millrace/storage");
-    let descriptors = protox::compile(["millrace/storage/v1/metadata.proto"], [root])?;
+    let descriptors = protox::compile(["millrace/storage/v1/metadata.proto"], [&root])?;
     prost_build::Config::new().bytes(["."]).compile_fds(descriptors)?;
     Ok(())
 }

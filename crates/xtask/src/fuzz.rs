@@ -112,7 +112,19 @@ fn run_target(binaries: &Path, target: &str, seconds: u64) -> Result<()> {
     if seeds.is_dir() {
         command.arg(&seeds);
     }
-    process::run_within(&mut command, Duration::from_secs(seconds + 120))
+    // libFuzzer ends with a dictionary that it recommends: hundreds of lines, in which a find drowns.
+    let log = artifacts.join("last-run.log");
+    command.stderr(std::fs::File::create(&log)?);
+    let ended = process::run_within(&mut command, Duration::from_secs(seconds + 120));
+    let said = std::fs::read(&log)?;
+    let said = String::from_utf8_lossy(&said);
+    for line in said
+        .lines()
+        .filter(|line| !line.ends_with(|end: char| end.is_ascii_digit()) || !line.contains("# Uses:"))
+    {
+        println!("{line}");
+    }
+    ended
 }
 
 fn folder() -> PathBuf {
