@@ -288,8 +288,8 @@ impl LogInner {
         let kept_from = segments.partition_point(|segment| segment.base <= start).saturating_sub(1);
         let (below, kept) = segments.split_at(kept_from.min(segments.len()));
         if !below.is_empty() || start > self.view.read().synced_end {
-            // A log does not start behind what a power cut leaves of it. And what the dropped segments say of producers must survive them, and a power cut: a snapshot of an end
-            // that is synced.
+            // A log does not start behind what a power cut leaves of it. And what the dropped segments say of
+            // producers must survive them, and a power cut: a snapshot of an end that is synced.
             self.sync_now();
         }
         if !below.is_empty() {

@@ -146,7 +146,7 @@ impl Segment {
     /// The `.log`, for a read of these pages: `WouldBlock` if it is closed and opening it might block.
     pub(crate) fn file_for(&self, pages: Pages) -> io::Result<Arc<dyn File>> {
         match pages {
-            Pages::Any => self.file(),
+            Pages::Any | Pages::Medium => self.file(),
             Pages::Resident => self.slot.file_if_open().ok_or_else(|| io::ErrorKind::WouldBlock.into()),
         }
     }

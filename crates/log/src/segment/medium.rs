@@ -10,10 +10,10 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
-use millrace_env::{File, Fs, OpenMode, is_out_of_files};
+use millrace_env::{Fs, OpenMode, is_out_of_files};
 use millrace_types::{Offset, OffsetRange};
 
-use super::{SealedPart, Segment, Walk};
+use super::{Pages, SealedPart, Segment, Walk};
 use crate::names::SegmentFile;
 
 /// What is wrong with an item.
@@ -96,24 +96,13 @@ impl SealedPart {
     }
 }
 
-/// The bytes of a range as the medium has them. One byte more is asked for, so that a file that has grown shows.
+/// The bytes of a range as the medium has them; fewer if the file ends before.
 fn read_medium(fs: &dyn Fs, path: &Path, range: &Range<u64>) -> io::Result<Vec<u8>> {
     let file = fs.open(path, OpenMode::Read)?;
     let mut content = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
-    let filled = fill(&*file, &mut content, range.start)?;
+    let filled = Pages::Medium.read_fully(&*file, &mut content, range.start)?;
     content.truncate(filled);
     Ok(content)
-}
-
-fn fill(file: &dyn File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read_medium_at(rest, position + filled as u64)? {
-            0 => break,
-            read => filled += read,
-        }
-    }
-    Ok(filled)
 }
 
 impl Segment {

@@ -18,6 +18,8 @@ pub(crate) enum Pages {
     Any,
     /// Those in memory; anything else answers `WouldBlock`.
     Resident,
+    /// None: the bytes come from the medium itself, past the page cache. May block.
+    Medium,
 }
 
 impl Pages {
@@ -29,6 +31,7 @@ impl Pages {
             let read = match self {
                 Pages::Any => file.read_at(rest, at)?,
                 Pages::Resident => file.read_resident_at(rest, at)?,
+                Pages::Medium => file.read_medium_at(rest, at)?,
             };
             if read == 0 {
                 break;
