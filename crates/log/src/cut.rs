@@ -16,6 +16,7 @@ use crate::format::{epoch_file, log_start};
 use crate::handles::FileSlot;
 use crate::inner::LogInner;
 use crate::names::{LEADER_EPOCHS, LOG_START, SegmentFile, TEMPORARY_SUFFIX, segment_file};
+use crate::passing::is_storage_full;
 use crate::producers::ProducerState;
 use crate::recovery::{Listing, unlink_if_there, unlink_indexes, unlink_segment, unlink_suffix};
 use crate::recovery::{
@@ -23,7 +24,7 @@ use crate::recovery::{
 };
 use crate::segment::{Body, Segment, Walk, WalkEnd, read_fully};
 use crate::ticket::{Cell, Unsynced};
-use crate::writer::{Snapshot, Writer, create_segment_file, is_storage_full};
+use crate::writer::{Snapshot, Writer, create_segment_file};
 use crate::{AppendError, DirError};
 
 /// Bytes that one step of a copy takes.

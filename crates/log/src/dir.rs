@@ -21,6 +21,7 @@ use crate::format::node_meta::NodeMeta;
 use crate::format::run_mark::{CleanLog, CleanMark};
 use crate::handles::{HandleCache, HandleLimits, HandlesOpen, RoomyFs};
 use crate::names::{self, CLEAN_MARK};
+use crate::passing::{is_passing, is_storage_full};
 use crate::recovery::{self, LastStop, OpenRequest};
 use crate::room::{Claim, Room, StorageRoom};
 use crate::tail_cache::TailBudget;
@@ -130,10 +131,16 @@ impl DirShared {
     }
 
     pub(crate) fn io_error(&self, context: &str, source: io::Error) -> DirError {
-        if crate::writer::is_storage_full(&source) {
+        if is_storage_full(&source) {
             self.room.look();
         }
         DirError::Io { context: context.to_owned(), source }
+    }
+
+    /// What a write of a file that later starts believe has answered: want of room or of open files passes, anything else
+    /// is the end of the directory.
+    pub(crate) fn soft_error(&self, context: &str, source: io::Error) -> DirError {
+        if is_passing(&source) { self.io_error(context, source) } else { self.fail(context, source) }
     }
 
     /// A failed write or sync of a file that later starts believe: the directory has failed.
@@ -438,10 +445,7 @@ impl LogDir {
         let path = self.shared.path.join(CLEAN_MARK);
         let mark = CleanMark { generation: self.shared.marks.generation(), logs: left };
         let written = self.shared.env.fs.replace(&path, &mark.encode());
-        written.map_err(|e| match crate::writer::is_storage_full(&e) {
-            true => self.shared.io_error("writing the clean mark", e),
-            false => self.shared.fail("writing the clean mark", e),
-        })
+        written.map_err(|e| self.shared.soft_error("writing the clean mark", e))
     }
 
     fn open_logs(&self) -> Vec<Arc<Log>> {

@@ -30,6 +30,7 @@ mod inner;
 pub mod inspect;
 mod log;
 pub mod names;
+mod passing;
 pub mod producers;
 mod queue;
 mod read;

@@ -19,7 +19,7 @@ use crate::names::{PartitionEntry, SYNC_OS, SegmentFile, partition_entry, segmen
 use crate::recovery::unlink_if_there;
 use crate::room::StorageLevel;
 use crate::segment::{SealedPart, Segment, Stage, read_fully};
-use crate::writer::{Snapshot, Spare, is_passing, is_too_old};
+use crate::writer::{Snapshot, Spare, is_too_old};
 use crate::{DirError, LogConfig};
 
 /// Log bytes after which a snapshot of the producers is taken between rolls: a start replays the headers behind it, and
@@ -66,11 +66,7 @@ impl LogInner {
     /// A full disk passes, and so does a process without open files; anything else that a file of the log answers does
     /// not.
     pub(crate) fn soft_error(&self, context: &str, error: io::Error) -> DirError {
-        if is_passing(&error) {
-            self.shared.io_error(&format!("{context} of {}", self.path.display()), error)
-        } else {
-            self.fail(context, error)
-        }
+        self.shared.soft_error(&format!("{context} of {}", self.path.display()), error)
     }
 
     fn roll_if_old(self: &Arc<Self>) {

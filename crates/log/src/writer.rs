@@ -20,6 +20,7 @@ use millrace_types::{LeaderEpoch, Offset, SyncMode, TimestampMs};
 use crate::epochs::EpochCache;
 use crate::flusher::{Mark, Wrote};
 use crate::inner::LogInner;
+use crate::passing::is_storage_full;
 use crate::producers::{BatchFacts, ProducerState, Verdict};
 use crate::queue::Pending;
 use crate::segment::{BatchSpot, Segment};
@@ -329,16 +330,6 @@ fn cut_back(writer: &mut Writer) -> io::Result<()> {
         Err(e) => return Err(e),
     }
     if left > 0 { file.sync_data() } else { Ok(()) }
-}
-
-/// Whether the disk, or what this user may take of it, is full.
-pub(crate) fn is_storage_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-/// Whether an operation failed for want of room or of open files: it may be tried again, and nothing else is wrong.
-pub(crate) fn is_passing(error: &io::Error) -> bool {
-    is_storage_full(error) || is_out_of_files(error)
 }
 
 /// What the producer state needs to know of a batch.

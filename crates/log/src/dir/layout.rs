@@ -272,7 +272,7 @@ pub(super) fn create_partition(
     make().map_err(|e| {
         let context = format!("creating {}", path.display());
         // A full disk is no broken promise: nothing of the partition counts before its last file is there.
-        if crate::writer::is_passing(&e) { shared.io_error(&context, e) } else { shared.fail(&context, e) }
+        shared.soft_error(&context, e)
     })
 }
 

@@ -133,10 +133,7 @@ impl Scrub {
         self.saved = Some(saved);
         let path = shared.path.join(SCRUB_PROGRESS);
         let written = shared.env.fs.replace(&path, &scrub_progress::encode(&progress));
-        written.map_err(|e| {
-            let context = "writing the progress of the scrub";
-            if crate::writer::is_passing(&e) { shared.io_error(context, e) } else { shared.fail(context, e) }
-        })
+        written.map_err(|e| shared.soft_error("writing the progress of the scrub", e))
     }
 }
 
