@@ -19,12 +19,12 @@ use bytes::Bytes;
 use millrace_env::Env;
 use millrace_env::sim::{Sim, Survival};
 use millrace_record::{Compression, split_batches};
-use millrace_types::{Offset, PartitionIndex, TopicName};
+use millrace_types::{GroupId, Offset, PartitionIndex, TopicName};
 
 use super::*;
 use crate::{
-    ConnectionId, Durability, Isolation, ListenerName, NewRecord, PartitionFetch, PartitionProduce,
-    Principal, ProduceData, ProduceResponse, Produced, SequenceStart,
+    ConnectionId, Durability, Isolation, ListenerName, NewRecord, OffsetCommit, PartitionFetch,
+    PartitionProduce, Principal, ProduceData, ProduceResponse, Produced, SequenceStart,
 };
 
 const BUDGET: u64 = 256 * 1024 * 1024;
@@ -101,6 +101,22 @@ impl World {
 
     async fn send(&self, request: ProduceRequest) -> ProduceResponse {
         self.broker.produce(&ctx(), request).await.unwrap().acknowledged().await
+    }
+
+    /// Commits an offset of partition 0 of topic a; answers what was wrong with it.
+    async fn commit(&self, group: &GroupId, offset: u64) -> Option<ErrorCode> {
+        let commit = OffsetCommit {
+            topic: by_name("a"),
+            partition: PartitionIndex(0),
+            offset: Offset::from_count(offset),
+            leader_epoch: None,
+            metadata: String::new(),
+        };
+        let request = CommitOffsetsRequest { group: group.clone(), offsets: vec![commit] };
+        match self.broker.commit_offsets(&ctx(), request).await {
+            Ok(mut answers) => code(answers.remove(0)),
+            Err(error) => Some(error.code),
+        }
     }
 
     /// The values of partition 0 from an offset on, without waiting.

@@ -7,7 +7,6 @@ use millrace_log::names::partition_dir;
 use millrace_types::{GroupId, TopicPartition};
 
 use super::*;
-use crate::OffsetCommit;
 
 /// The groups of these tests, each in a partition of its own.
 fn groups() -> [GroupId; 2] {
@@ -17,21 +16,6 @@ fn groups() -> [GroupId; 2] {
     let of = millrace_group::partition_of;
     let other = other.into_iter().find(|other| of(other) != of(&first)).unwrap();
     [first, other]
-}
-
-async fn commit(world: &World, group: &GroupId, offset: u64) -> Option<ErrorCode> {
-    let commit = OffsetCommit {
-        topic: by_name("a"),
-        partition: PartitionIndex(0),
-        offset: Offset::from_count(offset),
-        leader_epoch: None,
-        metadata: String::new(),
-    };
-    let request = CommitOffsetsRequest { group: group.clone(), offsets: vec![commit] };
-    match world.broker.commit_offsets(&ctx(), request).await {
-        Ok(mut answers) => code(answers.remove(0)),
-        Err(error) => Some(error.code),
-    }
 }
 
 /// The offset of partition 0 of topic a, asked for by name and among all.
@@ -61,7 +45,7 @@ async fn stopped() -> (World, [GroupId; 2], PathBuf) {
     let groups = groups();
     for group in &groups {
         for offset in 1..3 {
-            assert_eq!(commit(&world, group, offset).await, None);
+            assert_eq!(world.commit(group, offset).await, None);
         }
     }
     let dir = dir_of(&world, &groups[0]).await;
@@ -86,9 +70,9 @@ async fn a_lost_partition_of_the_committed_offsets_keeps_nobody_else_from_being_
     let world = again(world).await;
     assert_eq!(world.values("a", 0).await.unwrap(), ["1"]);
     assert_eq!(committed(&world, &lost).await, [Err(ErrorCode::Corrupt); 2]);
-    assert_eq!(commit(&world, &lost, 5).await, Some(ErrorCode::Corrupt));
+    assert_eq!(world.commit(&lost, 5).await, Some(ErrorCode::Corrupt));
     assert_eq!(committed(&world, &whole).await, [Ok(Some(2)); 2]);
-    assert_eq!(commit(&world, &whole, 3).await, None);
+    assert_eq!(world.commit(&whole, 3).await, None);
     assert_eq!(world.broker.start_report().damaged.len(), 1);
     world.broker.delete_topic(&ctx(), by_name("a")).await.unwrap();
 }
@@ -107,7 +91,7 @@ async fn a_damaged_commit_is_answered_as_such_and_never_by_an_older_one() {
     assert_eq!(committed(&world, &damaged).await, [Err(ErrorCode::Corrupt); 2]);
     assert_eq!(committed(&world, &whole).await, [Ok(Some(2)); 2]);
     // What is committed anew is certainly the newest; whether there was more nobody knows.
-    assert_eq!(commit(&world, &damaged, 3).await, None);
+    assert_eq!(world.commit(&damaged, 3).await, None);
     assert_eq!(committed(&world, &damaged).await, [Ok(Some(3)), Err(ErrorCode::Corrupt)]);
     let world = world.restart().await;
     assert_eq!(committed(&world, &damaged).await, [Ok(Some(3)), Err(ErrorCode::Corrupt)]);

@@ -5,25 +5,13 @@ use millrace_env::sim::Fault;
 use millrace_types::{GroupId, Outcome, TopicId};
 
 use super::*;
-use crate::OffsetCommit;
 
-async fn commit(world: &World, offset: u64) -> Option<ErrorCode> {
-    let commit = OffsetCommit {
-        topic: by_name("a"),
-        partition: PartitionIndex(0),
-        offset: Offset::from_count(offset),
-        leader_epoch: None,
-        metadata: String::new(),
-    };
-    let request = CommitOffsetsRequest { group: GroupId::new("g").unwrap(), offsets: vec![commit] };
-    match world.broker.commit_offsets(&ctx(), request).await {
-        Ok(mut answers) => code(answers.remove(0)),
-        Err(error) => Some(error.code),
-    }
+fn group() -> GroupId {
+    GroupId::new("g").unwrap()
 }
 
 async fn committed(world: &World) -> Option<i64> {
-    let request = FetchOffsetsRequest { group: GroupId::new("g").unwrap(), partitions: None };
+    let request = FetchOffsetsRequest { group: group(), partitions: None };
     let found = world.broker.fetch_offsets(&ctx(), request).await.unwrap();
     found.first().and_then(|one| one.as_ref().unwrap().offset).map(Offset::get)
 }
@@ -33,17 +21,17 @@ async fn records_and_commits_are_refused_definitely_and_taken_again_when_there_i
     let world = World::new(1).await;
     world.create("a", 1).await;
     world.produce("a", &["1"]).await.unwrap();
-    assert_eq!(commit(&world, 1).await, None);
+    assert_eq!(world.commit(&group(), 1).await, None);
     world.sim.disk().inject(Fault::no_space(CallKind::Write).for_ever());
     world.sim.disk().inject(Fault::no_space(CallKind::Allocate).for_ever());
     let refused = code(world.produce("a", &["2"]).await).unwrap();
     assert_eq!((refused, refused.outcome()), (ErrorCode::StorageFull, Outcome::Definite));
-    assert_eq!(commit(&world, 2).await, Some(ErrorCode::StorageFull));
+    assert_eq!(world.commit(&group(), 2).await, Some(ErrorCode::StorageFull));
     assert_eq!(world.values("a", 0).await.unwrap(), ["1"]);
     assert_eq!(committed(&world).await, Some(1));
     world.sim.disk().heal();
     world.produce("a", &["3"]).await.unwrap();
-    assert_eq!(commit(&world, 3).await, None);
+    assert_eq!(world.commit(&group(), 3).await, None);
     assert_eq!(
         (world.values("a", 0).await.unwrap(), committed(&world).await),
         (vec!["1".to_owned(), "3".to_owned()], Some(3))
@@ -71,8 +59,7 @@ async fn commits_that_fail_in_a_crowd_leave_what_the_log_says() {
                     leader_epoch: None,
                     metadata: String::new(),
                 };
-                let request =
-                    CommitOffsetsRequest { group: GroupId::new("g").unwrap(), offsets: vec![commit] };
+                let request = CommitOffsetsRequest { group: group(), offsets: vec![commit] };
                 let _taken_or_refused = broker.commit_offsets(&ctx(), request).await;
             })
         });
@@ -81,7 +68,7 @@ async fn commits_that_fail_in_a_crowd_leave_what_the_log_says() {
         }
         world.sim.disk().heal();
         // The value may be on its way back from its log.
-        while commit(&world, round * 100 + 50).await.is_some() {
+        while world.commit(&group(), round * 100 + 50).await.is_some() {
             tokio::task::yield_now().await;
         }
         assert_eq!(committed(&world).await, Some(i64::try_from(round).unwrap() * 100 + 50));
@@ -118,7 +105,7 @@ async fn a_disk_that_fills_up_refuses_users_and_goes_on_with_the_rest_until_a_de
     assert_eq!(code(refused), Some(ErrorCode::StorageFull));
     // Commits, producer ids, reads and deletions go on.
     for offset in 1..200 {
-        assert_eq!(commit(&world, offset).await, None);
+        assert_eq!(world.commit(&group(), offset).await, None);
     }
     world.broker.init_producer(&ctx()).await.unwrap();
     assert_eq!(world.values("b", 0).await.unwrap(), ["kept"]);
@@ -139,7 +126,7 @@ async fn a_deletion_that_is_decided_is_answered_and_finished_when_there_is_room(
     let world = World::new(5).await;
     world.create("a", 2).await;
     world.produce("a", &["1"]).await.unwrap();
-    assert_eq!(commit(&world, 1).await, None);
+    assert_eq!(world.commit(&group(), 1).await, None);
     // The record of it is written, and then nothing finds room any more.
     world.sim.disk().inject(Fault::no_space(CallKind::Write).after(1).for_ever());
     world.sim.disk().inject(Fault::no_space(CallKind::Rename).for_ever());
