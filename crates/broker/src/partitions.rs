@@ -85,6 +85,9 @@ pub(crate) fn log_config(topic: &Topic) -> LogConfig {
             RecordTime::LogAppend => TimestampType::LogAppend,
         },
         sync_mode: if topic.name.is_internal() { SyncMode::Always } else { config.sync_mode },
+        cleanup: config.cleanup,
+        retention_ms: config.retention_ms,
+        retention_bytes: config.retention_bytes,
     }
 }
 

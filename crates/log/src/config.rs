@@ -1,6 +1,6 @@
 //! What a topic's configuration means to its logs.
 
-use millrace_types::{SyncMode, limits};
+use millrace_types::{CleanupPolicy, SyncMode, limits};
 
 /// Who sets the timestamps of records (`message.timestamp.type`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -27,6 +27,12 @@ pub struct LogConfig {
     pub timestamp_type: TimestampType,
     /// When an append counts as safe (`sync.mode`).
     pub sync_mode: SyncMode,
+    /// What happens to old records (`cleanup.policy`).
+    pub cleanup: CleanupPolicy,
+    /// Milliseconds since its last append after which a segment is deleted (`retention.ms`); `None` keeps it for ever.
+    pub retention_ms: Option<u64>,
+    /// Bytes of the newest segments that are kept at least (`retention.bytes`); `None` keeps all.
+    pub retention_bytes: Option<u64>,
 }
 
 impl Default for LogConfig {
@@ -38,6 +44,9 @@ impl Default for LogConfig {
             batch_bytes_max: limits::BATCH_BYTES_DEFAULT,
             timestamp_type: TimestampType::Create,
             sync_mode: SyncMode::Always,
+            cleanup: CleanupPolicy::Delete,
+            retention_ms: None,
+            retention_bytes: None,
         }
     }
 }

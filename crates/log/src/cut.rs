@@ -11,6 +11,7 @@ use millrace_env::{FsExt, OpenMode};
 use millrace_types::{LeaderEpoch, Offset, OffsetRange};
 use parking_lot::RwLock;
 
+use crate::epochs::EpochCache;
 use crate::flusher::Mark;
 use crate::format::{epoch_file, log_start};
 use crate::handles::FileSlot;
@@ -49,20 +50,18 @@ impl LogInner {
 
     /// Raises the log start and drops the segments below it.
     pub(crate) fn trim_to(self: &Arc<Self>, start: Offset) -> Result<(), DirError> {
-        self.change(|writer| {
-            let (old, high_watermark) = {
-                let view = self.view.read();
-                (view.log_start, view.high_watermark)
-            };
-            if start > high_watermark {
-                let text = format!("cannot trim to {start}, the high watermark is {high_watermark}");
-                return Err(DirError::Conflict(text));
-            }
-            if start > old {
-                self.trim(writer, start).map_err(|e| self.soft_error("trimming", e))?;
-            }
-            Ok(Waited::default())
-        })
+        self.shared.failure.check()?;
+        let _upkeep = self.upkeep.lock();
+        self.check_not_closed()?;
+        let (old, high_watermark) = {
+            let view = self.view.read();
+            (view.log_start, view.high_watermark)
+        };
+        if start > high_watermark {
+            let text = format!("cannot trim to {start}, the high watermark is {high_watermark}");
+            return Err(DirError::Conflict(text));
+        }
+        if start > old { self.trim(start) } else { Ok(()) }
     }
 
     /// Empties the log: start and end are `offset`.
@@ -81,7 +80,7 @@ impl LogInner {
             }
             let before = writer.epochs.clone();
             let _changed = writer.epochs.assign(epoch, writer.end);
-            if let Err(e) = self.write_epochs(writer) {
+            if let Err(e) = self.write_epochs(&writer.epochs) {
                 writer.epochs = before;
                 return Err(self.soft_error("beginning an epoch", e));
             }
@@ -98,9 +97,7 @@ impl LogInner {
     ) -> Result<(), DirError> {
         self.shared.failure.check()?;
         let _upkeep = self.upkeep.lock();
-        if self.is_closed() {
-            return Err(DirError::Conflict(format!("the log of partition {} is closed", self.meta.id)));
-        }
+        self.check_not_closed()?;
         let mut waited = Waited::default();
         let outcome = change(&mut self.writer.lock()).map(|found| waited = found);
         let reason = AppendError::StorageFailed("the batch was truncated".to_owned());
@@ -111,9 +108,17 @@ impl LogInner {
         outcome
     }
 
-    fn write_epochs(&self, writer: &Writer) -> io::Result<()> {
-        self.shared.env.fs.replace(&self.path.join(LEADER_EPOCHS), &epoch_file::encode(&writer.epochs))?;
-        self.set_served_epochs(&writer.epochs);
+    fn check_not_closed(&self) -> Result<(), DirError> {
+        if self.is_closed() {
+            return Err(DirError::Conflict(format!("the log of partition {} is closed", self.meta.id)));
+        }
+        Ok(())
+    }
+
+    /// Writes what `writer.epochs` says. The caller holds `upkeep`, so nobody else does.
+    fn write_epochs(&self, epochs: &EpochCache) -> io::Result<()> {
+        self.shared.env.fs.replace(&self.path.join(LEADER_EPOCHS), &epoch_file::encode(epochs))?;
+        self.set_served_epochs(epochs);
         Ok(())
     }
 
@@ -261,7 +266,7 @@ impl LogInner {
         let fs = &*self.shared.env.fs;
         let _changed = writer.epochs.truncate_from_end(writer.end);
         let _changed = writer.epochs.assign(writer.epoch, writer.end);
-        self.write_epochs(writer)?;
+        self.write_epochs(&writer.epochs)?;
         let end = writer.end;
         writer.snapshots.retain(|snapshot| snapshot.offset <= end);
         let mut listing = Listing::read(fs, &self.path)?;
@@ -283,38 +288,62 @@ impl LogInner {
         Ok(())
     }
 
-    fn trim(self: &Arc<Self>, writer: &mut Writer, start: Offset) -> io::Result<()> {
-        let fs = &*self.shared.env.fs;
+    /// Raises the log start, with whole segments below it gone. The caller holds `upkeep` and nothing else: an append waits
+    /// for none of the files that are written and unlinked here.
+    pub(crate) fn trim(self: &Arc<Self>, start: Offset) -> Result<(), DirError> {
         let segments = Arc::clone(&self.view.read().segments);
         let kept_from = segments.partition_point(|segment| segment.base <= start).saturating_sub(1);
         let (below, kept) = segments.split_at(kept_from.min(segments.len()));
-        if !below.is_empty() || start > self.view.read().synced_end {
-            // A log does not start behind what a power cut leaves of it. And what the dropped segments say of
-            // producers must survive them, and a power cut: a snapshot of an end that is synced.
+        let first_kept = kept.first().map_or(start, |segment| segment.base);
+        // What the dropped segments say of producers must survive them, and a power cut: a snapshot of an end that is synced.
+        let snapshot = (!below.is_empty()).then(|| {
+            let writer = self.writer.lock();
+            Snapshot { offset: writer.end, state: writer.producers.clone() }
+        });
+        if snapshot.is_some() || start > self.view.read().synced_end {
+            // A log does not start behind what a power cut leaves of it.
             self.sync_now();
+            self.shared.failure.check()?;
         }
-        if !below.is_empty() {
-            self.write_snapshot(&Snapshot { offset: writer.end, state: writer.producers.clone() })?;
-        }
-        self.write_log_start(start)?;
-        {
+        self.write_trim(start, snapshot.as_ref()).map_err(|e| self.soft_error("trimming", e))?;
+        let end = {
             let mut view = self.view.write();
             view.log_start = start;
-            view.segments = Arc::new(kept.to_vec());
-        }
-        let first_kept = kept.first().map_or(start, |segment| segment.base);
-        self.damage.keep_within(extent_of(kept, writer.end));
+            // Others may have been rolled meanwhile.
+            view.segments = Arc::new(
+                view.segments.iter().filter(|segment| segment.base >= first_kept).cloned().collect(),
+            );
+            view.end
+        };
+        self.damage.keep_within(OffsetRange { start: first_kept, end });
         {
             let mut sync = self.sync.lock();
             sync.rolled.retain(|rolled| rolled.base >= first_kept);
             self.owe_for(sync.rolled.len());
         }
         below.iter().for_each(|segment| segment.lose());
-        for gone in below {
-            unlink_segment(fs, &self.path, gone.base)?;
+        self.finish_trim(start, below).map_err(|e| self.soft_error("trimming", e))
+    }
+
+    fn write_trim(&self, start: Offset, snapshot: Option<&Snapshot>) -> io::Result<()> {
+        if let Some(snapshot) = snapshot {
+            self.write_snapshot(snapshot)?;
+            self.drop_old_snapshots()?;
         }
-        let _changed = writer.epochs.trim_from_start(start);
-        match self.write_epochs(writer) {
+        self.write_log_start(start)
+    }
+
+    /// Unlinks what was dropped, and writes the epochs that are left. A crash in between is no matter: the next start does it.
+    fn finish_trim(&self, start: Offset, below: &[Arc<Segment>]) -> io::Result<()> {
+        for gone in below {
+            unlink_segment(&*self.shared.env.fs, &self.path, gone.base)?;
+        }
+        let epochs = {
+            let mut writer = self.writer.lock();
+            let _changed = writer.epochs.trim_from_start(start);
+            writer.epochs.clone()
+        };
+        match self.write_epochs(&epochs) {
             // The log is trimmed. Epochs of what is gone do no harm, and go with the next epoch that is written.
             Err(e) if is_storage_full(&e) => {
                 tracing::debug!(path = %self.path.display(), error = %e, "the file of leader epochs was not trimmed");
@@ -345,7 +374,7 @@ impl LogInner {
         // Epochs that begin behind the log start say that `log.start` is lost: they never may, between the two either.
         let is_lower = offset < self.view.read().log_start;
         if is_lower {
-            self.write_epochs(writer)?;
+            self.write_epochs(&writer.epochs)?;
         }
         self.write_log_start(offset)?;
         let active = create_segment_file(&self.shared, &self.path, offset)?;
@@ -353,7 +382,7 @@ impl LogInner {
             fs.sync_dir(&self.path)?;
         } else {
             // This syncs the name of the segment, too.
-            self.write_epochs(writer)?;
+            self.write_epochs(&writer.epochs)?;
         }
         writer.active = Arc::clone(&active);
         writer.end = offset;

@@ -15,6 +15,7 @@ use millrace_env::{DirLock, Env, FsExt, Monotonic};
 use millrace_types::{ClusterId, DirectoryId, NodeId, Offset, TopicPartition};
 use parking_lot::Mutex;
 
+use crate::cleaning::Round;
 use crate::failure::Failure;
 use crate::flusher::{DueSyncs, Pool, SyncDueWait};
 use crate::format::node_meta::NodeMeta;
@@ -167,6 +168,7 @@ pub struct LogDir {
 #[derive(Debug, Default)]
 struct Upkeep {
     expiry: Expiry,
+    retention: Round,
     scrub: Scrub,
 }
 
@@ -363,15 +365,16 @@ impl LogDir {
     }
 
     /// Work off the writer's path, called every second or so by whoever serves the directory: seals rolled segments,
-    /// writes the synced marks, syncs what nobody waits for, rolls by age, unlinks what was deleted, and reads some sealed
-    /// bytes back from the medium. Blocks.
+    /// writes the synced marks, syncs what nobody waits for, rolls by age, lets go what topics do not keep, unlinks what was
+    /// deleted, and reads some sealed bytes back from the medium. Blocks.
     pub fn janitor_step(&self) {
         let mut upkeep = self.upkeep.lock();
         if self.shared.failure.is_failed() || self.logs.lock().closed {
             return;
         }
         let logs = self.open_logs();
-        janitor::step(&self.shared, &logs, &mut upkeep.expiry);
+        let Upkeep { expiry, retention, .. } = &mut *upkeep;
+        janitor::step(&self.shared, &logs, (expiry, retention));
         if let Err(error) = upkeep.scrub.step(&self.shared, &logs, &self.scrubbed) {
             tracing::warn!(%error, "the scrub could not note how far it is");
         }

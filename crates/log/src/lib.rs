@@ -14,6 +14,7 @@
 #![warn(missing_docs)]
 
 mod append;
+pub mod cleaning;
 mod config;
 mod cut;
 mod damage;

@@ -463,7 +463,11 @@ impl Opening<'_> {
         })?;
         self.bytes_read += replayed.bytes_read;
         let rolled = self.segments.iter().rev().skip(1).rev().filter(|segment| segment.sealed().is_none());
-        let rolled = rolled.map(Arc::clone).collect();
+        let rolled: Vec<Arc<Segment>> = rolled.map(Arc::clone).collect();
+        for segment in &rolled {
+            // Nothing says when it was appended to. It is kept no shorter than it should be.
+            segment.body.write().appended_last = now;
+        }
         let writer = Writer {
             active,
             end,

@@ -10,6 +10,7 @@ use millrace_record::{Batch, BatchHeader, HEADER_BYTES};
 use millrace_types::limits::UNSYNCED_BYTES_MAX;
 use millrace_types::{Offset, SyncMode, TimestampMs};
 
+use crate::cleaning::RetentionPolicy;
 use crate::format::run_mark::CleanLog;
 use crate::format::seal::{BlockSums, Seal, SealedFile, SealedRecords};
 use crate::format::{epoch_file, producer_snapshot};
@@ -72,10 +73,15 @@ impl LogInner {
     fn roll_if_old(self: &Arc<Self>) {
         let config = self.config();
         let now = self.shared.env.clock.wall();
+        let retention = RetentionPolicy::of(&config);
         {
             let mut writer = self.writer.lock();
+            // The active segment is never deleted, so one that nobody appends to any more is rolled for retention's sake.
+            let appended = writer.active.body.read().appended_last;
+            let quiet_ms = u64::try_from(now.0.saturating_sub(appended.0)).unwrap_or(0);
+            let is_due = is_too_old(&writer, &config, now.0) || retention.ms.is_some_and(|ms| quiet_ms > ms);
             // Whoever deletes the log closes it, and takes the writer once more before the directory goes.
-            if self.is_closed() || writer.position == 0 || !is_too_old(&writer, &config, now.0) {
+            if self.is_closed() || writer.position == 0 || !is_due {
                 return;
             }
             if let Err(e) = self.roll(&mut writer) {
@@ -131,7 +137,7 @@ impl LogInner {
         self.shared.env.fs.replace(&path, &producer_snapshot::encode(&snapshot.state, snapshot.offset))
     }
 
-    fn drop_old_snapshots(&self) -> io::Result<()> {
+    pub(crate) fn drop_old_snapshots(&self) -> io::Result<()> {
         let fs = &self.shared.env.fs;
         let mut bases: Vec<Offset> = fs
             .read_dir(&self.path)?

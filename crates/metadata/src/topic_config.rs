@@ -9,7 +9,7 @@ use millrace_types::limits::{
     BATCH_BYTES_DEFAULT, BATCH_BYTES_MAX, INDEX_INTERVAL_BYTES_DEFAULT, SEGMENT_BYTES_DEFAULT,
     SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
 };
-use millrace_types::{ErrorCode, SyncMode, SyncModeError};
+use millrace_types::{CleanupPolicy, CleanupPolicyError, ErrorCode, SyncMode, SyncModeError};
 
 /// `segment.ms` of a topic that does not set it: seven days.
 const SEGMENT_MS_DEFAULT: u64 = 7 * 86_400_000;
@@ -43,6 +43,12 @@ pub struct TopicConfig {
     pub record_time: RecordTime,
     /// When an append counts as safe.
     pub sync_mode: SyncMode,
+    /// What happens to old records.
+    pub cleanup: CleanupPolicy,
+    /// Milliseconds since its last append after which a segment goes; `None` keeps it for ever.
+    pub retention_ms: Option<u64>,
+    /// Bytes that are kept at least, the newest ones; `None` keeps all.
+    pub retention_bytes: Option<u64>,
     /// How many replicas must hold a record before it is committed.
     pub min_insync_replicas: u32,
 }
@@ -56,6 +62,9 @@ impl Default for TopicConfig {
             batch_bytes_max: BATCH_BYTES_DEFAULT,
             record_time: RecordTime::Create,
             sync_mode: SyncMode::Always,
+            cleanup: CleanupPolicy::Delete,
+            retention_ms: None,
+            retention_bytes: None,
             min_insync_replicas: 1,
         }
     }
@@ -152,7 +161,6 @@ pub enum Problem {
     NotThere(&'static str),
 }
 
-const NO_RETENTION: &str = "retention is not there yet; only -1 (keep everything) is";
 const NO_TIERS: &str = "tiered storage is not there yet";
 const NO_COMPACTION: &str = "nothing is compacted, because only cleanup.policy=delete is there";
 const SYNC_MODE_RULES: &str = "sync.mode says when what is appended is synced, and with \"always\" it is synced before it is \
@@ -162,7 +170,7 @@ const NO_TIME_BOUNDS: &str =
 
 /// Every key that is known, sorted by name.
 pub const KEYS: &[Key] = &[
-    only("cleanup.policy", "delete", "compaction is not there yet"),
+    enforced("cleanup.policy", read_cleanup, |c| c.cleanup.to_string()),
     only("compression.type", "producer", "the broker stores batches as they come and compresses none again"),
     ignored("delete.retention.ms", NO_COMPACTION),
     ignored(
@@ -184,8 +192,8 @@ pub const KEYS: &[Key] = &[
     enforced("min.insync.replicas", read_min_insync, |c| c.min_insync_replicas.to_string()),
     ignored("preallocate", "files are always preallocated, without showing in their size"),
     only("remote.storage.enable", "false", NO_TIERS),
-    only("retention.bytes", "-1", NO_RETENTION),
-    only("retention.ms", "-1", NO_RETENTION),
+    enforced("retention.bytes", read_retention_bytes, |c| show_bound(c.retention_bytes)),
+    enforced("retention.ms", read_retention_ms, |c| show_bound(c.retention_ms)),
     enforced("segment.bytes", read_segment_bytes, |c| c.segment_bytes.to_string()),
     ignored("segment.index.bytes", "an index grows with its segment and has no size of its own"),
     ignored("segment.jitter.ms", "segments roll by the time of their own first append, which spreads them"),
@@ -305,6 +313,39 @@ fn record_time_name(time: RecordTime) -> &'static str {
     }
 }
 
+fn read_cleanup(config: &mut TopicConfig, value: &str) -> Result<(), Problem> {
+    let policy: CleanupPolicy =
+        value.parse().map_err(|_: CleanupPolicyError| Problem::Expected("delete".to_owned()))?;
+    if policy.compacts() {
+        return Err(Problem::NotThere("compaction is not there yet"));
+    }
+    config.cleanup = policy;
+    Ok(())
+}
+
+/// A bound on what is kept, where -1 stands for none.
+fn bound(value: &str) -> Result<Option<u64>, Problem> {
+    if value == "-1" {
+        return Ok(None);
+    }
+    let number = value.parse().ok().filter(|number| *number <= i64::MAX.unsigned_abs());
+    number.map(Some).ok_or_else(|| Problem::Expected("-1 (keep everything) or a number from 0".to_owned()))
+}
+
+fn show_bound(bound: Option<u64>) -> String {
+    bound.map_or_else(|| "-1".to_owned(), |bound| bound.to_string())
+}
+
+fn read_retention_ms(config: &mut TopicConfig, value: &str) -> Result<(), Problem> {
+    config.retention_ms = bound(value)?;
+    Ok(())
+}
+
+fn read_retention_bytes(config: &mut TopicConfig, value: &str) -> Result<(), Problem> {
+    config.retention_bytes = bound(value)?;
+    Ok(())
+}
+
 fn read_sync_mode(config: &mut TopicConfig, value: &str) -> Result<(), Problem> {
     config.sync_mode = value.parse().map_err(|error: SyncModeError| match error {
         SyncModeError::Unknown(_) => Problem::Expected("always, interval=MS,BYTES or os".to_owned()),
@@ -337,8 +378,10 @@ mod tests {
             ("segment.bytes", "1048576"),
             ("message.timestamp.type", "LogAppendTime"),
             ("sync.mode", "interval=100,65536"),
+            ("retention.ms", "604800000"),
         ];
         let config = read(&set).unwrap();
+        assert_eq!((config.retention_ms, config.retention_bytes), (Some(604_800_000), None));
         assert_eq!((config.segment_bytes, config.record_time), (1 << 20, RecordTime::LogAppend));
         let shown = config.in_force().map(|(key, value)| (key.to_owned(), value)).collect();
         assert_eq!(TopicConfig::read(&shown), Ok(config));
@@ -357,6 +400,10 @@ mod tests {
             ("max.message.bytes", "1e6"),
             ("message.timestamp.type", "createtime"),
             ("min.insync.replicas", "0"),
+            ("retention.ms", "-2"),
+            ("retention.ms", "9223372036854775808"),
+            ("retention.bytes", "1GB"),
+            ("cleanup.policy", "none"),
             ("sync.mode", "sometimes"),
             ("sync.mode", "interval=0,65536"),
             ("sync.mode", "interval=100"),
@@ -380,8 +427,6 @@ mod tests {
     #[test]
     fn what_is_not_built_is_unsupported_and_says_so() {
         for (key, value) in [
-            ("retention.ms", "604800000"),
-            ("retention.bytes", "0"),
             ("cleanup.policy", "compact"),
             ("compression.type", "zstd"),
             ("unclean.leader.election.enable", "true"),
@@ -393,8 +438,8 @@ mod tests {
             );
         }
         assert_eq!(
-            read(&[("retention.ms", "5")]).unwrap_err().to_string(),
-            "config retention.ms=5: retention is not there yet; only -1 (keep everything) is"
+            read(&[("cleanup.policy", "compact")]).unwrap_err().to_string(),
+            "config cleanup.policy=compact: compaction is not there yet"
         );
         assert_eq!(read(&[("retention.ms", "-1"), ("cleanup.policy", "delete")]), Ok(TopicConfig::default()));
     }

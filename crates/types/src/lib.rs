@@ -3,6 +3,7 @@
 //! Nothing in here does I/O, reads a clock or allocates more than a name.
 #![warn(missing_docs)]
 
+mod cleanup;
 mod error_code;
 mod ids;
 pub mod limits;
@@ -13,6 +14,7 @@ mod sync_mode;
 pub mod teeth;
 mod time;
 
+pub use cleanup::{CleanupPolicy, CleanupPolicyError};
 pub use error_code::{ErrorCode, Outcome};
 pub use ids::{
     ClusterId, DirectoryId, LeaderEpoch, NodeId, PartitionIndex, ProducerEpoch, ProducerId, TopicId,

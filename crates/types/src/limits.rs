@@ -71,6 +71,15 @@ pub const SCRUB_PASS_MS: u64 = 3 * 86_400_000;
 pub const SCRUB_BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 /// The most bytes that the scrub reads in one step of the janitor, so that it never disturbs.
 pub const SCRUB_STEP_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Logs that retention shortens in one step of the janitor: each costs a handful of syncs of small files.
+pub const RETENTION_LOGS_PER_STEP_MAX: usize = 32;
+/// Segments that retention unlinks in one step of the janitor.
+pub const RETENTION_SEGMENTS_PER_STEP_MAX: usize = 256;
+/// `retention.ms` of a topic that is made because somebody wrote to it: seven days (Kafka's default). A topic that is created
+/// on purpose keeps everything unless it says otherwise.
+pub const RETENTION_MS_AUTO_CREATED: u64 = 7 * 86_400_000;
+/// A wall clock that moved this much more or less than the monotonic one, in milliseconds, was set: ages by it mean nothing.
+pub const CLOCK_JUMP_MS: i64 = 600_000;
 /// Requests that may wait in one partition's append queue.
 pub const APPEND_QUEUE_MAX: usize = 1024;
 /// Bytes at which one partition's append queue is full. A batch stays in it when its caller has given up the wait, and

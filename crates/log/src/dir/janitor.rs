@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use millrace_env::{Clock, EntryKind, Fs, Monotonic};
 use millrace_types::TimestampMs;
-use millrace_types::limits::PRODUCER_ID_EXPIRATION_MS;
+use millrace_types::limits::{CLOCK_JUMP_MS, PRODUCER_ID_EXPIRATION_MS};
 
 use super::DirShared;
+use crate::cleaning::Round;
 use crate::recovery::unlink_if_there;
 use crate::{Log, names};
 
 /// How often idle producers are looked for.
 const EXPIRY_EVERY: Duration = Duration::from_secs(600);
-/// A wall clock that moved this much more or less than the monotonic one was set, and idle times by it mean nothing.
-const CLOCK_JUMP_MS: i64 = 600_000;
 
 /// When idle producers were last looked for.
 #[derive(Debug, Default)]
@@ -44,7 +43,7 @@ impl Expiry {
 }
 
 /// One round. A failure of one log does not keep the others from their turn.
-pub(super) fn step(shared: &DirShared, logs: &[Arc<Log>], expiry: &mut Expiry) {
+pub(super) fn step(shared: &DirShared, logs: &[Arc<Log>], (expiry, retention): (&mut Expiry, &mut Round)) {
     if let Some(now) = expiry.due(&*shared.env.clock) {
         for log in logs {
             log.inner().writer.lock().producers.expire(now, PRODUCER_ID_EXPIRATION_MS);
@@ -59,6 +58,7 @@ pub(super) fn step(shared: &DirShared, logs: &[Arc<Log>], expiry: &mut Expiry) {
             tracing::warn!(partition = %log.inner().meta.id, %error, "the janitor could not finish");
         }
     }
+    retention.step(logs);
     // The mark of a log that was deleted under the janitor's hands must not come back: made anew, it would look damaged.
     let open = logs.iter().filter(|log| !log.inner().is_closed());
     if let Err(error) = shared.marks.write_and_sync(shared, open) {

@@ -15,6 +15,7 @@ mod modes;
 mod open_files;
 mod racing;
 mod recovering;
+mod retention;
 mod scrubbing;
 mod shortened;
 mod starting;
