@@ -54,7 +54,7 @@ async fn hostile_and_impossible_topics_are_refused_and_leave_nothing() {
     assert_eq!(refused(&world, new_topic("x", 10_001)).await, Some(ErrorCode::InvalidPartitionCount));
     let factor = CreateTopicRequest { replication_factor: Some(2), ..new_topic("x", 1) };
     assert_eq!(refused(&world, factor).await, Some(ErrorCode::InvalidReplicationFactor));
-    assert_eq!(refused(&world, with_config("retention.ms", "1000")).await, Some(ErrorCode::Unsupported));
+    assert_eq!(refused(&world, with_config("compression.type", "zstd")).await, Some(ErrorCode::Unsupported));
     assert_eq!(refused(&world, with_config("sync.mode", "interval=1")).await, Some(ErrorCode::InvalidConfig));
     assert_eq!(refused(&world, with_config("no.such.key", "1")).await, Some(ErrorCode::InvalidConfig));
     assert_eq!(world.broker.list_topics(&ctx()).await.unwrap().len(), 2);
