@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -37,6 +37,26 @@ impl Process {
         Ok((process, line))
     }
 
+    /// Starts it as the command says, and waits for nothing.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn spawn(command: &mut Command) -> Result<Process> {
+        let child = command.spawn().context("not started")?;
+        load::adopt(child.id());
+        Ok(Process { child })
+    }
+
+    /// What it reads and what it writes, where the command asked for pipes; once.
+    pub fn pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
+        Some((self.child.stdin.take()?, self.child.stdout.take()?))
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// This binary again, with these arguments.
     ///
     /// # Errors
@@ -63,13 +83,21 @@ impl Process {
     ///
     /// # Errors
     /// It does not end, or not well.
-    pub fn stop_within(mut self, patience: Duration) -> Result<()> {
+    pub fn stop_within(self, patience: Duration) -> Result<()> {
+        self.stop_as(0, patience)
+    }
+
+    /// As [`Process::stop_within`], where ending well has another exit code.
+    ///
+    /// # Errors
+    /// It does not end, or not so.
+    pub fn stop_as(mut self, code: i32, patience: Duration) -> Result<()> {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("no process id")?;
         kill_process(pid, Signal::TERM)?;
         let start = Instant::now();
         while start.elapsed() < patience {
             if let Some(status) = self.child.try_wait()? {
-                ensure!(status.success(), "it ended with {status}");
+                ensure!(status.code() == Some(code), "it ended with {status}");
                 return Ok(());
             }
             std::thread::sleep(LOOK);
@@ -119,7 +147,10 @@ impl Broker {
 }
 
 /// The binary beside ours, or what `MILLRACE_BIN` says.
-fn program() -> Result<PathBuf> {
+///
+/// # Errors
+/// It is not built.
+pub(crate) fn program() -> Result<PathBuf> {
     if let Some(given) = std::env::var_os("MILLRACE_BIN") {
         return Ok(given.into());
     }
