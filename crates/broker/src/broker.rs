@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_env::{Env, TaskHandle};
-use millrace_log::{Fatal, StartReport};
+use millrace_log::{Extent, Fatal, StartReport};
 use millrace_types::{ErrorCode, NodeId, TopicPartition};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -190,6 +190,18 @@ impl Broker {
     /// # Errors
     /// [`ApiError`] if the request as a whole is refused.
     pub async fn fetch(&self, ctx: &Context, request: FetchRequest) -> Result<FetchResponse, ApiError> {
+        self.count(Operation::Fetch, self.core.fetch(ctx, request).await)
+    }
+
+    /// As [`Broker::fetch`], for a door that can send from files: what it can send is not loaded.
+    ///
+    /// # Errors
+    /// As [`Broker::fetch`].
+    pub async fn fetch_located(
+        &self,
+        ctx: &Context,
+        request: FetchRequest,
+    ) -> Result<FetchResponse<Extent>, ApiError> {
         self.count(Operation::Fetch, self.core.fetch(ctx, request).await)
     }
 

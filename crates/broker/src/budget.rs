@@ -74,6 +74,15 @@ impl Permit {
     pub fn bytes(&self) -> usize {
         self.granted.num_permits()
     }
+
+    /// Gives some of it back: what it was granted for turned out to take no memory.
+    pub(crate) fn give_back(&mut self, bytes: usize) {
+        let surplus = bytes.min(self.granted.num_permits());
+        if let Some(given_back) = self.granted.split(surplus) {
+            self.in_use.fetch_sub(surplus as u64, Ordering::Relaxed);
+            drop(given_back);
+        }
+    }
 }
 
 impl Drop for Permit {
@@ -98,6 +107,17 @@ mod tests {
         assert_eq!(budget.in_use(), 60);
         drop(permit);
         assert_eq!(budget.in_use(), 0);
+        assert!(budget.acquire(100).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn some_of_a_permit_can_be_given_back() {
+        let budget = MemoryBudget::new(100);
+        let mut permit = budget.acquire(60).await.unwrap();
+        permit.give_back(50);
+        assert_eq!((budget.in_use(), permit.bytes()), (10, 10));
+        permit.give_back(50);
+        assert_eq!((budget.in_use(), permit.bytes()), (0, 0));
         assert!(budget.acquire(100).now_or_never().is_some());
     }
 

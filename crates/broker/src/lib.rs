@@ -28,6 +28,7 @@ pub use api_error::ApiError;
 pub use broker::{Broker, BrokerConfig};
 pub use budget::{MemoryBudget, Permit};
 pub use context::{ConnectionId, Context, ListenerName, Principal};
+pub use millrace_log::{Extent, FileRange};
 pub use ops::cluster::{BrokerDescription, ClusterDescription};
 pub use ops::create_topic::CreateTopicRequest;
 pub use ops::describe_topic::{ConfigEntry, PartitionDescription, TopicDescription, TopicSummary};

@@ -10,6 +10,7 @@
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,6 +19,9 @@ use rustix::io::Errno;
 
 /// The file that [`Fs::lock_dir`] locks within a directory. It stays there when the lock is gone.
 pub(crate) const LOCK_FILE: &str = "lock";
+
+/// Bytes that one step of [`File::populate`] reads where the kernel cannot be asked to.
+const POPULATE_STEP_BYTES: usize = 64 * 1024;
 
 /// How a file is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,6 +112,12 @@ pub trait Map: Send + Sync + Debug {
     /// Where a touch would have been a SIGBUS: the file is shorter than the map, or the medium fails.
     fn populate(&self, range: Range<usize>) -> io::Result<()>;
 
+    /// Whether all of the map is in memory, so that touching it blocks nobody. `false` where nobody can tell. Nothing keeps
+    /// the pages there: the answer is of now.
+    fn is_resident(&self) -> bool {
+        false
+    }
+
     /// Whether every page that was touched so far came from the file. `false` once one could not be read and zeros were put
     /// in its place: whoever used bytes of the map asks *afterwards*, and believes none of them if so.
     fn is_intact(&self) -> bool;
@@ -128,6 +138,35 @@ pub trait File: Send + Sync + Debug {
     /// allowed. Else the operating system's.
     fn read_resident_at(&self, _buffer: &mut [u8], _position: u64) -> io::Result<usize> {
         Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Whether all of `range` is in memory, so that sending it from the file blocks nobody. `false` where nobody can tell.
+    /// Nothing keeps the pages there: the answer is of now.
+    fn is_resident(&self, _range: Range<u64>) -> bool {
+        false
+    }
+
+    /// Brings `range` into memory, blocking.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` or EFAULT if the file ends before the range does, else the operating system's.
+    fn populate(&self, range: Range<u64>) -> io::Result<()> {
+        let mut scratch = vec![0; POPULATE_STEP_BYTES];
+        let mut at = range.start;
+        while at < range.end {
+            let want = usize::try_from(range.end - at).map_or(scratch.len(), |left| left.min(scratch.len()));
+            let read = self.read_at(scratch.get_mut(..want).unwrap_or_default(), at)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            at += read as u64;
+        }
+        Ok(())
+    }
+
+    /// What the kernel knows the open file by; `None` if it is no file of the kernel's, or one whose reads are counted.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
     }
 
     /// Writes some of `buffers` at `position` with one call and tells how many bytes.

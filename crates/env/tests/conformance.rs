@@ -361,6 +361,19 @@ fn a_directory_is_locked_once_and_free_when_the_lock_is_dropped() {
 }
 
 #[test]
+fn populating_reaches_to_the_end_of_the_file_and_no_farther() {
+    on_each(|fs, at| {
+        write(fs, &at.join("f"), &[7; 100_000]);
+        let file = fs.open(&at.join("f"), OpenMode::ReadWrite).unwrap();
+        file.populate(0..100_000).unwrap();
+        file.populate(5000..5001).unwrap();
+        file.populate(1 << 40..1 << 40).unwrap();
+        assert!(file.populate(4096..1 << 20).is_err());
+        assert!(!file.is_resident(4096..1 << 20));
+    });
+}
+
+#[test]
 fn directories_and_file_systems_are_synced() {
     on_each(|fs, at| {
         fs.sync_dir(at).unwrap();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use millrace_env::sim::Sim;
-use millrace_env::{Env, RngExt, real};
+use millrace_env::{Env, OpenMode, RngExt, real};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn each() -> [(&'static str, Env); 2] {
@@ -107,6 +107,62 @@ async fn a_writer_waits_for_a_reader_that_does_not_read() {
         };
         let ((), read) = tokio::join!(writing, reading);
         assert_eq!(read, BYTES, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_sent_in_its_place_among_other_bytes_whatever_becomes_of_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, env) in each() {
+        let folder = directory.path().join(name);
+        env.fs.create_dir_all(&folder).unwrap();
+        let path = folder.join("f");
+        let content: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
+        let file = env.fs.open(&path, OpenMode::CreateNew).unwrap();
+        file.write_all_at(&content, 0).unwrap();
+        env.fs.unlink(&path).unwrap();
+        let listener = env.net.listen(any_port()).await.unwrap();
+        let mut dialed = env.net.dial(listener.local_addr().unwrap()).await.unwrap();
+        let mut accepted = listener.accept().await.unwrap();
+        let sending = async {
+            dialed.write_all(b"head").await.unwrap();
+            dialed.send_file(&*file, 1001..11_000_000).await.unwrap();
+            dialed.send_file(&*file, 7..7).await.unwrap();
+            dialed.write_all(b"tail").await.unwrap();
+            drop(dialed);
+        };
+        let reading = async {
+            let mut received = Vec::new();
+            accepted.read_to_end(&mut received).await.unwrap();
+            received
+        };
+        let ((), received) = tokio::join!(sending, reading);
+        let expected = [b"head", &content[1001..11_000_000], b"tail"].concat();
+        assert!(received == expected, "{name}: {} bytes", received.len());
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_ends_before_the_range_does_is_an_error_and_so_is_a_reader_that_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, env) in each() {
+        let folder = directory.path().join(name);
+        env.fs.create_dir_all(&folder).unwrap();
+        let file = env.fs.open(&folder.join("f"), OpenMode::CreateNew).unwrap();
+        file.write_all_at(&[1; 100], 0).unwrap();
+        let listener = env.net.listen(any_port()).await.unwrap();
+        let mut dialed = env.net.dial(listener.local_addr().unwrap()).await.unwrap();
+        let accepted = listener.accept().await.unwrap();
+        let short = dialed.send_file(&*file, 50..200).await;
+        assert_eq!(short.unwrap_err().kind(), ErrorKind::UnexpectedEof, "{name}");
+        drop(accepted);
+        // The first bytes may still find room in the socket.
+        let gone = loop {
+            if let Err(error) = dialed.send_file(&*file, 0..100).await {
+                break error.kind();
+            }
+        };
+        assert!(matches!(gone, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{name}: {gone}");
     }
 }
 

@@ -297,6 +297,14 @@ impl MapSlot {
         }
     }
 
+    /// The map, if there is one and all that was touched of it came from the file. Never blocks.
+    pub(crate) fn map_if_made(&self) -> Option<MappedFile> {
+        match self.cache.maps.lock().find(self.key) {
+            Found::Open(mapped) => Some(mapped).filter(|mapped| mapped.map.is_intact()),
+            Found::Closed | Found::Gone => None,
+        }
+    }
+
     /// From now on the file is not the segment's any more.
     pub(crate) fn lose(&self) {
         let _unmapped_outside_of_the_lock = self.cache.maps.lock().lose(self.key);

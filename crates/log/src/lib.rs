@@ -54,7 +54,7 @@ pub use flusher::SyncDueWait;
 pub use handles::{HandleLimits, HandlesOpen};
 pub use log::{Log, LogOffsets, PartitionMeta};
 pub use read::{ReadAnswer, ReadRequest, TimeHit};
-pub use reader::ReadPlan;
+pub use reader::{Extent, FileRange, ReadPlan};
 pub use room::{StorageLevel, StorageRoom};
 pub use ticket::Ticket;
 pub use waiters::HighWatermarkWait;

@@ -16,9 +16,9 @@ pub struct ReadRequest {
 
 /// Whole batches, in order, as stored.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ReadAnswer {
+pub struct ReadAnswer<E = Bytes> {
     /// Consecutive runs of whole batches; concatenated they are what the log holds.
-    pub extents: Vec<Bytes>,
+    pub extents: Vec<E>,
     /// Offsets of the first and behind the last batch; empty (both `from`) if there is nothing to read yet.
     pub range: OffsetRange,
 }

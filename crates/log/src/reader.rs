@@ -5,9 +5,11 @@
 //!   sealed     ── offset index ─► header hops within one interval ─► a slice of the map ─┐
 //!   not sealed ── the same ────────────────────────────────────────► one read ───────────┴► cut at the last whole batch that fits
 //! ```
+//! A reader that can send from a file is answered a range of it instead (`located`).
 //! What an earlier process wrote is checked before it is served: sealed blocks against their seal, batches of a
 //! segment without a seal against their own checksum. Nothing at or above the high watermark is answered.
 
+mod located;
 mod time;
 
 use std::io;
@@ -26,6 +28,8 @@ use crate::names::SegmentFile;
 use crate::segment::{BatchSpot, Pages, SealedPart, Segment, Walk, WalkEnd, read_fully};
 use crate::tail_cache::{CachedRange, Piece, ReadBounds};
 use crate::{ReadAnswer, ReadError, ReadRequest};
+
+pub use located::{Extent, FileRange};
 
 /// How often a read, or a look-up by time, is planned anew because its segment was unlinked or replaced meanwhile.
 const REPLANS_MAX: usize = 8;
@@ -313,7 +317,8 @@ fn find(log: &LogInner, segment: &Segment, offset: Offset, pages: Pages) -> io::
         return Ok(Found::Damage(size));
     }
     let file = segment.file_for(pages)?;
-    let entry = segment.with_offset_index(&*log.shared.env.fs, |index| index.lookup(segment.base, offset))?;
+    let fs = &*log.shared.env.fs;
+    let entry = segment.with_offset_index_in(pages, fs, |index| index.lookup(segment.base, offset))?;
     if let Some(entry) = entry.filter(|entry| u64::from(entry.position) < size) {
         let mut walk = walk_from(log, &*file, segment, entry.position.into()..size).pages(pages);
         // An index is a hint: it is believed if the batch that it names is the one that it says.

@@ -158,6 +158,8 @@ pub const IO_POOL_MAX: usize = 64;
 /// Bytes that an answer may copy out of the page cache where it is made, without the hop to the pool and back. Copying
 /// them holds other calls up for a fraction of a millisecond.
 pub const READ_IN_PLACE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes of one segment from which on the kernel is told to send them from the file. Fewer are cheaper to copy.
+pub const FILE_RANGE_BYTES_MIN: usize = 128 * 1024;
 
 // The largest request must be grantable from the default budget.
 const _: () = assert!((REQUEST_BYTES_MAX as u64) < MEMORY_BUDGET_BYTES_DEFAULT);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use millrace_env::Monotonic;
-use millrace_log::{Log, LogOffsets, ReadAnswer, ReadError, ReadPlan, ReadRequest};
+use millrace_log::{Extent, Log, LogOffsets, ReadAnswer, ReadError, ReadPlan, ReadRequest};
 use millrace_types::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, limits};
 
 use crate::admission::{Operation, Resource};
@@ -58,11 +58,11 @@ pub struct FetchRequest {
     pub isolation: Isolation,
 }
 
-/// What one partition answers.
+/// What one partition answers: [`Bytes`], or [`Extent`]s for a door that can send from files.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Fetched {
+pub struct Fetched<E = Bytes> {
     /// Runs of whole batches as stored; the first may begin below the offset asked for.
-    pub extents: Vec<Bytes>,
+    pub extents: Vec<E>,
     /// Where to go on: behind the last batch, or the offset asked for.
     pub next_offset: Offset,
     /// The high watermark.
@@ -75,11 +75,61 @@ pub struct Fetched {
 
 /// The answer: one result for each partition of the request, in its order.
 #[derive(Debug)]
-pub struct FetchResponse {
+pub struct FetchResponse<E = Bytes> {
     /// The results.
-    pub partitions: Vec<Result<Fetched, ApiError>>,
+    pub partitions: Vec<Result<Fetched<E>, ApiError>>,
     /// The memory of the answer, `None` if it holds no batches. The door drops it when the bytes are sent.
     pub permit: Option<Permit>,
+}
+
+/// In which form the batches are answered.
+pub(crate) trait Piece: Sized + Send + 'static {
+    fn len(&self) -> usize;
+    /// How much of it takes no memory of ours.
+    fn bytes_in_files(&self) -> usize;
+    /// Answers the plan; may block.
+    fn load(plan: &ReadPlan) -> Result<ReadAnswer<Self>, ReadError>;
+    /// Answers the plan, `None` if that might block.
+    fn load_resident(plan: &ReadPlan) -> Option<Result<ReadAnswer<Self>, ReadError>>;
+}
+
+impl Piece for Bytes {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn bytes_in_files(&self) -> usize {
+        0
+    }
+
+    fn load(plan: &ReadPlan) -> Result<ReadAnswer, ReadError> {
+        plan.load()
+    }
+
+    fn load_resident(plan: &ReadPlan) -> Option<Result<ReadAnswer, ReadError>> {
+        plan.load_resident()
+    }
+}
+
+impl Piece for Extent {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn bytes_in_files(&self) -> usize {
+        match self {
+            Extent::Memory(_) => 0,
+            Extent::File(range) => range.len(),
+        }
+    }
+
+    fn load(plan: &ReadPlan) -> Result<ReadAnswer<Extent>, ReadError> {
+        plan.locate()
+    }
+
+    fn load_resident(plan: &ReadPlan) -> Option<Result<ReadAnswer<Extent>, ReadError>> {
+        plan.locate_resident()
+    }
 }
 
 /// A partition of the request, its log found.
@@ -108,11 +158,11 @@ struct Round {
 }
 
 impl Core {
-    pub(crate) async fn fetch(
+    pub(crate) async fn fetch<E: Piece>(
         self: &Arc<Self>,
         ctx: &Context,
         request: FetchRequest,
-    ) -> Result<FetchResponse, ApiError> {
+    ) -> Result<FetchResponse<E>, ApiError> {
         let _in_flight = self.admission.admit(ctx, Operation::Fetch, Resource::Cluster)?;
         check_partition_count(request.partitions.len())?;
         let wait = request.wait.min(Duration::from_millis(limits::FETCH_WAIT_MS_MAX));
@@ -153,23 +203,26 @@ impl Core {
         }
     }
 
-    async fn answer(&self, round: Round) -> Result<FetchResponse, ApiError> {
-        let permit = match round.bytes {
+    async fn answer<E: Piece>(&self, round: Round) -> Result<FetchResponse<E>, ApiError> {
+        let mut permit = match round.bytes {
             0 => None,
             bytes => Some(self.memory_for(bytes).await?),
         };
-        let partitions = self.load(round).await?;
-        let fetched = partitions.iter().flatten().flat_map(|fetched: &Fetched| &fetched.extents);
-        self.metrics.fetched(fetched.map(Bytes::len).sum());
+        let partitions = self.load::<E>(round).await?;
+        let fetched = || partitions.iter().flatten().flat_map(|fetched| &fetched.extents);
+        self.metrics.fetched(fetched().map(Piece::len).sum());
+        if let Some(permit) = &mut permit {
+            permit.give_back(fetched().map(Piece::bytes_in_files).sum());
+        }
         let partitions =
             partitions.into_iter().map(|fetched| fetched.map_err(|error| self.unless_closing(error)));
         Ok(FetchResponse { partitions: partitions.collect(), permit })
     }
 
     /// Loads what is in memory here and the rest on the pool: a hop there and back costs more than copying 64 KiB.
-    async fn load(&self, round: Round) -> Result<Vec<Result<Fetched, ApiError>>, ApiError> {
+    async fn load<E: Piece>(&self, round: Round) -> Result<Vec<Result<Fetched<E>, ApiError>>, ApiError> {
         let few = round.bytes <= limits::READ_IN_PLACE_BYTES_MAX;
-        let mut loaded: Vec<Result<Fetched, ApiError>> = Vec::with_capacity(round.partitions.len());
+        let mut loaded: Vec<Result<Fetched<E>, ApiError>> = Vec::with_capacity(round.partitions.len());
         let mut rest = round.partitions.into_iter();
         let mut blocking = None;
         for planned in rest.by_ref() {
@@ -291,21 +344,21 @@ fn truncated(message: String) -> ApiError {
 
 impl Planned {
     /// What can be had without blocking, `None` if it cannot. `few` bytes may be copied here.
-    fn load_in_place(&self, few: bool) -> Option<Result<Fetched, ApiError>> {
+    fn load_in_place<E: Piece>(&self, few: bool) -> Option<Result<Fetched<E>, ApiError>> {
         let answer = match &self.plan {
             None => None,
-            Some(plan) if plan.is_resident() => Some(plan.load()),
-            Some(plan) if few => Some(plan.load_resident()?),
+            Some(plan) if plan.is_resident() => Some(E::load(plan)),
+            Some(plan) if few => Some(E::load_resident(plan)?),
             Some(_) => return None,
         };
         Some(self.fetched(answer))
     }
 
-    fn load(&self) -> Result<Fetched, ApiError> {
-        self.fetched(self.plan.as_ref().map(ReadPlan::load))
+    fn load<E: Piece>(&self) -> Result<Fetched<E>, ApiError> {
+        self.fetched(self.plan.as_ref().map(E::load))
     }
 
-    fn fetched(&self, answer: Option<Result<ReadAnswer, ReadError>>) -> Result<Fetched, ApiError> {
+    fn fetched<E>(&self, answer: Option<Result<ReadAnswer<E>, ReadError>>) -> Result<Fetched<E>, ApiError> {
         let (extents, next_offset) = match answer.transpose()? {
             Some(answer) if !answer.range.is_empty() => (answer.extents, answer.range.end),
             _ => (Vec::new(), self.from),

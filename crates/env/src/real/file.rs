@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::num::NonZeroU64;
 use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -41,6 +42,18 @@ impl File for RealFile {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => Err(io::ErrorKind::WouldBlock.into()),
             answer => Ok(answer?),
         }
+    }
+
+    fn is_resident(&self, range: Range<u64>) -> bool {
+        map::is_resident(&self.inner, range).unwrap_or(false)
+    }
+
+    fn populate(&self, range: Range<u64>) -> io::Result<()> {
+        map::populate(&self.inner, range)
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.inner.as_fd())
     }
 
     fn write_vectored_at(&self, buffers: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
@@ -106,7 +119,14 @@ mod tests {
             Err(io::ErrorKind::WouldBlock) => return,
             answer => assert_eq!(answer, Ok(1)),
         }
+        assert!(file.is_resident(5..1 << 20));
         file.drop_cache().unwrap();
         assert_eq!(resident(100), Err(io::ErrorKind::WouldBlock));
+        assert!(!file.is_resident(5..6));
+        // A byte of the last page, and no more than the kernel reads ahead: the first page stays out.
+        file.read_exact_at(&mut [0], (1 << 20) - 1).unwrap();
+        assert!(file.is_resident((1 << 20) - 4096..1 << 20) && !file.is_resident(0..1 << 20));
+        file.populate(0..1 << 20).unwrap();
+        assert!(file.is_resident(0..1 << 20));
     }
 }

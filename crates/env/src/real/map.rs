@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use memmap2::{Advice, Mmap, MmapOptions};
+use memmap2::{Advice, Mmap, MmapOptions, MmapRaw};
 
 use super::sigbus::Guard;
 use crate::Map;
@@ -48,6 +48,10 @@ impl Map for RealMap {
         &self.map
     }
 
+    fn is_resident(&self) -> bool {
+        are_resident(self.map.as_ptr(), self.map.len()).unwrap_or(false)
+    }
+
     fn is_intact(&self) -> bool {
         !self.guard.is_poisoned()
     }
@@ -74,6 +78,56 @@ impl Map for RealMap {
             },
         }
     }
+}
+
+/// Whether all of `range` lies in the page cache. Of a file that this process may not write the kernel says so of all of it.
+pub(super) fn is_resident(file: &File, range: Range<u64>) -> io::Result<bool> {
+    match untouched(file, &range)? {
+        Some(map) => are_resident(map.as_ptr(), map.len()),
+        None => Ok(true),
+    }
+}
+
+/// Whether the pages of a map that is alive and begins on a page boundary are in memory (`mincore`).
+fn are_resident(start: *const u8, bytes: usize) -> io::Result<bool> {
+    /// What tells of a page that it is; the other bits are reserved.
+    const RESIDENT: u8 = 1;
+    let mut pages = vec![0_u8; bytes.div_ceil(rustix::param::page_size())];
+    #[expect(unsafe_code, reason = "neither std nor rustix has mincore")]
+    // SAFETY: the kernel does not touch the mapped bytes; of the addresses it says ENOMEM if they are not mapped. It writes
+    // one byte for each page that `bytes` reaches into, which is as many as `pages` has.
+    let answer = unsafe { libc::mincore(start.cast_mut().cast(), bytes, pages.as_mut_ptr()) };
+    if answer != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(pages.iter().all(|page| page & RESIDENT != 0))
+}
+
+/// Brings `range` of a file into the page cache.
+pub(super) fn populate(file: &File, range: Range<u64>) -> io::Result<()> {
+    if !Advice::PopulateRead.is_supported() {
+        let index = |position| usize::try_from(position).map_err(|_| io::ErrorKind::InvalidInput);
+        return read_through(file, index(range.start)?..index(range.end)?);
+    }
+    let Some(map) = untouched(file, &range)? else { return Ok(()) };
+    loop {
+        match map.advise(Advice::PopulateRead) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            answer => return answer,
+        }
+    }
+}
+
+/// A map of the pages of `range` for the kernel to look at. Nobody reads through it, so nobody meets a page that is gone.
+fn untouched(file: &File, range: &Range<u64>) -> io::Result<Option<MmapRaw>> {
+    let page = rustix::param::page_size() as u64;
+    let start = range.start - range.start % page;
+    let bytes = range.end.saturating_sub(start);
+    if range.is_empty() {
+        return Ok(None);
+    }
+    let bytes = usize::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    Ok(Some(MmapOptions::new().offset(start).len(bytes).map_raw_read_only(file)?))
 }
 
 /// Brings `range` into the page cache by reading it; an end of file before its end is an error.

@@ -2,11 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
+use rustix::io::{Errno, retry_on_intr};
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::{BoxFuture, Listener, Net, NetStream};
+use crate::net::poll_copy;
+use crate::{BoxFuture, File, Listener, Net, NetStream};
 
 /// Connections that the kernel completes for us while we are not accepting.
 const LISTEN_BACKLOG: u32 = 1024;
@@ -86,6 +92,38 @@ impl NetStream for TcpStream {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         TcpStream::peer_addr(self)
     }
+
+    fn poll_send_file(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        file: &dyn File,
+        range: Range<u64>,
+    ) -> Poll<io::Result<usize>> {
+        let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        let Some(descriptor) = file.descriptor().filter(|_| length > 0) else {
+            return poll_copy(self, context, file, range);
+        };
+        loop {
+            ready!(self.poll_write_ready(context))?;
+            let send = || {
+                let mut position = range.start;
+                Ok(retry_on_intr(|| rustix::fs::sendfile(&*self, descriptor, Some(&mut position), length))?)
+            };
+            return match self.try_io(Interest::WRITABLE, send) {
+                Ok(0) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                // Readiness is cleared by that: the next turn waits.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                // A file system that cannot give its pages away.
+                Err(error) if is_refusal(&error) => poll_copy(self, context, file, range),
+                answer => Poll::Ready(answer),
+            };
+        }
+    }
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    let refusals = [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|code| refusals.contains(&code))
 }
 
 #[cfg(test)]

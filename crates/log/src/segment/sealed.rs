@@ -14,7 +14,7 @@ use millrace_env::{Fs, FsExt, Map, OpenMode};
 use millrace_types::limits::INDEX_INTERVAL_BYTES_DEFAULT;
 use parking_lot::Mutex;
 
-use super::{Body, LiveIndexes, Segment, Stage, Walk, read_fully};
+use super::{Body, LiveIndexes, Pages, Segment, Stage, Walk, read_fully};
 use crate::format::offset_index::OffsetIndex;
 use crate::format::seal::Seal;
 use crate::format::time_index::TimeIndex;
@@ -145,6 +145,26 @@ impl SealedPart {
         }
     }
 
+    /// As [`SealedPart::index`], if that takes no call that may block: the index was looked into before and is in memory.
+    fn index_resident(&self, file: SegmentFile) -> io::Result<IndexBytes> {
+        let index = if file == SegmentFile::OffsetIndex { &self.offsets } else { &self.times };
+        if let Some(built) = index.built.get() {
+            return Ok(built.clone().into());
+        }
+        let has_passed = index.passed.load(Ordering::Acquire);
+        match index.map.map_if_made().filter(|mapped| has_passed && mapped.map.is_resident()) {
+            Some(MappedFile { bytes, map }) => Ok(IndexBytes { bytes, map: Some(map) }),
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// Whether all blocks of the `.log` that hold `range` have passed their check.
+    pub(crate) fn has_passed(&self, range: &Range<u64>) -> bool {
+        let mut blocks = Seal::block_of(range.start)..=Seal::block_of(range.end.saturating_sub(1));
+        let (checked, bad) = (self.checked.lock(), self.bad.lock());
+        blocks.all(|block| checked.get(block).copied().unwrap_or(false) && !bad.contains(&block))
+    }
+
     /// The bytes of the file as it was sealed.
     fn map_index(
         &self,
@@ -271,13 +291,26 @@ impl Segment {
         fs: &dyn Fs,
         look: impl FnOnce(OffsetIndex<'_>) -> R,
     ) -> io::Result<R> {
+        self.with_offset_index_in(Pages::Any, fs, look)
+    }
+
+    /// As [`Segment::with_offset_index`], touching only these pages.
+    pub(crate) fn with_offset_index_in<R>(
+        &self,
+        pages: Pages,
+        fs: &dyn Fs,
+        look: impl FnOnce(OffsetIndex<'_>) -> R,
+    ) -> io::Result<R> {
         let body = self.body.read();
         match &body.stage {
             Stage::Live(indexes) => Ok(look(indexes.offset_index())),
             Stage::Sealed(sealed) => {
                 let sealed = Arc::clone(sealed);
                 drop(body);
-                let index = sealed.index(self, fs, SegmentFile::OffsetIndex)?;
+                let index = match pages {
+                    Pages::Any | Pages::Medium => sealed.index(self, fs, SegmentFile::OffsetIndex)?,
+                    Pages::Resident => sealed.index_resident(SegmentFile::OffsetIndex)?,
+                };
                 index.look(|bytes| look(OffsetIndex::whole_entries(bytes)))
             }
         }

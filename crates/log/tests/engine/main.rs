@@ -10,6 +10,7 @@ mod failing;
 mod full;
 mod inspected;
 mod living;
+mod located;
 mod model;
 mod modes;
 mod open_files;

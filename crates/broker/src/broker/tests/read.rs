@@ -32,6 +32,32 @@ async fn a_fetch_answers_what_is_there_and_where_to_go_on() {
 }
 
 #[tokio::test]
+async fn what_a_door_sends_from_a_file_is_what_it_would_have_sent_and_takes_no_memory() {
+    let world = World::new(1).await;
+    let configs = [("segment.bytes".to_owned(), "65536".to_owned())].into();
+    world.broker.create_topic(&ctx(), CreateTopicRequest { configs, ..new_topic("a", 1) }).await.unwrap();
+    for value in ["1", "2", "3"] {
+        world.produce("a", &[&value.repeat(300_000)]).await.unwrap();
+    }
+    // Live readers share the tail cache.
+    let request = || fetch_request(vec![from("a", 0, 0)], Duration::ZERO);
+    let mut cached = world.broker.fetch_located(&ctx(), request()).await.unwrap();
+    let cached = cached.partitions.remove(0).unwrap();
+    assert!(cached.extents.iter().all(|extent| matches!(extent, Extent::Memory(_))));
+    let world = world.restart().await;
+    let mut loaded = world.broker.fetch(&ctx(), request()).await.unwrap();
+    let mut located = world.broker.fetch_located(&ctx(), request()).await.unwrap();
+    let held = |permit: Option<crate::Permit>| permit.map(|permit| permit.bytes());
+    assert!(held(loaded.permit) >= Some(300_000) && held(located.permit) == Some(0));
+    let (loaded, located) = (loaded.partitions.remove(0).unwrap(), located.partitions.remove(0).unwrap());
+    assert_eq!(located.next_offset, loaded.next_offset);
+    let Extent::File(range) = located.extents.first().unwrap() else { panic!("{located:?}") };
+    let mut sent = vec![0; range.len()];
+    range.file().read_exact_at(&mut sent, range.bytes().start).unwrap();
+    assert!(sent == loaded.extents.concat());
+}
+
+#[tokio::test]
 async fn the_first_batch_comes_whatever_the_budget_and_the_others_keep_to_it() {
     let world = World::new(1).await;
     world.create("a", 2).await;
