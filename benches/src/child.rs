@@ -122,6 +122,8 @@ pub struct Broker {
     pub process: Process,
     /// Where its gRPC door is, `host:port`.
     pub grpc: String,
+    /// Where its Kafka door is, if it has one.
+    pub kafka: Option<String>,
 }
 
 impl Broker {
@@ -137,13 +139,18 @@ impl Broker {
         command.arg("--data-dir").arg(data_dir).env_remove("MILLRACE_BIN");
         let (process, line) = Process::start(&mut command).context("millrace serve")?;
         let ready: Value = serde_json::from_str(&line).with_context(|| format!("not JSON: {line}"))?;
-        let grpc = match &ready["grpc"] {
-            Value::Array(all) => all.first().and_then(Value::as_str),
-            one => one.as_str(),
-        };
-        let grpc = grpc.with_context(|| format!("no gRPC address in {line}"))?.to_owned();
-        Ok(Broker { process, grpc })
+        let grpc = address(&ready["grpc"]).with_context(|| format!("no gRPC address in {line}"))?;
+        Ok(Broker { process, grpc, kafka: address(&ready["kafka"]) })
     }
+}
+
+/// The first address of a door.
+fn address(door: &Value) -> Option<String> {
+    let first = match door {
+        Value::Array(all) => all.first().and_then(Value::as_str),
+        one => one.as_str(),
+    };
+    first.map(str::to_owned)
 }
 
 /// The binary beside ours, or what `MILLRACE_BIN` says.

@@ -19,3 +19,4 @@ pub mod rpc;
 pub mod sample;
 pub mod store;
 pub mod unsynced;
+pub mod wire;

@@ -10,6 +10,8 @@ use tempfile::TempDir;
 
 use crate::machine;
 
+const QUICK_ROUNDS: usize = 3;
+
 /// What every measurement is told.
 #[derive(Clone, Debug, Parser)]
 pub struct Options {
@@ -18,6 +20,9 @@ pub struct Options {
     /// Rounds of each side, after one that does not count.
     #[arg(long, default_value_t = 5)]
     pub rounds: usize,
+    /// Fewer cases, and as few rounds as are worth a median, where a measurement knows of them: minutes, not an hour.
+    #[arg(long)]
+    pub quick: bool,
     /// Seconds to wait in all for other processes to be quiet.
     #[arg(long, default_value_t = 60)]
     pub patience: u64,
@@ -30,7 +35,10 @@ impl Options {
     /// Reads the command line and prints the head of the report.
     #[must_use]
     pub fn read(name: &str) -> Options {
-        let options = Options::parse();
+        let mut options = Options::parse();
+        if options.quick {
+            options.rounds = options.rounds.min(QUICK_ROUNDS);
+        }
         println!("# {name}: cargo xtask bench {name}");
         println!("{}", machine::line(&options.folder()));
         options

@@ -14,6 +14,8 @@ use std::process::Command;
 use std::sync::{Condvar, Mutex};
 
 use anyhow::{Context as _, Result, bail};
+use millrace_env::OpenMode;
+use millrace_env::real::env;
 use millrace_record::crc32c;
 
 use crate::child::Process;
@@ -28,10 +30,16 @@ const RECEIVE_BUFFER_BYTES: usize = 256 * 1024;
 pub enum Mode {
     /// Append, sync, answer, one frame after the other on one thread.
     Ping,
+    /// Append and answer, without a sync.
+    Buffered,
     /// Append as frames come; a second thread syncs and answers, what came meanwhile rides on the next sync.
     Pipelined,
     /// Answer bytes of a file that lies in the page cache.
     Fetch,
+    /// The same bytes, written from a map of the file.
+    Map,
+    /// The same bytes, sent by the kernel.
+    Sendfile,
 }
 
 impl Mode {
@@ -40,11 +48,14 @@ impl Mode {
             Mode::Ping => 0,
             Mode::Pipelined => 1,
             Mode::Fetch => 2,
+            Mode::Buffered => 3,
+            Mode::Map => 4,
+            Mode::Sendfile => 5,
         }
     }
 
     fn of(number: u8) -> Result<Mode> {
-        let all = [Mode::Ping, Mode::Pipelined, Mode::Fetch];
+        let all = [Mode::Ping, Mode::Pipelined, Mode::Fetch, Mode::Buffered, Mode::Map, Mode::Sendfile];
         all.into_iter().find(|mode| mode.number() == number).with_context(|| format!("no mode {number}"))
     }
 }
@@ -130,11 +141,14 @@ fn connection(mut stream: TcpStream, path: &Path) -> Result<()> {
     let mut mode = [0];
     stream.read_exact(&mut mode)?;
     let mode = Mode::of(mode[0])?;
-    let file = RawFile::create(path, FILE_BYTES)?;
+    let mut file = RawFile::create(path, FILE_BYTES)?;
     let served = match mode {
-        Mode::Ping => ping(stream, file),
+        Mode::Ping => answer_each(stream, file, RawFile::sync),
+        Mode::Buffered => answer_each(stream, file, |_| Ok(())),
         Mode::Pipelined => pipelined(stream, file),
-        Mode::Fetch => fetch(stream, file),
+        Mode::Fetch => fetch(stream, file, &mut sent_from_buffer()),
+        Mode::Map => sent_from_map(path, &mut file).and_then(|mut send| fetch(stream, file, &mut send)),
+        Mode::Sendfile => fetch(stream, file, &mut sent_by_kernel),
     };
     // Not before: what a log syncs has a name, and file systems may treat a file without one differently.
     std::fs::remove_file(path)?;
@@ -152,14 +166,18 @@ fn receive<'a>(from: &mut impl std::io::Read, buffer: &'a mut Vec<u8>) -> Result
     Ok(Some(buffer))
 }
 
-fn ping(mut stream: TcpStream, mut file: RawFile) -> Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
+fn answer_each(
+    mut stream: TcpStream,
+    mut file: RawFile,
+    sync: impl Fn(&RawFile) -> Result<()>,
+) -> Result<()> {
+    let mut reader = BufReader::with_capacity(RECEIVE_BUFFER_BYTES, stream.try_clone()?);
     let mut buffer = Vec::new();
     let mut count = 0_u64;
     while let Some(frame) = receive(&mut reader, &mut buffer)? {
         std::hint::black_box(crc32c(frame));
         file.append(frame)?;
-        file.sync()?;
+        sync(&file)?;
         count += 1;
         stream.write_all(&count.to_le_bytes())?;
     }
@@ -224,24 +242,61 @@ fn lock(progress: &Mutex<Progress>) -> std::sync::MutexGuard<'_, Progress> {
 /// The bytes of the file that fetches are answered from.
 const FETCHED_FILE_BYTES: usize = 64 << 20;
 
-fn fetch(mut stream: TcpStream, mut file: RawFile) -> Result<()> {
-    let filling = vec![7; 1 << 20];
-    for _ in 0..FETCHED_FILE_BYTES / filling.len() {
-        file.append(&filling)?;
-    }
+/// Sends so many bytes of the file from a position on.
+type Send<'a> = dyn FnMut(&mut TcpStream, &File, u64, usize) -> Result<()> + 'a;
+
+fn fetch(mut stream: TcpStream, mut file: RawFile, send: &mut Send<'_>) -> Result<()> {
+    fill(&mut file)?;
     let handle = file.handle()?;
     let mut request = Vec::new();
-    let mut answer = Vec::new();
     let mut position = 0;
     while let Some(frame) = receive(&mut stream, &mut request)? {
-        let wanted = frame.try_into().map(u32::from_le_bytes)?;
-        answer.resize(usize::try_from(wanted)?, 0);
-        if position + answer.len() > FETCHED_FILE_BYTES {
+        let wanted = usize::try_from(frame.try_into().map(u32::from_le_bytes)?)?;
+        if position + wanted > FETCHED_FILE_BYTES {
             position = 0;
         }
-        std::os::unix::fs::FileExt::read_exact_at(&handle, &mut answer, position as u64)?;
-        position += answer.len();
-        stream.write_all(&answer)?;
+        send(&mut stream, &handle, position as u64, wanted)?;
+        position += wanted;
+    }
+    Ok(())
+}
+
+/// Fills the file, unless it is full.
+fn fill(file: &mut RawFile) -> Result<()> {
+    let filling = vec![7; 1 << 20];
+    while file.size() < FETCHED_FILE_BYTES as u64 {
+        file.append(&filling)?;
+    }
+    Ok(())
+}
+
+fn sent_from_buffer() -> impl FnMut(&mut TcpStream, &File, u64, usize) -> Result<()> {
+    let mut answer = Vec::new();
+    move |stream, file, position, wanted| {
+        answer.resize(wanted, 0);
+        std::os::unix::fs::FileExt::read_exact_at(file, &mut answer, position)?;
+        Ok(stream.write_all(&answer)?)
+    }
+}
+
+fn sent_from_map(
+    path: &Path,
+    file: &mut RawFile,
+) -> Result<impl FnMut(&mut TcpStream, &File, u64, usize) -> Result<()> + use<>> {
+    fill(file)?;
+    let map = env().fs.open(path, OpenMode::Read)?.map(FETCHED_FILE_BYTES as u64)?;
+    map.populate(0..FETCHED_FILE_BYTES)?;
+    Ok(move |stream: &mut TcpStream, _: &File, position: u64, wanted: usize| {
+        let start = usize::try_from(position)?;
+        let bytes = map.bytes().get(start..start + wanted).context("behind the end")?;
+        Ok(stream.write_all(bytes)?)
+    })
+}
+
+fn sent_by_kernel(stream: &mut TcpStream, file: &File, position: u64, wanted: usize) -> Result<()> {
+    let (mut position, mut left) = (position, wanted);
+    while left > 0 {
+        left -= rustix::fs::sendfile(&*stream, file, Some(&mut position), left)?;
     }
     Ok(())
 }

@@ -104,6 +104,12 @@ impl RawFile {
         Ok(())
     }
 
+    /// How many bytes were written.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.position
+    }
+
     /// Brings it to the medium.
     ///
     /// # Errors
