@@ -20,6 +20,15 @@ pub enum Need {
 }
 
 impl Need {
+    /// What [`crate::disk::Disk`] wants: a real ext4 in an image of its own.
+    pub const EXT4: [Need; 5] = [
+        Need::Root,
+        Need::LoopDevice,
+        Need::Program("mkfs.ext4"),
+        Need::Program("mount"),
+        Need::Program("umount"),
+    ];
+
     /// Why the machine does not meet it, if it does not.
     #[must_use]
     pub fn missing(self) -> Option<String> {

@@ -23,13 +23,6 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-const NEEDS: [Need; 5] = [
-    Need::Root,
-    Need::LoopDevice,
-    Need::Program("mkfs.ext4"),
-    Need::Program("mount"),
-    Need::Program("umount"),
-];
 const MIB: u64 = 1024 * 1024;
 const DISK_BYTES: u64 = 64 * MIB;
 const PARTITIONS: u32 = 4;
@@ -42,7 +35,7 @@ const LEFT_KIB: (u64, u64) = (0, 4_000);
 
 #[test]
 fn ten_times_full_nothing_is_lost_and_the_same_process_goes_on() {
-    if require("crash_disk_full", &NEEDS) {
+    if require("crash_disk_full", &Need::EXT4) {
         run("crash_disk_full", 10);
     }
 }
@@ -50,7 +43,7 @@ fn ten_times_full_nothing_is_lost_and_the_same_process_goes_on() {
 #[test]
 #[ignore = "long: cargo xtask soak"]
 fn thirty_times_full_nothing_is_lost_and_the_same_process_goes_on() {
-    if require("crash_disk_full_soak", &NEEDS) {
+    if require("crash_disk_full_soak", &Need::EXT4) {
         run("crash_disk_full_soak", 30);
     }
 }

@@ -8,18 +8,11 @@ use std::os::unix::fs::FileExt as _;
 use millrace_tests::disk::{Disk, MemoryDisk, quick_folder};
 use millrace_tests::{Need, require};
 
-const NEEDS: [Need; 5] = [
-    Need::Root,
-    Need::LoopDevice,
-    Need::Program("mkfs.ext4"),
-    Need::Program("mount"),
-    Need::Program("umount"),
-];
 const MIB: u64 = 1024 * 1024;
 
 #[test]
 fn a_power_cut_keeps_what_was_synced_and_takes_what_was_not() {
-    if !require("crash_ext4", &NEEDS) {
+    if !require("crash_ext4", &Need::EXT4) {
         return;
     }
     let mut disk = Disk::new(&quick_folder(), 64 * MIB, &[]);
@@ -49,7 +42,7 @@ fn a_power_cut_keeps_what_was_synced_and_takes_what_was_not() {
 /// the old one says that all is well.
 #[test]
 fn after_a_failed_sync_the_page_cache_holds_what_the_medium_does_not() {
-    if !require("crash_ext4_failed_sync", &NEEDS) {
+    if !require("crash_ext4_failed_sync", &Need::EXT4) {
         return;
     }
     const CHUNK: usize = 256 * 1024;

@@ -15,13 +15,6 @@ use millrace_tests::read::Wire;
 use millrace_tests::{Need, Seed, require, say};
 use tempfile::TempDir;
 
-const NEEDS: [Need; 5] = [
-    Need::Root,
-    Need::LoopDevice,
-    Need::Program("mkfs.ext4"),
-    Need::Program("mount"),
-    Need::Program("umount"),
-];
 const MIB: u64 = 1024 * 1024;
 /// What ext4 believes to have.
 const IMAGE_BYTES: u64 = 256 * MIB;
@@ -41,7 +34,7 @@ enum Failure {
 
 #[test]
 fn after_a_failed_sync_nothing_is_acknowledged_and_the_next_process_believes_the_medium() {
-    if require("crash_failed_sync", &NEEDS) {
+    if require("crash_failed_sync", &Need::EXT4) {
         run("crash_failed_sync", 10, Failure::Sync);
     }
 }
@@ -49,14 +42,14 @@ fn after_a_failed_sync_nothing_is_acknowledged_and_the_next_process_believes_the
 #[test]
 #[ignore = "long: cargo xtask soak"]
 fn after_thirty_failed_syncs_nothing_is_acknowledged_and_the_next_process_believes_the_medium() {
-    if require("crash_failed_sync_soak", &NEEDS) {
+    if require("crash_failed_sync_soak", &Need::EXT4) {
         run("crash_failed_sync_soak", 30, Failure::Sync);
     }
 }
 
 #[test]
 fn a_file_system_that_becomes_read_only_ends_the_process_and_loses_nothing() {
-    if require("crash_read_only", &NEEDS) {
+    if require("crash_read_only", &Need::EXT4) {
         run("crash_read_only", 3, Failure::ReadOnly);
     }
 }

@@ -9,18 +9,10 @@
 use millrace_tests::cycles::{self, Blow};
 use millrace_tests::{Need, require};
 
-const NEEDS: [Need; 5] = [
-    Need::Root,
-    Need::LoopDevice,
-    Need::Program("mkfs.ext4"),
-    Need::Program("mount"),
-    Need::Program("umount"),
-];
-
 const INTERVAL: &str = "interval=100,65536";
 
 fn cuts(suite: &str, cycles: u32, mode: &str) {
-    if require(suite, &NEEDS) {
+    if require(suite, &Need::EXT4) {
         cycles::run(suite, cycles, Blow::PowerCut, mode);
     }
 }
