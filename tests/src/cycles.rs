@@ -14,7 +14,7 @@ use crate::broker::{BrokerProcess, BrokerSetup};
 use crate::disk::{Disk, quick_folder};
 use crate::load::{Load, PARTITIONS, TOPIC, Underway};
 use crate::read::Wire;
-use crate::{Seed, say, tool};
+use crate::{Seed, on_two_workers, say, tool};
 
 /// The image is sparse: it takes what is written.
 const DISK_BYTES: u64 = 8 * 1024 * 1024 * 1024;
@@ -100,11 +100,8 @@ impl Home {
 /// # Panics
 /// When a promise is broken.
 pub fn run(suite: &str, cycles: u32, blow: Blow, mode: &str) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.expect("a runtime");
     let mode = mode.parse().expect("a sync mode");
-    runtime.block_on(Run::go(suite, cycles, blow, mode));
-    runtime.shutdown_background();
+    on_two_workers(Run::go(suite, cycles, blow, mode));
 }
 
 struct Run {

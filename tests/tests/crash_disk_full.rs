@@ -18,7 +18,7 @@ use millrace_tests::broker::{BrokerProcess, BrokerSetup};
 use millrace_tests::disk::{Disk, quick_folder};
 use millrace_tests::load::RecordId;
 use millrace_tests::read::Wire;
-use millrace_tests::{Need, Seed, require, say, tool};
+use millrace_tests::{Need, Seed, on_two_workers, require, say, tool};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -49,9 +49,7 @@ fn thirty_times_full_nothing_is_lost_and_the_same_process_goes_on() {
 }
 
 fn run(suite: &str, episodes: u32) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.expect("a runtime");
-    runtime.block_on(async {
+    on_two_workers(async {
         let began = Instant::now();
         let mut seed = Seed::announced(suite);
         let disk = Disk::new(&quick_folder(), DISK_BYTES, &["-m", "0"]);
@@ -83,7 +81,6 @@ fn run(suite: &str, episodes: u32) {
             began.elapsed().as_secs_f64()
         ));
     });
-    runtime.shutdown_background();
 }
 
 fn topic(episode: u32) -> String {

@@ -12,7 +12,7 @@ use millrace_tests::broker::BrokerSetup;
 use millrace_tests::disk::{Disk, MemoryDisk, quick_folder};
 use millrace_tests::load::Load;
 use millrace_tests::read::Wire;
-use millrace_tests::{Need, Seed, require, say};
+use millrace_tests::{Need, Seed, on_two_workers, require, say};
 use tempfile::TempDir;
 
 const MIB: u64 = 1024 * 1024;
@@ -60,10 +60,7 @@ fn run(suite: &str, episodes: u32, failure: Failure) {
     let (mut records, mut repeated) = (Vec::new(), 0);
     for _ in 0..episodes {
         // A runtime for each: the clients of an episode end with it.
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let runtime = runtime.unwrap();
-        let (acked, unanswered) = runtime.block_on(episode(&mut seed, failure));
-        runtime.shutdown_background();
+        let (acked, unanswered) = on_two_workers(episode(&mut seed, failure));
         records.push(acked);
         repeated += unanswered;
     }
