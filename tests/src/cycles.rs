@@ -222,15 +222,15 @@ impl Run {
         let losses = self.load.book().losses();
         say(&format!(
             "{suite}: {cycles} cycles in {:.1} s with sync.mode={}, {} records acknowledged and read back in order: {} \
-             lost, 0 twice; {} were unanswered at a blow, {} ended with an indefinite error; retries were refused {:?} times; slowest \
-             restart {} ms",
+             lost, 0 twice; {} were unanswered at a blow, {} ended with an indefinite error; retries were refused{}; \
+             slowest restart {} ms",
             took.as_secs_f64(),
             self.mode,
             self.load.book().acked(),
             losses.records,
             tally.unanswered,
             self.load.book().failed().0,
-            tally.refusals,
+            refused(&tally.refusals),
             tally.slowest_restart.as_millis(),
         ));
         if losses.times > 0 {
@@ -256,6 +256,14 @@ impl Run {
             tally.commit,
         ));
     }
+}
+
+/// How often, by the error that was answered.
+fn refused(refusals: &BTreeMap<String, u64>) -> String {
+    if refusals.is_empty() {
+        return " never".to_owned();
+    }
+    refusals.iter().map(|(code, count)| format!(" {count} times as {code}")).collect::<Vec<_>>().join(",")
 }
 
 /// What lies in the directory of a dead broker.
