@@ -123,13 +123,13 @@ fn loads(stage: &mut Stage, divisor: u64) -> Result<()> {
         |durability, records: u64, size, batch| Job { durability, records: records / divisor, size, batch };
     stage.produce(job(Buffered, 1_000_000, KIB, 16 * KIB))?;
     stage.produce(job(Buffered, 1_000_000, KIB, KIB * KIB))?;
-    stage.produce(job(Buffered, 4_000_000, 100, 16 * KIB))?;
-    stage.produce(job(Buffered, 4_000_000, 100, KIB * KIB))?;
-    stage.produce(job(Flushed, 200_000, KIB, 16 * KIB))?;
-    stage.produce(job(Flushed, 600_000, KIB, KIB * KIB))?;
-    stage.produce(job(Flushed, 1_000_000, 100, 16 * KIB))?;
-    stage.latency(job(Buffered, 8 * RATE, KIB, 16 * KIB), RATE)?;
-    stage.latency(job(Flushed, 8 * RATE, KIB, 16 * KIB), RATE)?;
+    stage.produce(job(Buffered, 3_000_000, 100, 16 * KIB))?;
+    stage.produce(job(Buffered, 3_000_000, 100, KIB * KIB))?;
+    stage.produce(job(Flushed, 100_000, KIB, 16 * KIB))?;
+    stage.produce(job(Flushed, 400_000, KIB, KIB * KIB))?;
+    stage.produce(job(Flushed, 500_000, 100, 16 * KIB))?;
+    stage.latency(job(Buffered, 6 * RATE, KIB, 16 * KIB), RATE)?;
+    stage.latency(job(Flushed, 4 * RATE, KIB, 16 * KIB), RATE)?;
     stage.read(job(Buffered, 1_000_000, KIB, 16 * KIB), 2)?;
     stage.read(job(Buffered, 1_000_000, KIB, KIB * KIB), 2)?;
     stage.read(job(Buffered, 3_000_000, 100, 16 * KIB), 1)
