@@ -1,5 +1,7 @@
 //! The command line.
 
+mod bench;
+
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -8,8 +10,12 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::bench::{
+    BenchCommand, BenchConsumeArgs, BenchEndToEndArgs, BenchLoadArgs, BenchProduceArgs, BenchRecordArgs,
+    BenchTopicArgs,
+};
 use crate::position::Place;
-use crate::table::ListFormat;
+use crate::table::{DumpFormat, ListFormat};
 
 /// A durable, partitioned commit log: one binary, nothing to install.
 #[derive(Parser, Debug)]
@@ -56,6 +62,26 @@ pub(crate) enum Command {
     Repair(RepairCommand),
     /// Prints the configuration in force and where each value came from.
     Config(ConfigArgs),
+    /// Measures a broker under load.
+    #[command(subcommand)]
+    Bench(BenchCommand),
+    /// Prints what a shell needs to complete our command line.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: ShellArg,
+    },
+}
+
+/// Shells that we write completions for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum ShellArg {
+    /// bash.
+    Bash,
+    /// zsh.
+    Zsh,
+    /// fish.
+    Fish,
 }
 
 /// Where the configuration comes from besides the environment.
@@ -244,6 +270,8 @@ pub(crate) enum RecordFormat {
     Json,
     /// The value and nothing else.
     Raw,
+    /// CSV with a header row (RFC 4180).
+    Csv,
 }
 
 /// `consume`.
@@ -299,7 +327,7 @@ pub(crate) enum LogCommand {
         records: bool,
         /// How to print them.
         #[arg(long, value_enum, default_value_t)]
-        format: ListFormat,
+        format: DumpFormat,
     },
     /// Checks every byte of a partition directory or a data directory; answers 1 if anything is wrong.
     Verify {

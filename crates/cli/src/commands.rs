@@ -1,5 +1,7 @@
 //! One file per verb.
 
+mod bench;
+mod completions;
 mod config;
 mod consume;
 mod log_files;
@@ -35,6 +37,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Serve(args) => return serve::run(args).await,
         Command::Demo(args) => return demo::run(args).await,
         Command::Config(args) => config::run(&args)?,
+        Command::Completions { shell } => completions::run(shell)?,
         Command::Log(LogCommand::Dump { path, records, format }) => {
             log_files::dump(&path, records, format)?;
         }
@@ -44,6 +47,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Produce(args) => produce::run(&connect(&servers).await?, args).await?,
         Command::Consume(args) => consume::run(&connect(&servers).await?, args).await?,
         Command::Offsets(args) => offsets::run(&connect(&servers).await?, args).await?,
+        Command::Bench(command) => bench::run(&servers, command).await?,
     }
     Ok(exit::SUCCESS)
 }

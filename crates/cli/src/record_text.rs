@@ -1,5 +1,6 @@
 //! How a record looks when it is printed.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use base64::Engine as _;
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use crate::args::RecordFormat;
+use crate::table::csv_writer;
 
 /// A record as the printer needs it.
 #[derive(Debug)]
@@ -28,6 +30,22 @@ pub(crate) struct Printed<'a> {
     pub(crate) headers: Vec<(&'a [u8], Option<&'a Bytes>)>,
 }
 
+/// The columns of a record in CSV. What is not UTF-8 is written in base64, which the column `_form` beside it says: `text`,
+/// `base64`, or nothing for a key or value that is not there. Headers are JSON as in [`RecordFormat::Json`].
+pub(crate) const CSV_COLUMNS: [&str; 9] =
+    ["topic", "partition", "offset", "timestamp", "key", "key_form", "value", "value_form", "headers"];
+
+/// Writes what comes in front of the first record.
+///
+/// # Errors
+/// The writer's.
+pub(crate) fn write_head(out: &mut impl Write, format: RecordFormat) -> io::Result<()> {
+    match format {
+        RecordFormat::Csv => write_fields(out, CSV_COLUMNS.map(Cow::Borrowed)),
+        RecordFormat::Value | RecordFormat::Json | RecordFormat::Raw => Ok(()),
+    }
+}
+
 /// Writes one record.
 ///
 /// # Errors
@@ -43,6 +61,37 @@ pub(crate) fn write(out: &mut impl Write, record: &Printed<'_>, format: RecordFo
             serde_json::to_writer(&mut *out, &to_json(record))?;
             out.write_all(b"\n")
         }
+        RecordFormat::Csv => write_fields(out, csv_fields(record)),
+    }
+}
+
+fn write_fields(out: &mut impl Write, fields: [Cow<'_, str>; 9]) -> io::Result<()> {
+    let mut csv = csv_writer(out);
+    csv.write_record(fields.iter().map(|field| field.as_bytes()))?;
+    csv.flush()
+}
+
+fn csv_fields<'a>(record: &Printed<'a>) -> [Cow<'a, str>; 9] {
+    let [key, key_form] = csv_bytes(record.key);
+    let [value, value_form] = csv_bytes(record.value);
+    [
+        record.topic.into(),
+        record.partition.to_string().into(),
+        record.offset.to_string().into(),
+        record.timestamp.to_string().into(),
+        key,
+        key_form,
+        value,
+        value_form,
+        headers(record).to_string().into(),
+    ]
+}
+
+fn csv_bytes(bytes: Option<&[u8]>) -> [Cow<'_, str>; 2] {
+    match bytes.map(std::str::from_utf8) {
+        None => ["".into(), "".into()],
+        Some(Ok(text)) => [text.into(), "text".into()],
+        Some(Err(_)) => [BASE64.encode(bytes.unwrap_or_default()).into(), "base64".into()],
     }
 }
 
@@ -55,14 +104,18 @@ fn to_json(record: &Printed<'_>) -> Map<String, Value> {
     object.insert("timestamp".to_owned(), json!(record.timestamp));
     insert_bytes(&mut object, "key", record.key);
     insert_bytes(&mut object, "value", record.value);
+    object.insert("headers".to_owned(), headers(record));
+    object
+}
+
+fn headers(record: &Printed<'_>) -> Value {
     let headers = record.headers.iter().map(|(key, value)| {
         let mut header = Map::new();
         insert_bytes(&mut header, "key", Some(key));
         insert_bytes(&mut header, "value", value.map(|value| &value[..]));
         Value::Object(header)
     });
-    object.insert("headers".to_owned(), Value::Array(headers.collect()));
-    object
+    Value::Array(headers.collect())
 }
 
 fn insert_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) {
@@ -104,6 +157,23 @@ mod tests {
         assert!(text.contains(r#""key":null,"value_base64":"//4=""#), "{text}");
         let text = print(&record(Some(&[0x80]), None), RecordFormat::Json);
         assert!(text.contains(r#""key_base64":"gA==","value":null"#), "{text}");
+    }
+
+    #[test]
+    fn csv_has_one_row_for_each_record_whatever_is_in_it() {
+        let mut out = Vec::new();
+        write_head(&mut out, RecordFormat::Csv).unwrap();
+        write(&mut out, &record(Some(b"k,1"), Some(b"a \"b\"\r\nc")), RecordFormat::Csv).unwrap();
+        write(&mut out, &record(Some(b""), None), RecordFormat::Csv).unwrap();
+        write(&mut out, &record(None, Some(&[0xff, 0xfe])), RecordFormat::Csv).unwrap();
+        let rows: Vec<Vec<String>> = csv::Reader::from_reader(&out[..])
+            .records()
+            .map(|row| row.unwrap().iter().map(str::to_owned).collect())
+            .collect();
+        assert_eq!(rows[0][4..8], ["k,1", "text", "a \"b\"\r\nc", "text"]);
+        assert_eq!(rows[1][4..8], ["", "text", "", ""]);
+        assert_eq!(rows[2][4..8], ["", "", "//4=", "base64"]);
+        assert!(out.ends_with(b"[]\r\n"));
     }
 
     #[test]

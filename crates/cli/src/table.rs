@@ -1,4 +1,4 @@
-//! Tables for people, one JSON object per line for programs.
+//! Tables for people, one JSON object per line or CSV for programs.
 
 use std::io::{self, Write};
 
@@ -10,6 +10,18 @@ use serde_json::{Map, Value};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub(crate) enum ListFormat {
     /// Aligned columns.
+    #[default]
+    Table,
+    /// One JSON object per line.
+    Json,
+    /// CSV with a header row (RFC 4180).
+    Csv,
+}
+
+/// How a tool prints lines of several shapes, which no table with one header can hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub(crate) enum DumpFormat {
+    /// `key: value` for people, as Kafka's own tool prints them.
     #[default]
     Table,
     /// One JSON object per line.
@@ -29,6 +41,7 @@ pub(crate) fn print(rows: &[Map<String, Value>], format: ListFormat) -> io::Resu
                 out.write_all(b"\n")?;
             }
         }
+        ListFormat::Csv => write_csv(&mut out, rows)?,
         ListFormat::Table => {
             let Some(first) = rows.first() else { return Ok(()) };
             let mut table = Table::new();
@@ -52,6 +65,31 @@ fn cell(value: &Value) -> String {
     }
 }
 
+fn write_csv(out: &mut impl Write, rows: &[Map<String, Value>]) -> io::Result<()> {
+    let mut csv = csv_writer(out);
+    if let Some(first) = rows.first() {
+        csv.write_record(first.keys())?;
+    }
+    for row in rows {
+        csv.write_record(row.values().map(field))?;
+    }
+    csv.flush()
+}
+
+/// A field of a CSV: nothing for null, and lists with blanks between.
+fn field(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Array(items) => items.iter().map(field).collect::<Vec<_>>().join(" "),
+        other => cell(other),
+    }
+}
+
+/// Writes CSV as RFC 4180 has it.
+pub(crate) fn csv_writer<W: Write>(out: W) -> csv::Writer<W> {
+    csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(out)
+}
+
 /// A number and what is counted, in the plural where it has to be.
 pub(crate) fn counted(count: u64, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
@@ -66,3 +104,20 @@ macro_rules! row {
     }};
 }
 pub(crate) use row;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn csv_quotes_what_needs_it_and_ends_lines_as_the_rfc_says() {
+        let rows = [
+            row! { "name": "a", "isr": [1, 2], "note": Value::Null },
+            row! { "name": "b,\"c\"\nd", "isr": Vec::<u32>::new(), "note": 1.5 },
+        ];
+        let mut out = Vec::new();
+        write_csv(&mut out, &rows).unwrap();
+        let expected = "name,isr,note\r\na,1 2,\r\n\"b,\"\"c\"\"\nd\",,1.5\r\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+}

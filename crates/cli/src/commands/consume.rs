@@ -24,6 +24,7 @@ use crate::watching;
 pub(super) async fn run(client: &Client, args: ConsumeArgs) -> anyhow::Result<()> {
     let mut records = open(client, &args).await?;
     let mut out = BufWriter::with_capacity(64 * 1024, io::stdout().lock());
+    record_text::write_head(&mut out, args.format)?;
     let mut left = args.count.map_or(u64::MAX, std::num::NonZeroU64::get);
     let mut printed = 0_u64;
     let progress =

@@ -15,13 +15,13 @@ use serde_json::{Map, Value};
 use crate::args::RecordFormat;
 use crate::exit::{self, tell};
 use crate::record_text::{self, Printed};
-use crate::table::{self, ListFormat, counted, row};
+use crate::table::{self, DumpFormat, ListFormat, counted, row};
 
 /// Prints every batch below `path`, with its records if asked for.
 ///
 /// # Errors
 /// The path is no log, is being served, or cannot be read.
-pub(super) fn dump(path: &Path, with_records: bool, format: ListFormat) -> anyhow::Result<()> {
+pub(super) fn dump(path: &Path, with_records: bool, format: DumpFormat) -> anyhow::Result<()> {
     let inspection = Inspection::open(real::env().fs, path)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     for partition in inspection.partitions() {
@@ -41,20 +41,20 @@ pub(super) fn dump(path: &Path, with_records: bool, format: ListFormat) -> anyho
 struct SegmentDump<'a, W> {
     partition: &'a PartitionPath,
     segment: &'a SegmentPath,
-    format: ListFormat,
+    format: DumpFormat,
     out: &'a mut W,
 }
 
 impl<W: Write> SegmentDump<'_, W> {
     fn heading(&mut self) -> io::Result<()> {
         match self.format {
-            ListFormat::Table => {
+            DumpFormat::Table => {
                 let topic = self.partition.meta.as_ref().map_or("?", |meta| meta.name.as_str());
                 let partition = self.partition.id.map(|id| id.partition.0);
                 let partition = partition.map_or("?".to_owned(), |partition| partition.to_string());
                 writeln!(self.out, "# {topic} {partition}: {}", self.segment.log.display())
             }
-            ListFormat::Json => Ok(()),
+            DumpFormat::Json => Ok(()),
         }
     }
 
@@ -94,7 +94,7 @@ impl<W: Write> SegmentDump<'_, W> {
         if let Err(error) = &found.batch {
             row.insert("error".to_owned(), Value::String(error.to_string()));
         }
-        if self.format == ListFormat::Json {
+        if self.format == DumpFormat::Json {
             row.insert("file".to_owned(), Value::String(self.segment.log.display().to_string()));
         }
         row
@@ -102,8 +102,8 @@ impl<W: Write> SegmentDump<'_, W> {
 
     fn line(&mut self, row: Map<String, Value>) -> io::Result<()> {
         match self.format {
-            ListFormat::Json => serde_json::to_writer(&mut *self.out, &row)?,
-            ListFormat::Table => {
+            DumpFormat::Json => serde_json::to_writer(&mut *self.out, &row)?,
+            DumpFormat::Table => {
                 let fields: Vec<_> = row.iter().map(|(key, value)| format!("{key}: {value}")).collect();
                 self.out.write_all(fields.join(" ").as_bytes())?;
             }
@@ -127,7 +127,7 @@ impl<W: Write> SegmentDump<'_, W> {
     }
 
     fn record(&mut self, record: &Record) -> io::Result<()> {
-        if self.format == ListFormat::Table {
+        if self.format == DumpFormat::Table {
             self.out.write_all(b"  ")?;
         }
         let headers = record.headers.iter().map(|header| (&header.key[..], header.value.as_ref()));

@@ -157,7 +157,8 @@ fn progress() -> ProgressBar {
     if std::io::stdin().is_terminal() { ProgressBar::hidden() } else { watching::counter("acknowledged") }
 }
 
-fn compression(arg: CompressionArg) -> Compression {
+/// The client's word for it.
+pub(super) fn compression(arg: CompressionArg) -> Compression {
     match arg {
         CompressionArg::None => Compression::None,
         CompressionArg::Gzip => Compression::Gzip,
@@ -167,7 +168,8 @@ fn compression(arg: CompressionArg) -> Compression {
     }
 }
 
-fn durability(arg: DurabilityArg) -> Durability {
+/// The client's word for it.
+pub(super) fn durability(arg: DurabilityArg) -> Durability {
     match arg {
         DurabilityArg::Committed => Durability::Committed,
         DurabilityArg::Leader => Durability::Leader,

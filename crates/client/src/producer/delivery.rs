@@ -88,6 +88,19 @@ impl Delivery {
     pub(crate) fn new(batch: Arc<Completion>, index: u32, timestamp: TimestampMs) -> Delivery {
         Delivery { batch, index, timestamp, slot: None }
     }
+
+    /// Whether both records travel in one batch, so that they have the same outcome at the same moment.
+    #[must_use]
+    pub fn shares_batch_with(&self, other: &Delivery) -> bool {
+        Arc::ptr_eq(&self.batch, &other.batch)
+    }
+}
+
+/// Another waiter for the same outcome.
+impl Clone for Delivery {
+    fn clone(&self) -> Delivery {
+        Delivery::new(Arc::clone(&self.batch), self.index, self.timestamp)
+    }
 }
 
 impl Future for Delivery {
@@ -117,7 +130,10 @@ mod tests {
             (0..3).map(|index| Delivery::new(Arc::clone(&batch), index, TimestampMs(7))).collect();
         assert!((&mut deliveries[0]).now_or_never().is_none());
         assert!((&mut deliveries[0]).now_or_never().is_none(), "polling twice takes one slot");
+        let again = deliveries[2].clone();
+        assert!(again.shares_batch_with(&deliveries[0]));
         batch.complete(Ok(BatchAck { base_offset: Some(Offset::from_count(10)), append_time: None }));
+        assert_eq!(again.await.unwrap().offset, Some(Offset::from_count(12)));
         batch.complete(Err(ProduceError::Stopped));
         for (delivery, offset) in deliveries.into_iter().zip(10..) {
             let metadata = delivery.await.unwrap();
