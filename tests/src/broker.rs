@@ -250,11 +250,19 @@ impl BrokerProcess {
     /// When it is gone.
     #[must_use]
     pub fn own_memory_kib(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(path).expect("a running child");
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).expect("a size in kB")
+        own_memory_kib_of(self.child.id())
     }
+}
+
+/// Memory of a process that is its own and in RAM (RssAnon), in KiB.
+///
+/// # Panics
+/// When it is gone.
+#[must_use]
+pub fn own_memory_kib_of(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running child");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).expect("a size in kB")
 }
 
 impl Drop for BrokerProcess {

@@ -30,6 +30,7 @@ mod runtime;
 mod seed;
 pub mod single_faults;
 pub mod tool;
+pub mod wire;
 
 pub use need::{Need, require};
 pub use program::millrace_program;

@@ -2,29 +2,25 @@
 //! bounded, everything that was granted comes back, and polite clients notice nothing.
 #![allow(clippy::expect_used, reason = "a suite fails by panicking, in its own functions too")]
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millrace_client::{Client, ClientOptions, NewTopic, ProducerRecord};
-use millrace_proto::v1::millrace_client::MillraceClient;
 use millrace_proto::v1::{self, Durability};
 use millrace_tests::broker::{BrokerProcess, BrokerSetup};
 use millrace_tests::read::{Wire, topic_named};
+use millrace_tests::wire::{Recorded, wait_until};
 use millrace_tests::{Seed, say};
 use tempfile::TempDir;
-use tonic::transport::Endpoint;
 
 const TOPIC: &str = "t";
 /// What strangers may cost, in KiB beside what the broker has when it is idle.
 const GROWTH_KIB_MAX: u64 = 128 * 1024;
 /// What the broker may hold while nobody reads: the budget of 512 MiB, and half of it for the copies that HTTP/2 makes.
 const STALLED_KIB_MAX: u64 = 768 * 1024;
-/// A safety net for what the broker gives back by itself.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A broker, and a polite client at work until the end.
 struct World {
@@ -93,14 +89,6 @@ impl Polite {
     }
 }
 
-async fn wait_until(condition: impl Fn() -> bool, what: &str) {
-    let end = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < end, "{what}: it does not come back");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 fn produce_request(value: &Bytes) -> v1::ProduceRequest {
     let record = v1::Record {
         key: None,
@@ -120,35 +108,9 @@ fn produce_request(value: &Bytes) -> v1::ProduceRequest {
     v1::ProduceRequest { partitions: vec![partition], durability, timeout_ms: 0, correlation_id: 0 }
 }
 
-/// The bytes of a connection that makes one call, as a real client sends them to a server that says nothing.
-async fn recorded<F, Fut>(call: F) -> Vec<u8>
-where
-    F: FnOnce(MillraceClient<tonic::transport::Channel>) -> Fut,
-    Fut: Future<Output = ()> + Send + 'static,
-{
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let reading = tokio::task::spawn_blocking(move || {
-        let (mut stream, _) = listener.accept().expect("a client");
-        stream.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
-        let mut bytes = Vec::new();
-        let mut buffer = [0; 4096];
-        // The client waits for an answer then, and has said everything.
-        while let Ok(read @ 1..) = stream.read(&mut buffer) {
-            bytes.extend_from_slice(&buffer[..read]);
-        }
-        bytes
-    });
-    let channel = Endpoint::from_shared(format!("http://{address}")).expect("an address").connect_lazy();
-    let calling = tokio::spawn(call(MillraceClient::new(channel)));
-    let bytes = reading.await.expect("bytes");
-    calling.abort();
-    bytes
-}
-
 async fn recorded_produce() -> Vec<u8> {
     let request = produce_request(&Bytes::from_static(b"hello"));
-    let bytes = recorded(|mut rpc| async move { drop(rpc.produce(request).await) }).await;
+    let bytes = Recorded::call(|mut rpc| async move { drop(rpc.produce(request).await) }).await.bytes;
     assert!(bytes.windows(5).any(|window| window == b"hello"), "the record is not in what was recorded");
     bytes
 }
@@ -252,7 +214,7 @@ async fn readers_that_do_not_read_hold_little_and_lose_it_when_they_go() {
         max_bytes: 32 * 1024 * 1024,
         ..v1::FetchRequest::default()
     };
-    let bytes = recorded(|mut rpc| async move { drop(rpc.fetch(fetch).await) }).await;
+    let bytes = Recorded::call(|mut rpc| async move { drop(rpc.fetch(fetch).await) }).await.bytes;
     let mut streams: Vec<TcpStream> = Vec::new();
     for _ in 0..READERS {
         let mut stream = TcpStream::connect(world.broker.grpc()).expect("it accepts");
