@@ -157,7 +157,7 @@ fn address(door: &Value) -> Option<String> {
 ///
 /// # Errors
 /// It is not built.
-pub(crate) fn program() -> Result<PathBuf> {
+pub fn program() -> Result<PathBuf> {
     if let Some(given) = std::env::var_os("MILLRACE_BIN") {
         return Ok(given.into());
     }
