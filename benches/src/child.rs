@@ -134,7 +134,17 @@ impl Broker {
     pub fn start(data_dir: &Path) -> Result<Broker> {
         let program = program()?;
         let mut command = Command::new(program);
-        command.args(["serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log-level", "warn"]);
+        command.args([
+            "serve",
+            "--grpc",
+            "127.0.0.1:0",
+            "--http",
+            "127.0.0.1:0",
+            "--kafka",
+            "127.0.0.1:0",
+            "--log-level",
+            "warn",
+        ]);
         // The broker knows its own names in the environment and refuses any other.
         command.arg("--data-dir").arg(data_dir).env_remove("MILLRACE_BIN");
         let (process, line) = Process::start(&mut command).context("millrace serve")?;

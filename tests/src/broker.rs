@@ -50,7 +50,8 @@ impl BrokerSetup {
         let log = File::options().create(true).append(true).open(&self.log_file).expect("a log file");
         let mut command = Command::new(millrace_program());
         command.arg("serve").arg("--data-dir").arg(&self.data_dir);
-        command.args(["--grpc", &self.grpc, "--http", "127.0.0.1:0"]).args(&self.args);
+        command.args(["--grpc", &self.grpc, "--http", "127.0.0.1:0", "--kafka", "127.0.0.1:0"]);
+        command.args(&self.args);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("MILLRACE_") {

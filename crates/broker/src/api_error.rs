@@ -2,7 +2,7 @@
 
 use millrace_log::{AppendError, DirError, ReadError};
 use millrace_metadata::Refusal;
-use millrace_types::{ErrorCode, OffsetRange};
+use millrace_types::{ErrorCode, LeaderEpoch, Offset, OffsetRange};
 
 /// Why an operation, or its part for one partition, failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,13 +17,24 @@ pub struct ApiError {
     /// The damaged offsets, with [`ErrorCode::Corrupt`] where they are known: whoever wants what lies behind them reads on at
     /// the end of the range.
     pub corrupt: Option<OffsetRange>,
+    /// Where the reader's log and this one part, with [`ErrorCode::LogTruncated`] where it is known (KIP-320).
+    pub diverging: Option<Divergence>,
+}
+
+/// The last epoch that a reader and this log have in common, and where it ended here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Divergence {
+    /// The epoch.
+    pub epoch: LeaderEpoch,
+    /// The first offset behind it.
+    pub end: Offset,
 }
 
 impl ApiError {
     /// An error that names no leader.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> ApiError {
-        ApiError { code, message: message.into(), leader: None, corrupt: None }
+        ApiError { code, message: message.into(), leader: None, corrupt: None, diverging: None }
     }
 }
 

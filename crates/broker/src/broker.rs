@@ -20,8 +20,8 @@ use crate::unfinished::Unfinished;
 use crate::{
     ApiError, ClusterDescription, CommitOffsetsRequest, CommittedOffset, Context, CreateTopicRequest,
     FetchOffsetsRequest, FetchRequest, FetchResponse, MemoryBudget, OffsetAnswer, OffsetQuery,
-    PendingProduce, ProduceRequest, ProducerIdentity, TopicDescription, TopicRef, TopicSummary, janitor,
-    start, sync_timer,
+    PendingProduce, ProduceRequest, ProducerIdentity, TopicDescription, TopicLayout, TopicRef, TopicSummary,
+    janitor, start, sync_timer,
 };
 
 /// What a broker is started with.
@@ -275,6 +275,18 @@ impl Broker {
     /// [`ApiError`].
     pub async fn describe_topic(&self, ctx: &Context, topic: TopicRef) -> Result<TopicDescription, ApiError> {
         self.count(Operation::DescribeTopic, self.core.describe_topic(ctx, &topic))
+    }
+
+    /// Where the partitions of `topics` live, in order; of all topics, sorted by name, if none are named.
+    ///
+    /// # Errors
+    /// [`ApiError`] if the request as a whole is refused.
+    pub fn topic_layouts(
+        &self,
+        ctx: &Context,
+        topics: Option<&[TopicRef]>,
+    ) -> Result<Vec<Result<TopicLayout, ApiError>>, ApiError> {
+        self.count(Operation::DescribeTopic, self.core.topic_layouts(ctx, topics))
     }
 
     /// The cluster.

@@ -16,6 +16,8 @@ pub enum Principal {
 pub enum ListenerName {
     /// The native door.
     Grpc,
+    /// The door for clients of Kafka.
+    Kafka,
 }
 
 /// Counts the connections of a process.

@@ -1,11 +1,12 @@
 //! The parts of a broker, and what every operation asks of them.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use millrace_env::{Env, Monotonic};
 use millrace_log::{Log, LogDir};
 use millrace_metadata::Topic;
-use millrace_types::{ErrorCode, PartitionIndex, TopicId, TopicName, TopicPartition, limits};
+use millrace_types::{ErrorCode, LeaderEpoch, PartitionIndex, TopicId, TopicName, TopicPartition, limits};
 
 use crate::admission::Admission;
 use crate::metadata_log::MetadataLog;
@@ -97,6 +98,18 @@ pub(crate) fn check_partition_count(count: usize) -> Result<(), ApiError> {
         return Err(ApiError::new(ErrorCode::InvalidRequest, message));
     }
     Ok(())
+}
+
+/// Refuses a client that believes the leader to be in another epoch than it is (KIP-320).
+pub(crate) fn check_leader_epoch(log: &Log, believed: Option<LeaderEpoch>) -> Result<(), ApiError> {
+    let Some(believed) = believed else { return Ok(()) };
+    let epoch = log.leader_epoch();
+    let code = match believed.cmp(&epoch) {
+        Ordering::Equal => return Ok(()),
+        Ordering::Less => ErrorCode::FencedLeaderEpoch,
+        Ordering::Greater => ErrorCode::UnknownLeaderEpoch,
+    };
+    Err(ApiError::new(code, format!("the request names leader epoch {believed}; the leader is in {epoch}")))
 }
 
 /// The earlier of a moment and the client's own deadline.

@@ -24,7 +24,7 @@ mod start;
 mod sync_timer;
 mod unfinished;
 
-pub use api_error::ApiError;
+pub use api_error::{ApiError, Divergence};
 pub use broker::{Broker, BrokerConfig};
 pub use budget::{MemoryBudget, Permit};
 pub use context::{ConnectionId, Context, ListenerName, Principal};
@@ -35,6 +35,7 @@ pub use ops::describe_topic::{ConfigEntry, PartitionDescription, TopicDescriptio
 pub use ops::fetch::{FetchRequest, FetchResponse, Fetched, Isolation, PartitionFetch};
 pub use ops::group_offsets::{CommitOffsetsRequest, CommittedOffset, FetchOffsetsRequest, OffsetCommit};
 pub use ops::init_producer::ProducerIdentity;
+pub use ops::layout::{PartitionLayout, TopicLayout};
 pub use ops::list_offsets::{OffsetAnswer, OffsetPoint, OffsetQuery};
 pub use ops::produce::{
     Durability, NewHeader, NewRecord, PartitionProduce, PendingProduce, ProduceData, ProduceRequest,

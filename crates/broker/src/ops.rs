@@ -8,6 +8,7 @@ pub(crate) mod describe_topic;
 pub(crate) mod fetch;
 pub(crate) mod group_offsets;
 pub(crate) mod init_producer;
+pub(crate) mod layout;
 pub(crate) mod list_offsets;
 pub(crate) mod produce;
 pub(crate) mod topic_ref;

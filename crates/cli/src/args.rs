@@ -99,9 +99,18 @@ pub(crate) struct ServeArgs {
     /// Where health and metrics are served [default: loopback, port 7080].
     #[arg(long, value_name = "ADDR")]
     pub(crate) http: Option<String>,
-    /// The Kafka door; not there yet.
+    /// Where the Kafka door listens [default: loopback, port 9092]; port 0 picks one.
     #[arg(long, value_name = "ADDR")]
     pub(crate) kafka: Option<String>,
+    /// What Kafka clients are told to connect to [default: the address that they have reached].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) kafka_advertised: Option<String>,
+    /// Whether a topic that a Kafka client asks for is made [default: true].
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) auto_create_topics_enable: Option<String>,
+    /// How many partitions a topic gets from the Kafka door that leaves it open [default: 1].
+    #[arg(long, value_name = "N")]
+    pub(crate) num_partitions: Option<String>,
     /// The AMQP door; not there yet.
     #[arg(long, value_name = "ADDR")]
     pub(crate) amqp: Option<String>,

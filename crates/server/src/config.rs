@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 pub use key::{Key, KeyStatus};
 pub use layers::{Layers, Origin};
-use millrace_types::limits::REQUEST_BYTES_MAX;
+use millrace_kafka::{Endpoint, NewTopics};
+use millrace_types::limits::{PARTITIONS_PER_TOPIC_MAX, REQUEST_BYTES_MAX};
 use millrace_types::{ErrorCode, NodeId};
 
 use crate::Listen;
@@ -90,6 +91,12 @@ pub struct ServerConfig {
     pub data_dir: PathBuf,
     /// Where the native door listens.
     pub grpc: Listen,
+    /// Where the Kafka door listens.
+    pub kafka: Listen,
+    /// What Kafka clients are told to connect to; without it, the address that they have reached.
+    pub kafka_advertised: Option<Endpoint>,
+    /// What becomes of topics that Kafka clients ask for and that are not there.
+    pub new_topics: NewTopics,
     /// Where health and metrics are served.
     pub http: Listen,
     /// This node's number.
@@ -111,9 +118,7 @@ impl ServerConfig {
     /// # Errors
     /// [`ConfigError`].
     pub fn read(layers: &Layers) -> Result<ServerConfig, ConfigError> {
-        let insecure = read(layers, Key::InsecureListen, |text| {
-            text.parse::<bool>().map_err(|_| "neither true nor false".to_owned())
-        })?;
+        let insecure = read(layers, Key::InsecureListen, boolean)?;
         let listen = |key| {
             read(layers, key, |text| {
                 let listen: Listen = text.parse()?;
@@ -133,6 +138,12 @@ impl ServerConfig {
         Ok(ServerConfig {
             data_dir: read(layers, Key::DataDir, directory)?,
             grpc: listen(Key::Grpc)?,
+            kafka: listen(Key::Kafka)?,
+            kafka_advertised: read(layers, Key::KafkaAdvertised, endpoint)?,
+            new_topics: NewTopics {
+                auto_create: read(layers, Key::AutoCreateTopics, boolean)?,
+                partitions: read(layers, Key::NumPartitions, partitions)?,
+            },
             http: listen(Key::Http)?,
             node: read(layers, Key::NodeId, node_id)?,
             memory_budget_bytes: read(layers, Key::MemoryBudget, memory_budget)?,
@@ -155,6 +166,28 @@ impl ServerConfig {
 fn read<T>(layers: &Layers, key: Key, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, ConfigError> {
     let (value, origin) = layers.get(key);
     parse(&value).map_err(|reason| ConfigError::Value { key, value, origin, reason })
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "neither true nor false".to_owned())
+}
+
+fn endpoint(text: &str) -> Result<Option<Endpoint>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = || "an endpoint is written broker.example.org:9092 or [2001:db8::1]:9092".to_owned();
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    match port.parse() {
+        Ok(port) if port > 0 && !host.is_empty() => Ok(Some(Endpoint { host: host.to_owned(), port })),
+        _ => Err(wrong()),
+    }
+}
+
+fn partitions(text: &str) -> Result<u32, String> {
+    let count = text.parse().ok().filter(|count| (1..=PARTITIONS_PER_TOPIC_MAX).contains(count));
+    count.ok_or_else(|| format!("a number from 1 to {PARTITIONS_PER_TOPIC_MAX}"))
 }
 
 fn directory(text: &str) -> Result<PathBuf, String> {

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use millrace_broker::Broker;
 use millrace_env::{Clock, Monotonic};
 use millrace_grpc::GrpcDoor;
+use millrace_kafka::KafkaDoor;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -14,7 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::http::Readiness;
 
-/// The parts that are measured; the last two are there once the broker has started.
+/// The parts that are measured; the last three are there once the broker has started.
 #[derive(Debug)]
 pub(crate) struct Measured {
     pub(crate) clock: Arc<dyn Clock>,
@@ -22,6 +23,7 @@ pub(crate) struct Measured {
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) broker: OnceLock<Arc<Broker>>,
     pub(crate) door: OnceLock<Arc<GrpcDoor>>,
+    pub(crate) kafka: OnceLock<Arc<KafkaDoor>>,
 }
 
 impl Measured {
@@ -37,6 +39,9 @@ impl Measured {
         if let Some(broker) = self.broker.get() {
             broker.register_metrics(&mut registry);
         }
+        if let Some(door) = self.kafka.get() {
+            door.register_metrics(&mut registry);
+        }
         let mut page = String::new();
         text::encode(&mut page, &registry)?;
         Ok(page)
@@ -51,10 +56,12 @@ impl Collector for Scrape {
         let measured = &self.0;
         let uptime = measured.clock.monotonic().since(measured.started).as_secs();
         let connections = measured.door.get().map_or(0, |door| door.connections()) as u64;
+        let kafka = measured.kafka.get().map_or(0, |door| door.connections()) as u64;
         let gauges = [
             ("uptime", "Time since the start", Some(Unit::Seconds), uptime),
             ("ready", "1 if requests are taken", None, u64::from(measured.readiness.is_ready())),
             ("grpc_connections", "Open connections of the native door", None, connections),
+            ("kafka_connections", "Open connections of the Kafka door", None, kafka),
         ];
         for (name, help, unit, value) in gauges {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));

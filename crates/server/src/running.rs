@@ -12,7 +12,8 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use millrace_broker::{ApiError, Broker, BrokerConfig};
 use millrace_env::{Env, Listener};
-use millrace_grpc::{GrpcDoor, OpenError, Patience};
+use millrace_grpc::{GrpcDoor, OpenError};
+use millrace_kafka::KafkaDoor;
 use millrace_types::NodeId;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -41,6 +42,9 @@ pub enum StartError {
     /// The native door did not open.
     #[error("grpc: {0}")]
     Grpc(#[from] OpenError),
+    /// The Kafka door did not open.
+    #[error("kafka: {0}")]
+    Kafka(#[source] io::Error),
 }
 
 /// What others need to know of a running server.
@@ -52,6 +56,8 @@ pub struct ServerInfo {
     pub pid: u32,
     /// Where the native door listens; one port.
     pub grpc: Vec<SocketAddr>,
+    /// Where the Kafka door listens; one port.
+    pub kafka: Vec<SocketAddr>,
     /// Where health and metrics are served; one port.
     pub http: Vec<SocketAddr>,
 }
@@ -65,6 +71,7 @@ pub struct RunningServer {
     readiness: Arc<Readiness>,
     broker: Arc<Broker>,
     grpc: Arc<GrpcDoor>,
+    kafka: Arc<KafkaDoor>,
     http: HttpDoor,
 }
 
@@ -75,6 +82,7 @@ pub struct RunningServer {
 pub async fn start(env: Env, config: ServerConfig) -> Result<RunningServer, StartError> {
     let started = env.clock.monotonic();
     let (grpc_listeners, grpc) = listen(&env, Key::Grpc, config.grpc).await?;
+    let (kafka_listeners, kafka) = listen(&env, Key::Kafka, config.kafka).await?;
     let (http_listeners, http_addrs) = listen(&env, Key::Http, config.http).await?;
     let readiness = Arc::new(Readiness::starting());
     let measured = Arc::new(Measured {
@@ -83,21 +91,34 @@ pub async fn start(env: Env, config: ServerConfig) -> Result<RunningServer, Star
         readiness: Arc::clone(&readiness),
         broker: OnceLock::new(),
         door: OnceLock::new(),
+        kafka: OnceLock::new(),
     });
     let (closing, served) = (CancellationToken::new(), TaskTracker::new());
     let http = HttpDoor { env: env.clone(), measured: Arc::clone(&measured), closing, served };
     http.open(http_listeners);
 
-    match start_broker(&env, &config, grpc_listeners, &grpc).await {
-        Ok((broker, door)) => {
+    let listeners = Listeners { grpc: grpc_listeners, kafka: kafka_listeners };
+    match start_broker(&env, &config, listeners, &grpc).await {
+        Ok(Parts { broker, grpc: door, kafka: kafka_door }) => {
             let took = env.clock.monotonic().since(started);
-            tracing::info!(node = %config.node, ?grpc, http = ?http_addrs, ?took, "accepting");
+            tracing::info!(node = %config.node, ?grpc, ?kafka, http = ?http_addrs, ?took, "accepting");
             let _first = measured.broker.set(Arc::clone(&broker));
             let _first = measured.door.set(Arc::clone(&door));
+            let _first = measured.kafka.set(Arc::clone(&kafka_door));
             readiness.set_ready();
-            let info = ServerInfo { node: config.node, pid: std::process::id(), grpc, http: http_addrs };
+            let (node, pid) = (config.node, std::process::id());
+            let info = ServerInfo { node, pid, grpc, kafka, http: http_addrs };
             let drain_timeout = config.drain_timeout;
-            Ok(RunningServer { env, info, drain_timeout, readiness, broker, grpc: door, http })
+            Ok(RunningServer {
+                env,
+                info,
+                drain_timeout,
+                readiness,
+                broker,
+                grpc: door,
+                kafka: kafka_door,
+                http,
+            })
         }
         Err(error) => {
             http.close().await;
@@ -117,12 +138,23 @@ async fn listen(
     Ok((listeners, addrs.map_err(failed)?))
 }
 
+struct Listeners {
+    grpc: Vec<Box<dyn Listener>>,
+    kafka: Vec<Box<dyn Listener>>,
+}
+
+struct Parts {
+    broker: Arc<Broker>,
+    grpc: Arc<GrpcDoor>,
+    kafka: Arc<KafkaDoor>,
+}
+
 async fn start_broker(
     env: &Env,
     config: &ServerConfig,
-    listeners: Vec<Box<dyn Listener>>,
+    listeners: Listeners,
     addrs: &[SocketAddr],
-) -> Result<(Arc<Broker>, Arc<GrpcDoor>), StartError> {
+) -> Result<Parts, StartError> {
     let advertised = addrs.first().map(SocketAddr::to_string).unwrap_or_default();
     let broker_config = BrokerConfig {
         data_dir: config.data_dir.clone(),
@@ -145,8 +177,17 @@ async fn start_broker(
     for damaged in &report.damaged {
         tracing::error!(%damaged, "damage below a synced mark; it is kept and not served");
     }
-    let door = GrpcDoor::open(env.clone(), Arc::clone(&broker), listeners, Patience::default()).await?;
-    Ok((broker, Arc::new(door)))
+    let patience = millrace_grpc::Patience::default();
+    let grpc = GrpcDoor::open(env.clone(), Arc::clone(&broker), listeners.grpc, patience).await?;
+    let settings = millrace_kafka::Settings {
+        node: config.node,
+        advertised: config.kafka_advertised.clone(),
+        new_topics: config.new_topics,
+        patience: millrace_kafka::Patience::default(),
+    };
+    let kafka = KafkaDoor::open(env.clone(), Arc::clone(&broker), listeners.kafka, settings);
+    let kafka = kafka.map_err(StartError::Kafka)?;
+    Ok(Parts { broker, grpc: Arc::new(grpc), kafka: Arc::new(kafka) })
 }
 
 impl RunningServer {
@@ -192,7 +233,9 @@ impl RunningServer {
     pub async fn drain(&self) -> Exit {
         let begun = self.env.clock.monotonic();
         self.readiness.set_draining();
-        if !self.grpc.drain(self.drain_timeout).await {
+        let (grpc, kafka) =
+            futures::join!(self.grpc.drain(self.drain_timeout), self.kafka.drain(self.drain_timeout));
+        if !grpc || !kafka {
             tracing::warn!("some calls were not answered within the drain timeout");
         }
         let spent = self.env.clock.monotonic().since(begun);

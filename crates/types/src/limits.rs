@@ -197,3 +197,16 @@ const _: () = assert!(3 * PARTITIONS_PER_REQUEST_MAX < MESSAGE_ELEMENTS_MAX);
 const _: () = assert!(HTTP_STREAM_WINDOW_BYTES <= HTTP_CONNECTION_WINDOW_BYTES);
 // A frame has to fit into the window of its stream.
 const _: () = assert!(HTTP_FRAME_BYTES_MAX <= HTTP_STREAM_WINDOW_BYTES);
+
+/// The largest frame that the Kafka door reads of a client that has not been understood yet. Old clients begin a connection
+/// with a produce, so that the largest batch must fit.
+pub const KAFKA_FIRST_FRAME_BYTES_MAX: usize = BATCH_BYTES_MAX + 64 * 1024;
+/// Requests of one connection of the Kafka door that may be under way; the next is read when one of them is answered.
+pub const KAFKA_IN_FLIGHT_MAX: u32 = 64;
+/// Bytes that the Kafka door reads ahead of what it has memory granted for, per connection.
+pub const KAFKA_READ_AHEAD_BYTES: usize = 32 * 1024;
+/// How long a connection of the Kafka door may be silent, in milliseconds (Kafka's `connections.max.idle.ms`).
+pub const KAFKA_IDLE_MS_MAX: u64 = 600_000;
+
+// A client that was understood may send what one that was not may send, and more.
+const _: () = assert!(KAFKA_FIRST_FRAME_BYTES_MAX <= REQUEST_BYTES_MAX);

@@ -34,7 +34,7 @@ const ROOMS: [Room; 18] = [
         may_use: &["types", "env", "record", "schema", "log", "replication", "group", "metadata", "quorum"],
     },
     Room { name: "grpc", level: 5, may_use: &["types", "env", "record", "proto", "broker", "quorum"] },
-    Room { name: "kafka", level: 5, may_use: &["types", "env", "record", "broker"] },
+    Room { name: "kafka", level: 5, may_use: &["types", "env", "record", "broker", "kafka-wire"] },
     Room { name: "amqp", level: 5, may_use: &["types", "env", "record", "broker"] },
     Room { name: "client", level: 5, may_use: &["types", "env", "record", "proto"] },
     Room {

@@ -134,6 +134,7 @@ impl Answers {
             topic: by_name(topic),
             partition: PartitionIndex(partition),
             point: *point,
+            leader_epoch: None,
         };
         let asked = broker.list_offsets(&ctx(), points.iter().map(query).collect()).await.expect("answers");
         for (point, answer) in points.iter().zip(asked) {
@@ -156,6 +157,7 @@ impl Answers {
                 end_offset: None,
                 bytes_max: None,
                 last_read_epoch: None,
+                leader_epoch: None,
             };
             let request = FetchRequest {
                 partitions: vec![wanted],

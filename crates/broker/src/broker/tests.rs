@@ -168,6 +168,7 @@ fn from(topic: &str, partition: u32, offset: u64) -> PartitionFetch {
         end_offset: None,
         bytes_max: None,
         last_read_epoch: None,
+        leader_epoch: None,
     }
 }
 

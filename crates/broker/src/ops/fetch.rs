@@ -11,9 +11,9 @@ use millrace_log::{Extent, Log, LogOffsets, ReadAnswer, ReadError, ReadPlan, Rea
 use millrace_types::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, limits};
 
 use crate::admission::{Operation, Resource};
-use crate::core::{Core, check_partition_count, earlier};
+use crate::core::{Core, check_leader_epoch, check_partition_count, earlier};
 use crate::io_pool::on_pool;
-use crate::{ApiError, Context, Permit, TopicRef};
+use crate::{ApiError, Context, Divergence, Permit, TopicRef};
 
 /// How far a reader sees.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -41,6 +41,8 @@ pub struct PartitionFetch {
     /// Epoch of the last record that the reader saw; a log without that record answers
     /// [`millrace_types::ErrorCode::LogTruncated`] (KIP-320).
     pub last_read_epoch: Option<LeaderEpoch>,
+    /// The epoch in which the reader believes the partition's leader to be; another one is refused (KIP-320).
+    pub leader_epoch: Option<LeaderEpoch>,
 }
 
 /// A fetch.
@@ -187,7 +189,9 @@ impl Core {
     fn reader(&self, ctx: &Context, fetch: PartitionFetch) -> Result<Reader, ApiError> {
         let topic = self.topic(&fetch.topic)?;
         self.admission.authorize(ctx, Operation::Fetch, Resource::Topic(&topic.name))?;
-        Ok(Reader { log: self.log(&topic, fetch.partition)?, fetch })
+        let log = self.log(&topic, fetch.partition)?;
+        check_leader_epoch(&log, fetch.leader_epoch)?;
+        Ok(Reader { log, fetch })
     }
 
     /// Waits until a high watermark has passed the one that was seen; `false` if there is no time left.
@@ -328,9 +332,12 @@ impl Reader {
         }
         match self.log.end_of_epoch(epoch) {
             Some((found, end)) if found == epoch && offset <= end => Ok(()),
-            Some((found, end)) => Err(truncated(format!(
-                "the record before {offset} was read in epoch {epoch}; here epoch {found} ended at {end}"
-            ))),
+            Some((found, end)) => {
+                let message = format!(
+                    "the record before {offset} was read in epoch {epoch}; here epoch {found} ended at {end}"
+                );
+                Err(ApiError { diverging: Some(Divergence { epoch: found, end }), ..truncated(message) })
+            }
             None => Err(truncated(format!(
                 "the record before {offset} was read in epoch {epoch}, of which this log knows nothing"
             ))),

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use millrace_log::{Log, ReadError, TimeHit};
-use millrace_types::{Offset, PartitionIndex, TimestampMs};
+use millrace_types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs};
 
 use crate::admission::{Operation, Resource};
-use crate::core::{Core, check_partition_count};
+use crate::core::{Core, check_leader_epoch, check_partition_count};
 use crate::io_pool::on_pool;
 use crate::{ApiError, Context, TopicRef};
 
@@ -32,6 +32,8 @@ pub struct OffsetQuery {
     pub partition: PartitionIndex,
     /// Which offset.
     pub point: OffsetPoint,
+    /// The epoch in which the client believes the partition's leader to be; another one is refused (KIP-320).
+    pub leader_epoch: Option<LeaderEpoch>,
 }
 
 /// The answer; both `None` if no record matches.
@@ -41,6 +43,8 @@ pub struct OffsetAnswer {
     pub offset: Option<Offset>,
     /// The timestamp of the record found, for points in time.
     pub timestamp: Option<TimestampMs>,
+    /// The leader's epoch, for points that are marks of the log.
+    pub leader_epoch: Option<LeaderEpoch>,
 }
 
 /// A query whose log is known.
@@ -73,7 +77,10 @@ impl Core {
             Ok(log) => log,
             Err(error) => return Lookup::Known(Err(error)),
         };
-        let known = |offset| Lookup::Known(Ok(OffsetAnswer { offset: Some(offset), timestamp: None }));
+        let known = |offset| {
+            let leader_epoch = Some(log.leader_epoch());
+            Lookup::Known(Ok(OffsetAnswer { offset: Some(offset), timestamp: None, leader_epoch }))
+        };
         match query.point {
             OffsetPoint::Earliest => known(log.offsets().log_start),
             OffsetPoint::Latest => known(log.offsets().high_watermark),
@@ -85,7 +92,9 @@ impl Core {
     fn log_for_reading(&self, ctx: &Context, query: &OffsetQuery) -> Result<Arc<Log>, ApiError> {
         let topic = self.topic(&query.topic)?;
         self.admission.authorize(ctx, Operation::ListOffsets, Resource::Topic(&topic.name))?;
-        self.log(&topic, query.partition)
+        let log = self.log(&topic, query.partition)?;
+        check_leader_epoch(&log, query.leader_epoch)?;
+        Ok(log)
     }
 }
 
@@ -96,6 +105,7 @@ impl Lookup {
             Ok(OffsetAnswer {
                 offset: found.map(|hit| hit.offset),
                 timestamp: found.map(|hit| hit.timestamp),
+                leader_epoch: None,
             })
         };
         match self {

@@ -219,6 +219,16 @@ impl Core {
 }
 
 impl PendingProduce {
+    /// Why a part of the request was refused before it was appended, if one was: of a produce that waits for nothing,
+    /// this is all that can be known.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&ApiError> {
+        self.parts.iter().find_map(|part| match part {
+            Part::Refused(error) => Some(error),
+            Part::Appended(_) => None,
+        })
+    }
+
     /// Waits until the request's durability is reached, or its timeout has passed.
     pub async fn acknowledged(self) -> ProduceResponse {
         let PendingProduce { core, parts, durability, started, deadline, _in_flight } = self;

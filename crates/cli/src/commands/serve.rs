@@ -40,7 +40,7 @@ fn to_json(info: &ServerInfo) -> Map<String, Value> {
         "node": info.node.0,
         "pid": info.pid,
         "grpc": first(&info.grpc),
-        "kafka": Value::Null,
+        "kafka": first(&info.kafka),
         "http": first(&info.http),
     }
 }

@@ -91,7 +91,18 @@ impl BrokerChild {
             .arg("serve")
             .arg("--data-dir")
             .arg(data_dir)
-            .args(["--grpc", grpc, "--http", "127.0.0.1:0", "--log-level", "warn", "--log-format", "human"])
+            .args([
+                "--grpc",
+                grpc,
+                "--http",
+                "127.0.0.1:0",
+                "--kafka",
+                "127.0.0.1:0",
+                "--log-level",
+                "warn",
+                "--log-format",
+                "human",
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -109,6 +109,7 @@ pub(crate) fn question(wire: &v1::PartitionFetch) -> Result<PartitionFetch, ApiE
         end_offset: wire.end_offset.map(|end| parts::offset("end offset", end)).transpose()?,
         bytes_max: Some(wire.max_bytes as usize).filter(|bytes| *bytes > 0),
         last_read_epoch: parts::epoch(wire.last_read_epoch),
+        leader_epoch: None,
     })
 }
 

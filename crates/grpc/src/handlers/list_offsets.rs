@@ -47,5 +47,5 @@ pub(crate) fn query(wire: &v1::OffsetQuery) -> Result<OffsetQuery, ApiError> {
         None => return Err(parts::invalid("the query does not say which offset it wants")),
     };
     let topic = parts::topic(wire.topic.as_ref())?;
-    Ok(OffsetQuery { topic, partition: parts::partition(wire.partition)?, point })
+    Ok(OffsetQuery { topic, partition: parts::partition(wire.partition)?, point, leader_epoch: None })
 }

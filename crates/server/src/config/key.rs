@@ -57,7 +57,10 @@ keys! {
     Grpc = "grpc", "localhost:7070", Enforced, "Where the native door listens.";
     Http = "http", "localhost:7080", Enforced, "Where health and metrics are served.";
     Internal = "internal", "", NotThereYet, "Where brokers talk to each other.";
-    Kafka = "kafka", "", NotThereYet, "Where the Kafka door listens.";
+    Kafka = "kafka", "localhost:9092", Enforced, "Where the Kafka door listens.";
+    KafkaAdvertised = "kafka_advertised", "", Enforced, "What Kafka clients are told to connect to, as host:port; without it, the address that they have reached.";
+    AutoCreateTopics = "auto.create.topics.enable", "true", Enforced, "Whether a topic that a Kafka client asks for is made.";
+    NumPartitions = "num.partitions", "1", Enforced, "How many partitions a topic gets from the Kafka door that leaves it open.";
     Amqp = "amqp", "", NotThereYet, "Where the AMQP door listens.";
     ClusterJoin = "cluster.join", "", NotThereYet, "A broker of the cluster to be joined.";
     NodeId = "node_id", "1", Enforced, "This node's number, from 1.";

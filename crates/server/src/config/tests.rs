@@ -58,7 +58,7 @@ fn unknown_keys_are_refused_wherever_they_stand() {
 fn what_is_not_there_yet_says_so() {
     let by_file = Layers::default().file("[cluster]\njoin = \"10.0.0.1:7071\"").unwrap_err();
     assert_eq!(by_file, ConfigError::NotThereYet { key: Key::ClusterJoin, origin: Origin::File });
-    for key in [Key::Kafka, Key::Amqp, Key::Internal, Key::ClusterJoin] {
+    for key in [Key::Amqp, Key::Internal, Key::ClusterJoin] {
         let refused = Layers::default().flag(key, "127.0.0.1:1").unwrap_err();
         assert_eq!(refused.code(), ErrorCode::Unsupported);
         assert!(refused.to_string().starts_with("UNSUPPORTED: --"), "{refused}");
@@ -87,12 +87,27 @@ fn values_that_cannot_be_are_refused() {
         (Key::LogFormat, "xml"),
         (Key::Grpc, "7070"),
         (Key::Http, ""),
+        (Key::Kafka, "9092"),
+        (Key::KafkaAdvertised, "example.org"),
+        (Key::KafkaAdvertised, "example.org:0"),
+        (Key::AutoCreateTopics, "yes"),
+        (Key::NumPartitions, "0"),
+        (Key::NumPartitions, "10001"),
     ];
     for (key, value) in cases {
         let layers = Layers::default().flag(key, value).unwrap();
         let refused = ServerConfig::read(&layers).unwrap_err();
         assert!(matches!(refused, ConfigError::Value { .. }), "{key} = {value:?}");
     }
+}
+
+#[test]
+fn kafkas_broker_settings_are_written_as_kafka_writes_them() {
+    let file = "kafka_advertised = \"[2001:db8::1]:19092\"\nnum.partitions = 4\n[auto.create.topics]\nenable = false";
+    let config = ServerConfig::read(&Layers::default().file(file).unwrap()).unwrap();
+    assert_eq!(config.kafka_advertised, Some(Endpoint { host: "2001:db8::1".to_owned(), port: 19_092 }));
+    assert_eq!(config.new_topics, NewTopics { auto_create: false, partitions: 4 });
+    assert_eq!(Key::AutoCreateTopics.variable(), "MILLRACE_AUTO_CREATE_TOPICS_ENABLE");
 }
 
 #[test]

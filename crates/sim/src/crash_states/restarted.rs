@@ -63,6 +63,7 @@ async fn fetch(broker: &Broker, name: &str) -> Result<Vec<u8>, String> {
         end_offset: None,
         bytes_max: None,
         last_read_epoch: None,
+        leader_epoch: None,
     };
     let request = FetchRequest {
         partitions: vec![partition],

@@ -171,8 +171,12 @@ async fn offsets_are_found_by_position_and_by_time() {
         let data = ProduceData::Records { records, sequence: None, compression: Compression::None };
         world.send(produce_request(vec![PartitionProduce { data, ..plain("a", 0, &[], None) }])).await;
     }
-    let query =
-        |topic: &str, point| OffsetQuery { topic: by_name(topic), partition: PartitionIndex(0), point };
+    let query = |topic: &str, point| OffsetQuery {
+        topic: by_name(topic),
+        partition: PartitionIndex(0),
+        point,
+        leader_epoch: None,
+    };
     let queries = vec![
         query("a", OffsetPoint::Earliest),
         query("a", OffsetPoint::Latest),

@@ -1,0 +1,225 @@
+//! One connection, one task: frames are read, handled in their order, and answered in it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use millrace_broker::{ConnectionId, Context, ListenerName, Principal};
+use millrace_env::NetStream;
+use millrace_types::limits::{
+    CLIENT_ID_BYTES_MAX, KAFKA_FIRST_FRAME_BYTES_MAX, KAFKA_IN_FLIGHT_MAX, REQUEST_BYTES_MAX,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::answers::{Answer, Answers, Pending, WriteError};
+use crate::door::Endpoint;
+use crate::frames::{Frame, Frames};
+use crate::handlers::{Api, Caller, Handlers, api_versions};
+use crate::request::Request;
+use crate::socket::Socket;
+
+/// How long a client may go on sending when its connection is to be closed, and the buffer for what it sends.
+const LINGER_PATIENCE: Duration = Duration::from_secs(1);
+const LINGER_READ_BYTES: usize = 16 * 1024;
+
+/// What the connections of a door share.
+#[derive(Clone, Debug)]
+pub(crate) struct Connections {
+    pub(crate) api: Handlers,
+    /// Set: end now.
+    pub(crate) ending: CancellationToken,
+}
+
+impl Connections {
+    /// Serves one connection to its end.
+    pub(crate) async fn serve(self, id: ConnectionId, stream: Box<dyn NetStream>) {
+        let advertised = match &self.api.settings.advertised {
+            Some(endpoint) => endpoint.clone(),
+            None => match stream.local_addr() {
+                Ok(addr) => Endpoint::from(addr),
+                Err(_gone) => return,
+            },
+        };
+        let mut socket = Socket::new(stream);
+        let handled = Arc::new(AtomicU64::new(0));
+        let ended = tokio::select! {
+            biased;
+            () = self.ending.cancelled() => return,
+            ended = self.exchange(id, socket.clone(), advertised, Arc::clone(&handled)) => ended,
+            () = self.silent(handled) => {
+                tracing::debug!(connection = id.0, "a silent connection is closed");
+                return;
+            }
+        };
+        match ended {
+            Ok(()) => self.linger(&mut socket).await,
+            Err(error @ WriteError::Unread) => {
+                tracing::warn!(connection = id.0, %error, "a connection is closed")
+            }
+            Err(error) => tracing::debug!(connection = id.0, %error, "a connection broke"),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        id: ConnectionId,
+        socket: Socket,
+        advertised: Endpoint,
+        handled: Arc<AtomicU64>,
+    ) -> Result<(), WriteError> {
+        let (clock, patience) = (Arc::clone(&self.api.env.clock), self.api.settings.patience);
+        let (sender, line) = mpsc::channel(KAFKA_IN_FLIGHT_MAX as usize);
+        let context = Context {
+            principal: Principal::Anonymous,
+            client_id: "".into(),
+            listener: ListenerName::Kafka,
+            connection: id,
+            deadline: None,
+        };
+        let budget = Arc::clone(self.api.broker.memory());
+        let reading = Reading {
+            frames: Frames::new(socket.clone(), budget, Arc::clone(&clock), patience.frame),
+            caller: Caller { context, advertised },
+            api: self.api.clone(),
+            places: Arc::new(Semaphore::new(KAFKA_IN_FLIGHT_MAX as usize)),
+            line: sender,
+            handled,
+        };
+        let answers = Answers { socket, line, clock, patience: patience.answer };
+        // Reading comes first: what came in together is appended together, and then synced and answered together.
+        let reading = async {
+            Box::pin(reading.run()).await;
+            Ok(())
+        };
+        futures::future::try_join(reading, answers.write_all()).await.map(|((), ())| ())
+    }
+
+    /// Completes when nothing was asked for as long as the door's patience lasts.
+    async fn silent(&self, handled: Arc<AtomicU64>) {
+        loop {
+            let before = handled.load(Ordering::Relaxed);
+            self.api.env.clock.sleep(self.api.settings.patience.idle).await;
+            if handled.load(Ordering::Relaxed) == before {
+                return;
+            }
+        }
+    }
+
+    /// Reads what the client still sends until it closes. Closing a socket with unread bytes in it makes the kernel reset
+    /// the connection, and the client then loses answers that it has received and not yet read.
+    async fn linger(&self, socket: &mut Socket) {
+        let mut unwanted = vec![0; LINGER_READ_BYTES];
+        let rest = async {
+            if socket.shutdown().await.is_ok() {
+                while socket.read(&mut unwanted).await.is_ok_and(|bytes| bytes > 0) {}
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.ending.cancelled() => {}
+            () = rest => {}
+            () = self.api.env.clock.sleep(LINGER_PATIENCE) => {}
+        }
+    }
+}
+
+/// The reading half of a connection.
+struct Reading {
+    frames: Frames,
+    caller: Caller,
+    api: Handlers,
+    /// One for each request that may be under way.
+    places: Arc<Semaphore>,
+    line: mpsc::Sender<Answer>,
+    /// Counts the requests.
+    handled: Arc<AtomicU64>,
+}
+
+impl Reading {
+    /// Reads and handles requests until the client closes, says something that is no request, or the broker drains.
+    async fn run(mut self) {
+        let draining = self.api.draining.clone();
+        let mut bytes_max = KAFKA_FIRST_FRAME_BYTES_MAX;
+        loop {
+            let frame = tokio::select! {
+                biased;
+                () = draining.cancelled() => return,
+                frame = self.frames.next(bytes_max) => frame,
+            };
+            let frame = match frame {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::debug!(connection = self.caller.context.connection.0, %error, "closed");
+                    return;
+                }
+            };
+            self.handled.fetch_add(1, Ordering::Relaxed);
+            if self.take(frame).await.is_none() {
+                return;
+            }
+            bytes_max = REQUEST_BYTES_MAX;
+        }
+    }
+
+    /// Handles one request; `None` ends the connection.
+    async fn take(&mut self, frame: Frame) -> Option<()> {
+        let connection = self.caller.context.connection.0;
+        let request = match Request::read(frame.bytes) {
+            Ok(request) => request,
+            Err(error) => {
+                tracing::debug!(connection, %error, "no request");
+                return None;
+            }
+        };
+        self.introduce(request.client_id.as_deref());
+        // Produces follow each other before they are answered; whatever else is asked must see what they did.
+        let overlaps = request.api == Some(Api::Produce);
+        let wanted = if overlaps { 1 } else { KAFKA_IN_FLIGHT_MAX };
+        let mut places = Arc::clone(&self.places).acquire_many_owned(wanted).await.ok()?;
+        let place = places.split(1)?;
+        let handled = match request.api {
+            Some(api) => {
+                let version = request.version;
+                let handling = self.api.handle(api, &self.caller, request);
+                tokio::select! {
+                    biased;
+                    handled = handling => {
+                        handled.inspect_err(|error| tracing::debug!(connection, ?api, version, %error, "closed"))
+                    }
+                    // Only what waits is given up for it: a fetch.
+                    () = self.frames.closed(), if api == Api::Fetch => return None,
+                    () = self.api.draining.cancelled(), if api == Api::Fetch => return None,
+                }
+            }
+            None if request.key == Api::ApiVersions.key() => {
+                Ok(Some(Pending::Now(api_versions::unknown_version(&self.api, request.correlation))))
+            }
+            None => {
+                tracing::debug!(connection, key = request.key, version = request.version, "is not served");
+                return None;
+            }
+        };
+        drop(places);
+        if let Some(pending) = handled.ok()? {
+            let answer = Answer { pending, request: frame.permit, place };
+            self.line.send(answer).await.ok()?;
+        }
+        Some(())
+    }
+
+    /// Remembers what the client calls itself.
+    fn introduce(&mut self, client_id: Option<&str>) {
+        let given = client_id.unwrap_or("");
+        let mut end = given.len().min(CLIENT_ID_BYTES_MAX);
+        while !given.is_char_boundary(end) {
+            end -= 1;
+        }
+        let client_id = given.get(..end).unwrap_or("");
+        if *self.caller.context.client_id != *client_id {
+            self.caller.context.client_id = client_id.into();
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The door: opened over listeners, drained, closed.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_broker::Broker;
+use millrace_env::{Env, Listener};
+use millrace_types::NodeId;
+use millrace_types::limits::KAFKA_IDLE_MS_MAX;
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::connection::Connections;
+use crate::handlers::Handlers;
+use crate::listener::Accepting;
+use crate::metrics::Requests;
+
+/// How patient the door is with clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Patience {
+    /// How long a connection may be silent.
+    pub idle: Duration,
+    /// How long a frame that has begun to arrive may take; large ones get time for their size on top.
+    pub frame: Duration,
+    /// How long an answer may wait for its client to read it; large ones get time for their size on top.
+    pub answer: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        let half_a_minute = Duration::from_secs(30);
+        Patience {
+            idle: Duration::from_millis(KAFKA_IDLE_MS_MAX),
+            frame: half_a_minute,
+            answer: half_a_minute,
+        }
+    }
+}
+
+/// A host and a port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Endpoint {
+    /// A name or an address.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(addr: SocketAddr) -> Endpoint {
+        Endpoint { host: addr.ip().to_canonical().to_string(), port: addr.port() }
+    }
+}
+
+/// What becomes of topics that are asked for and not there, and how many partitions a topic gets that leaves it to us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NewTopics {
+    /// Whether a topic is made when somebody asks for it (Kafka's `auto.create.topics.enable`).
+    pub auto_create: bool,
+    /// How many partitions it gets (Kafka's `num.partitions`).
+    pub partitions: u32,
+}
+
+impl Default for NewTopics {
+    fn default() -> NewTopics {
+        NewTopics { auto_create: true, partitions: 1 }
+    }
+}
+
+/// What a door is opened with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// This node's number.
+    pub node: NodeId,
+    /// What clients are told to connect to; without it, the address that they have reached us at.
+    pub advertised: Option<Endpoint>,
+    /// Topics that are made here.
+    pub new_topics: NewTopics,
+    /// How patient the door is.
+    pub patience: Patience,
+}
+
+/// The door for clients of Kafka, open. Dropping it leaves it open; [`KafkaDoor::drain`] closes it.
+pub struct KafkaDoor {
+    addrs: Vec<SocketAddr>,
+    env: Env,
+    served: TaskTracker,
+    requests: Requests,
+    draining: CancellationToken,
+    ending: CancellationToken,
+}
+
+impl KafkaDoor {
+    /// Opens the door over `listeners`.
+    ///
+    /// # Errors
+    /// A listener does not say where it listens.
+    pub fn open(
+        env: Env,
+        broker: Arc<Broker>,
+        listeners: Vec<Box<dyn Listener>>,
+        settings: Settings,
+    ) -> io::Result<KafkaDoor> {
+        let addrs = listeners.iter().map(|listener| listener.local_addr()).collect::<io::Result<Vec<_>>>()?;
+        let (draining, ending) = (CancellationToken::new(), CancellationToken::new());
+        let (served, requests) = (TaskTracker::new(), Requests::default());
+        let api = Handlers {
+            broker,
+            env: env.clone(),
+            settings: Arc::new(settings),
+            draining: draining.clone(),
+            requests: requests.clone(),
+        };
+        let connections = Connections { api, ending: ending.clone() };
+        let accepting = Accepting { connections, served: served.clone(), next_id: Arc::default() };
+        for listener in listeners {
+            let loops = accepting.clone().run(listener);
+            let _runs_on = env.tasks.spawn("kafka listener", Box::pin(served.track_future(loops)));
+        }
+        Ok(KafkaDoor { addrs, env, served, requests, draining, ending })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addrs(&self) -> &[SocketAddr] {
+        &self.addrs
+    }
+
+    /// How many connections are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        // The accept loops are tracked as well.
+        self.served.len().saturating_sub(self.addrs.len())
+    }
+
+    /// Shows the door's counters in `registry`.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.requests.register(registry);
+    }
+
+    /// Stops accepting and reading, answers the produces in flight, and closes what is left after `patience`. Returns
+    /// whether everything was answered.
+    pub async fn drain(&self, patience: Duration) -> bool {
+        self.draining.cancel();
+        self.served.close();
+        let answered = tokio::select! {
+            biased;
+            () = self.served.wait() => true,
+            () = self.env.clock.sleep(patience) => false,
+        };
+        self.ending.cancel();
+        self.served.wait().await;
+        answered
+    }
+}
+
+impl fmt::Debug for KafkaDoor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaDoor")
+            .field("addrs", &self.addrs)
+            .field("connections", &self.connections())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,48 @@
+//! What the fuzz targets call: a door on one frame, from its bytes to what the broker would be asked, and back for what the
+//! door answers by itself.
+//!
+//! Compiled only where the fuzzer builds (`cfg(fuzzing)`), so that no handler need be public.
+
+use bytes::Bytes;
+use millrace_kafka_wire::{
+    ApiVersionsRequest, CreateTopicsRequest, FetchRequest, InitProducerIdRequest, ListOffsetsRequest,
+    MetadataRequest, ProduceRequest,
+};
+
+use crate::handlers::{Api, Asked, decode, fetch, list_offsets, produce};
+use crate::metrics::Requests;
+use crate::parts::Naming;
+use crate::request::Request;
+
+/// Takes a frame (without its length) apart; how many partitions or topics the broker would be asked about, `None` if
+/// the connection would be closed.
+pub fn frame(bytes: Bytes) -> Option<usize> {
+    let request = Request::read(bytes).ok()?;
+    let asked = Asked { version: request.version, correlation: request.correlation };
+    let body = request.body;
+    match request.api? {
+        Api::Produce => {
+            let request = decode::<ProduceRequest>(body, asked).ok()?;
+            Some(produce::take(asked, request, Requests::default()).partitions.len())
+        }
+        Api::Fetch => {
+            let request = decode::<FetchRequest>(body, asked).ok()?;
+            let parts =
+                request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p)));
+            let naming = Naming::ids_from(fetch::IDS_FROM, asked.version);
+            Some(parts.flat_map(|(topic, part)| fetch::question(naming, topic, part)).count())
+        }
+        Api::ListOffsets => {
+            let request = decode::<ListOffsetsRequest>(body, asked).ok()?;
+            let parts =
+                request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p)));
+            Some(parts.flat_map(|(topic, part)| list_offsets::query(topic, part, asked.version)).count())
+        }
+        Api::Metadata => {
+            Some(decode::<MetadataRequest>(body, asked).ok()?.topics.map_or(0, |topics| topics.len()))
+        }
+        Api::ApiVersions => decode::<ApiVersionsRequest>(body, asked).ok().map(|_| 0),
+        Api::CreateTopics => Some(decode::<CreateTopicsRequest>(body, asked).ok()?.topics.len()),
+        Api::InitProducerId => decode::<InitProducerIdRequest>(body, asked).ok().map(|_| 0),
+    }
+}

@@ -1,0 +1,145 @@
+//! The operations, one file each: the listing is what is served.
+
+pub(crate) mod api_versions;
+mod create_topics;
+pub(crate) mod fetch;
+mod init_producer_id;
+pub(crate) mod list_offsets;
+mod metadata;
+pub(crate) mod produce;
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millrace_broker::{Broker, Context};
+use millrace_env::Env;
+use millrace_kafka_wire::{
+    ApiMessage, ApiRequest, ApiVersionsRequest, CreateTopicsRequest, FetchRequest, InitProducerIdRequest,
+    ListOffsetsRequest, Message, MetadataRequest, ProduceRequest, WireError,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::answer::{Records, encode};
+use crate::answers::{Pending, Reply};
+use crate::door::{Endpoint, Settings};
+use crate::metrics::Requests;
+use crate::request::Request;
+
+macro_rules! operations {
+    ($($name:ident($request:ident), $text:literal;)*) => {
+        /// An operation of the protocol that is served.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub(crate) enum Api {
+            $($name,)*
+        }
+
+        impl Api {
+            /// Every operation, in the order of its number.
+            pub(crate) const ALL: &'static [Api] = &[$(Api::$name,)*];
+
+            /// The number of the operation.
+            pub(crate) const fn key(self) -> i16 {
+                match self { $(Api::$name => <$request as ApiMessage>::API_KEY,)* }
+            }
+
+            /// The versions that are served.
+            pub(crate) const fn versions(self) -> RangeInclusive<i16> {
+                match self { $(Api::$name => <$request as Message>::VERSIONS,)* }
+            }
+
+            /// The version of the header in front of the request.
+            pub(crate) fn request_header_version(self, version: i16) -> i16 {
+                match self { $(Api::$name => <$request as ApiRequest>::request_header_version(version),)* }
+            }
+
+            /// The name in metrics.
+            pub(crate) const fn name(self) -> &'static str {
+                match self { $(Api::$name => $text,)* }
+            }
+        }
+    };
+}
+
+operations! {
+    Produce(ProduceRequest), "produce";
+    Fetch(FetchRequest), "fetch";
+    ListOffsets(ListOffsetsRequest), "list_offsets";
+    Metadata(MetadataRequest), "metadata";
+    ApiVersions(ApiVersionsRequest), "api_versions";
+    CreateTopics(CreateTopicsRequest), "create_topics";
+    InitProducerId(InitProducerIdRequest), "init_producer_id";
+}
+
+impl Api {
+    /// The operation of a number.
+    pub(crate) fn of(key: i16) -> Option<Api> {
+        Api::ALL.iter().copied().find(|api| api.key() == key)
+    }
+}
+
+/// Who asks, and where they have reached us.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) context: Context,
+    /// What this client is told to connect to.
+    pub(crate) advertised: Endpoint,
+}
+
+/// What the handlers hold.
+#[derive(Clone, Debug)]
+pub(crate) struct Handlers {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) env: Env,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) draining: CancellationToken,
+    pub(crate) requests: Requests,
+}
+
+/// Which request is answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) version: i16,
+    pub(crate) correlation: i32,
+}
+
+impl Asked {
+    /// The frame that answers a request of type `R`.
+    pub(crate) fn reply<R: ApiRequest>(self, response: &R::Response) -> Result<Reply, WireError> {
+        let rope = encode::<R>(self.correlation, self.version, response, Records::default())?;
+        Ok(Reply { rope, permit: None })
+    }
+}
+
+/// The body of a request of type `R`.
+pub(crate) fn decode<R: ApiRequest>(body: Bytes, asked: Asked) -> Result<R, WireError> {
+    R::decode(body, asked.version)
+}
+
+impl Handlers {
+    /// Handles a request; `None` if it wants no answer.
+    ///
+    /// # Errors
+    /// [`WireError`]: the body is not what the header says. Nothing can be answered to that.
+    pub(crate) async fn handle(
+        &self,
+        api: Api,
+        caller: &Caller,
+        request: Request,
+    ) -> Result<Option<Pending>, WireError> {
+        let asked = Asked { version: request.version, correlation: request.correlation };
+        let body = request.body;
+        let reply = match api {
+            Api::Produce => return produce::handle(self, caller, asked, decode(body, asked)?).await,
+            Api::Fetch => fetch::handle(self, caller, asked, decode(body, asked)?).await?,
+            Api::ListOffsets => list_offsets::handle(self, caller, asked, decode(body, asked)?).await?,
+            Api::Metadata => metadata::handle(self, caller, asked, decode(body, asked)?).await?,
+            Api::ApiVersions => api_versions::handle(self, asked, &decode(body, asked)?)?,
+            Api::CreateTopics => create_topics::handle(self, caller, asked, decode(body, asked)?).await?,
+            Api::InitProducerId => {
+                init_producer_id::handle(self, caller, asked, &decode(body, asked)?).await?
+            }
+        };
+        Ok(Some(Pending::Now(reply)))
+    }
+}

@@ -1,0 +1,118 @@
+//! `CreateTopics` (19), versions 2 to 7.
+//!
+//! Not there: assignments by hand, which are refused with `INVALID_REPLICA_ASSIGNMENT`. The request's timeout has no effect:
+//! a topic is made or refused within the request.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use millrace_broker::{CreateTopicRequest, TopicDescription};
+use millrace_kafka_wire::create_topics_request::CreatableTopic;
+use millrace_kafka_wire::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
+use millrace_kafka_wire::{CreateTopicsRequest, CreateTopicsResponse, WireError};
+
+use crate::answers::Reply;
+use crate::error_map::{Fault, KafkaError};
+use crate::handlers::{Api, Asked, Caller, Handlers};
+
+/// From here on an answer tells what was made.
+const DESCRIBED_FROM: i16 = 5;
+/// From here on an answer carries the topic's id.
+const IDS_FROM: i16 = 7;
+/// Where a config comes from, as answers number it.
+const SET_BY_TOPIC: i8 = 1;
+const BY_DEFAULT: i8 = 5;
+
+pub(super) async fn handle(
+    api: &Handlers,
+    caller: &Caller,
+    asked: Asked,
+    request: CreateTopicsRequest,
+) -> Result<Reply, WireError> {
+    let (mut seen, mut twice) = (BTreeSet::new(), BTreeSet::new());
+    for topic in &request.topics {
+        if !seen.insert(topic.name.clone()) {
+            twice.insert(topic.name.clone());
+        }
+    }
+    let mut results = Vec::with_capacity(seen.len());
+    let mut first_error = None;
+    for topic in request.topics {
+        let made = if twice.contains(&topic.name) {
+            Err(Fault::new(KafkaError::InvalidRequest, "the request names the topic twice"))
+        } else {
+            create(api, caller, &topic, request.validate_only).await
+        };
+        first_error = first_error.or(made.as_ref().err().map(|fault| fault.error));
+        results.push(to_wire(topic.name, made, asked.version));
+    }
+    api.requests.count(Api::CreateTopics, first_error);
+    let response = CreateTopicsResponse { topics: results, ..CreateTopicsResponse::default() };
+    asked.reply::<CreateTopicsRequest>(&response)
+}
+
+async fn create(
+    api: &Handlers,
+    caller: &Caller,
+    topic: &CreatableTopic,
+    validate_only: bool,
+) -> Result<TopicDescription, Fault> {
+    if !topic.assignments.is_empty() {
+        let message = "replicas are placed by the cluster; an assignment by hand is not taken";
+        return Err(Fault::new(KafkaError::InvalidReplicaAssignment, message));
+    }
+    let partitions = match topic.num_partitions {
+        -1 => api.settings.new_topics.partitions,
+        count => u32::try_from(count)
+            .map_err(|_| Fault::new(KafkaError::InvalidPartitions, format!("{count} partitions")))?,
+    };
+    let replication_factor = match topic.replication_factor {
+        -1 => None,
+        factor => Some(u32::try_from(factor).map_err(|_| {
+            Fault::new(KafkaError::InvalidReplicationFactor, format!("a replication factor of {factor}"))
+        })?),
+    };
+    let mut configs = BTreeMap::new();
+    for config in &topic.configs {
+        let Some(value) = &config.value else {
+            let message = format!("config {} has no value", config.name);
+            return Err(Fault::new(KafkaError::InvalidConfig, message));
+        };
+        configs.insert(config.name.clone(), value.clone());
+    }
+    let request = CreateTopicRequest {
+        name: topic.name.clone(),
+        partitions: Some(partitions),
+        replication_factor,
+        configs,
+        validate_only,
+    };
+    Ok(api.broker.create_topic(&caller.context, request).await?)
+}
+
+fn to_wire(name: String, made: Result<TopicDescription, Fault>, version: i16) -> CreatableTopicResult {
+    let none = CreatableTopicResult { name, error_message: None, ..CreatableTopicResult::default() };
+    match made {
+        Err(fault) => {
+            CreatableTopicResult { error_code: fault.code(), error_message: Some(fault.message), ..none }
+        }
+        Ok(_) if version < DESCRIBED_FROM => none,
+        Ok(topic) => CreatableTopicResult {
+            topic_id: if version >= IDS_FROM { topic.id.0 } else { [0; 16] },
+            num_partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
+            replication_factor: i16::try_from(topic.replication_factor).unwrap_or(i16::MAX),
+            configs: Some(
+                topic
+                    .configs
+                    .into_iter()
+                    .map(|entry| CreatableTopicConfigs {
+                        name: entry.key,
+                        value: Some(entry.value),
+                        config_source: if entry.is_set { SET_BY_TOPIC } else { BY_DEFAULT },
+                        ..CreatableTopicConfigs::default()
+                    })
+                    .collect(),
+            ),
+            ..none
+        },
+    }
+}

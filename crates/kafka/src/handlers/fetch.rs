@@ -1,0 +1,146 @@
+//! `Fetch` (1), versions 4 to 18: batches as stored, waited for if need be.
+//!
+//! Every fetch is whole: no session is kept, which a client learns from session id 0 and may not take amiss (KIP-227). Not
+//! there: fetches of replicas, aborted transactions (there are no transactions), reading from followers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use millrace_broker::{FetchRequest, Fetched, Isolation, PartitionFetch};
+use millrace_kafka_wire as wire;
+use millrace_kafka_wire::WireError;
+use millrace_kafka_wire::fetch_request::{FetchPartition, FetchTopic};
+use millrace_kafka_wire::fetch_response::{EpochEndOffset, FetchableTopicResponse, PartitionData};
+
+use crate::answer::{Records, encode};
+use crate::answers::Reply;
+use crate::error_map::{Fault, KafkaError};
+use crate::handlers::{Api, Asked, Caller, Handlers};
+use crate::parts::{self, Naming};
+
+/// From here on topics are named by id.
+pub(crate) const IDS_FROM: i16 = 13;
+/// From here on an answer may say where the reader's log and ours part (KIP-320, KIP-595).
+const DIVERGING_FROM: i16 = 12;
+/// From here on an answer tells the log start.
+const LOG_START_FROM: i16 = 5;
+/// From here on a request as a whole may fail.
+const SESSIONS_FROM: i16 = 7;
+/// Answer records of transactions once they are committed.
+const READ_COMMITTED: i8 = 1;
+
+pub(super) async fn handle(
+    api: &Handlers,
+    caller: &Caller,
+    asked: Asked,
+    request: wire::FetchRequest,
+) -> Result<Reply, WireError> {
+    if asked.version >= SESSIONS_FROM && request.session_id != 0 {
+        api.requests.count(Api::Fetch, Some(KafkaError::FetchSessionIdNotFound));
+        let error_code = KafkaError::FetchSessionIdNotFound.code();
+        return asked.reply::<wire::FetchRequest>(&wire::FetchResponse { error_code, ..Default::default() });
+    }
+    let naming = Naming::ids_from(IDS_FROM, asked.version);
+    let parts =
+        request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |part| (topic, part)));
+    let questions: Vec<_> = parts.map(|(topic, part)| question(naming, topic, part)).collect();
+    let readable = questions.iter().all(Result::is_ok);
+    let (partitions, merge) = parts::in_order(questions);
+    let count = partitions.len();
+    let wait_ms = if readable { u64::try_from(request.max_wait_ms).unwrap_or(0) } else { 0 };
+    let positive = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
+    let ask = FetchRequest {
+        partitions,
+        bytes_max: positive(request.max_bytes),
+        bytes_min: positive(request.min_bytes),
+        wait: Duration::from_millis(wait_ms),
+        isolation: if request.isolation_level == READ_COMMITTED {
+            Isolation::Stable
+        } else {
+            Isolation::Committed
+        },
+    };
+    let (answers, permit) = match api.broker.fetch(&caller.context, ask).await {
+        Ok(answer) => (answer.partitions, answer.permit),
+        Err(refused) => (vec![Err(refused); count], None),
+    };
+    let answers = answers.into_iter().map(|answer| answer.map_err(|error| naming.fault(error)));
+    let answers: Vec<Result<Fetched, Fault>> = merge(answers.collect());
+    let error = answers.iter().find_map(|answer| answer.as_ref().err()).map(|fault| fault.error);
+    api.requests.count(Api::Fetch, error);
+    let (response, records) = to_wire(request, answers, asked.version);
+    let rope = encode::<wire::FetchRequest>(asked.correlation, asked.version, &response, records)?;
+    Ok(Reply { rope, permit })
+}
+
+pub(crate) fn question(
+    naming: Naming,
+    topic: &FetchTopic,
+    partition: &FetchPartition,
+) -> Result<PartitionFetch, Fault> {
+    Ok(PartitionFetch {
+        topic: naming.topic(&topic.topic, topic.topic_id)?,
+        partition: parts::partition(partition.partition)?,
+        offset: parts::offset(partition.fetch_offset)?,
+        end_offset: None,
+        bytes_max: Some(usize::try_from(partition.partition_max_bytes).unwrap_or(0)),
+        last_read_epoch: parts::epoch(partition.last_fetched_epoch),
+        leader_epoch: parts::epoch(partition.current_leader_epoch),
+    })
+}
+
+fn to_wire(
+    request: wire::FetchRequest,
+    answers: Vec<Result<Fetched, Fault>>,
+    version: i16,
+) -> (wire::FetchResponse, Records) {
+    let (mut records, mut answers) = (Records::default(), answers.into_iter());
+    let committed = request.isolation_level == READ_COMMITTED;
+    let mut responses = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for (asked, answer) in topic.partitions.iter().zip(answers.by_ref()) {
+            let mut answered = match answer {
+                Ok(fetched) => fetched_to_wire(fetched, &mut records, version),
+                Err(fault) => fault_to_wire(&fault, version),
+            };
+            answered.partition_index = asked.partition;
+            // Null says that nobody has looked for aborted transactions, which is right for whoever reads everything.
+            answered.aborted_transactions = committed.then(Vec::new);
+            partitions.push(answered);
+        }
+        responses.push(FetchableTopicResponse {
+            topic: topic.topic,
+            topic_id: topic.topic_id,
+            partitions,
+            ..FetchableTopicResponse::default()
+        });
+    }
+    (wire::FetchResponse { responses, ..wire::FetchResponse::default() }, records)
+}
+
+fn fetched_to_wire(fetched: Fetched, records: &mut Records, version: i16) -> PartitionData {
+    PartitionData {
+        high_watermark: fetched.high_watermark.get(),
+        last_stable_offset: fetched.last_stable.get(),
+        log_start_offset: if version >= LOG_START_FROM { fetched.log_start.get() } else { -1 },
+        records: Some(records.stand_for(fetched.extents)),
+        ..PartitionData::default()
+    }
+}
+
+fn fault_to_wire(fault: &Fault, version: i16) -> PartitionData {
+    let none = PartitionData { high_watermark: -1, records: Some(Bytes::new()), ..PartitionData::default() };
+    match fault.diverging {
+        // No error: the reader is told how far back it has to go.
+        Some(parted) if version >= DIVERGING_FROM => PartitionData {
+            diverging_epoch: EpochEndOffset {
+                epoch: parted.epoch.0,
+                end_offset: parted.end.get(),
+                ..EpochEndOffset::default()
+            },
+            ..none
+        },
+        _ => PartitionData { error_code: fault.code(), ..none },
+    }
+}

@@ -1,0 +1,215 @@
+//! `Produce` (0), versions 3 to 13: appends, answered when the acknowledgement asked for is reached.
+//!
+//! Record bytes are appended as they came. A partition's records are exactly one batch of message format 2, as Kafka has it
+//! from version 3 on. Not there: versions 0 to 2, whose connections are closed as Kafka 4 does, although it advertises them
+//! (and we do) for the sake of old librdkafka; older message formats; transactional batches.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use millrace_broker::{Durability, PartitionProduce, PendingProduce, ProduceData, ProduceRequest, Produced};
+use millrace_kafka_wire as wire;
+use millrace_kafka_wire::produce_request::PartitionProduceData;
+use millrace_kafka_wire::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use millrace_kafka_wire::{ProduceResponse, Uuid, WireError};
+
+use crate::answers::{Pending, Reply, WriteError};
+use crate::error_map::{Fault, KafkaError, kafka_error};
+use crate::handlers::{Api, Asked, Caller, Handlers};
+use crate::metrics::Requests;
+use crate::parts::{self, Naming};
+
+/// From here on topics are named by id.
+const IDS_FROM: i16 = 13;
+/// From here on batches may be compressed with zstd (KIP-110).
+const ZSTD_FROM: i16 = 7;
+/// From here on an answer tells the log start.
+const LOG_START_FROM: i16 = 5;
+/// From here on an answer says in words what is wrong.
+const MESSAGE_FROM: i16 = 8;
+/// Where a batch has its length: that of what follows.
+const LENGTH_AT: usize = 8;
+/// Where a batch, or a message of an older format, names its format.
+const MAGIC_AT: usize = 16;
+const MAGIC_SERVED: u8 = 2;
+/// Where a batch has the lower byte of its attributes, and the codec in it.
+const ATTRIBUTES_AT: usize = 22;
+const CODEC_BITS: u8 = 0b111;
+const ZSTD: u8 = 4;
+
+/// What an answer repeats of its request.
+struct Topic {
+    name: String,
+    id: Uuid,
+    /// The numbers of the partitions, as they were asked for.
+    partitions: Vec<i32>,
+}
+
+/// A request that was taken apart.
+pub(crate) struct Taken {
+    /// What the broker can be asked.
+    pub(crate) partitions: Vec<PartitionProduce>,
+    durability: Durability,
+    echo: Echo,
+}
+
+/// What the answer needs to know of its request.
+struct Echo {
+    asked: Asked,
+    naming: Naming,
+    topics: Vec<Topic>,
+    /// The first error of a part that the broker cannot be asked about.
+    unreadable: Option<KafkaError>,
+    merge: Box<dyn FnOnce(Vec<Result<Produced, Fault>>) -> Vec<Result<Produced, Fault>> + Send>,
+    requests: Requests,
+}
+
+pub(super) async fn handle(
+    api: &Handlers,
+    caller: &Caller,
+    asked: Asked,
+    request: wire::ProduceRequest,
+) -> Result<Option<Pending>, WireError> {
+    let timeout = Some(Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)));
+    let Taken { partitions, durability, echo } = take(asked, request, api.requests.clone());
+    let (naming, count) = (echo.naming, partitions.len());
+    if count == 0 {
+        return echo.refused(Vec::new(), durability).map(Some);
+    }
+    let request = ProduceRequest { partitions, durability, timeout };
+    match api.broker.produce(&caller.context, request).await {
+        Ok(pending) if durability == Durability::None => Ok(echo.silent(pending).await),
+        Ok(pending) => Ok(Some(Pending::Later(Box::pin(async move {
+            let answers = pending.acknowledged().await.partitions;
+            let answers = answers.into_iter().map(|answer| answer.map_err(|error| naming.fault(error)));
+            Ok(echo.reply(answers.collect())?)
+        })))),
+        Err(error) => echo.refused(vec![Err(naming.fault(error)); count], durability).map(Some),
+    }
+}
+
+/// Takes a request apart: what the broker can be asked, and what the answer needs to know.
+pub(crate) fn take(asked: Asked, request: wire::ProduceRequest, requests: Requests) -> Taken {
+    let naming = Naming::ids_from(IDS_FROM, asked.version);
+    let durability = match request.acks {
+        -1 => Ok(Durability::Committed),
+        0 => Ok(Durability::None),
+        1 => Ok(Durability::Leader),
+        acks => Err(Fault::new(KafkaError::InvalidRequiredAcks, format!("acks {acks}"))),
+    };
+    let mut topics = Vec::with_capacity(request.topic_data.len());
+    let mut questions = Vec::with_capacity(request.topic_data.len());
+    for topic in request.topic_data {
+        let named = naming.topic(&topic.name, topic.topic_id);
+        let mut partitions = Vec::with_capacity(topic.partition_data.len());
+        for part in topic.partition_data {
+            partitions.push(part.index);
+            let question = || {
+                durability.as_ref().map_err(Fault::clone)?;
+                let topic = named.as_ref().map_err(Fault::clone)?.clone();
+                let partition = parts::partition(part.index)?;
+                Ok(PartitionProduce {
+                    topic,
+                    partition,
+                    data: ProduceData::Batch(batch(part, asked.version)?),
+                })
+            };
+            questions.push(question());
+        }
+        topics.push(Topic { name: topic.name, id: topic.topic_id, partitions });
+    }
+    let unreadable = questions.iter().find_map(|question| question.as_ref().err()).map(|fault| fault.error);
+    let (partitions, merge) = parts::in_order(questions);
+    let echo = Echo { asked, naming, topics, unreadable, merge: Box::new(merge), requests };
+    Taken { partitions, durability: durability.unwrap_or_default(), echo }
+}
+
+/// The batch of a partition, as far as only Kafka's protocol has a say in it.
+fn batch(part: PartitionProduceData, version: i16) -> Result<Bytes, Fault> {
+    let records = part.records.unwrap_or_default();
+    match records.get(MAGIC_AT) {
+        Some(&MAGIC_SERVED) => {}
+        Some(magic @ 0..MAGIC_SERVED) => {
+            let message = format!("message format {magic} is not taken, only {MAGIC_SERVED}");
+            return Err(Fault::new(KafkaError::UnsupportedForMessageFormat, message));
+        }
+        Some(_) | None => return Err(Fault::new(KafkaError::InvalidRecord, "no record batch")),
+    }
+    let codec = records.get(ATTRIBUTES_AT).map_or(0, |attributes| attributes & CODEC_BITS);
+    if codec == ZSTD && version < ZSTD_FROM {
+        let message = format!("version {version} has no zstd");
+        return Err(Fault::new(KafkaError::UnsupportedCompressionType, message));
+    }
+    let length = records.get(LENGTH_AT..MAGIC_AT - 4).and_then(|bytes| bytes.first_chunk::<4>());
+    let size = length.map_or(0, |length| i64::from(i32::from_be_bytes(*length))) + LENGTH_AT as i64 + 4;
+    if size < records.len() as i64 {
+        let message = "the records of a partition are exactly one batch from version 3 on";
+        return Err(Fault::new(KafkaError::InvalidRecord, message));
+    }
+    Ok(records)
+}
+
+impl Echo {
+    /// A client that wants no answer is told of a failure by the end of its connection, as in Kafka.
+    async fn silent(self, pending: PendingProduce) -> Option<Pending> {
+        let refused = pending.refusal().map(|error| kafka_error(error.code));
+        let _empty = pending.acknowledged().await;
+        let error = self.unreadable.or(refused);
+        self.requests.count(Api::Produce, error);
+        error.map(|_| end())
+    }
+
+    /// Nothing was appended.
+    fn refused(
+        self,
+        answers: Vec<Result<Produced, Fault>>,
+        durability: Durability,
+    ) -> Result<Pending, WireError> {
+        let reply = self.reply(answers)?;
+        Ok(if durability == Durability::None { end() } else { Pending::Now(reply) })
+    }
+
+    fn reply(self, answers: Vec<Result<Produced, Fault>>) -> Result<Reply, WireError> {
+        let Echo { asked, topics, merge, requests, .. } = self;
+        let answers = merge(answers);
+        let error = answers.iter().find_map(|answer| answer.as_ref().err()).map(|fault| fault.error);
+        requests.count(Api::Produce, error);
+        let mut answers = answers.into_iter();
+        let responses = topics.into_iter().map(|topic| TopicProduceResponse {
+            name: topic.name,
+            topic_id: topic.id,
+            partition_responses: topic
+                .partitions
+                .iter()
+                .zip(answers.by_ref())
+                .map(|(index, answer)| to_wire(*index, answer, asked.version))
+                .collect(),
+            ..TopicProduceResponse::default()
+        });
+        let response = ProduceResponse { responses: responses.collect(), ..ProduceResponse::default() };
+        asked.reply::<wire::ProduceRequest>(&response)
+    }
+}
+
+/// Ends the connection behind the answers before it.
+fn end() -> Pending {
+    let refused = WriteError::Refused("a produce without acknowledgement was refused");
+    Pending::Later(Box::pin(std::future::ready(Err(refused))))
+}
+
+fn to_wire(index: i32, answer: Result<Produced, Fault>, version: i16) -> PartitionProduceResponse {
+    let none = PartitionProduceResponse { index, base_offset: -1, ..PartitionProduceResponse::default() };
+    match answer {
+        Ok(produced) => PartitionProduceResponse {
+            base_offset: produced.base_offset.get(),
+            log_append_time_ms: produced.log_append_time.map_or(-1, |time| time.0),
+            log_start_offset: if version >= LOG_START_FROM { produced.log_start.get() } else { -1 },
+            ..none
+        },
+        Err(fault) => PartitionProduceResponse {
+            error_code: fault.code(),
+            error_message: (version >= MESSAGE_FROM).then_some(fault.message),
+            ..none
+        },
+    }
+}

@@ -1,0 +1,85 @@
+//! Parts that many requests have: a topic, a partition, an epoch.
+
+use millrace_broker::{ApiError, TopicRef};
+use millrace_kafka_wire::Uuid;
+use millrace_types::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName};
+
+use crate::error_map::{Fault, KafkaError};
+
+/// How the topics of a request are named.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Naming {
+    /// By name.
+    Names,
+    /// By id (KIP-516).
+    Ids,
+}
+
+impl Naming {
+    /// By id from version `first` on.
+    pub(crate) fn ids_from(first: i16, version: i16) -> Naming {
+        if version >= first { Naming::Ids } else { Naming::Names }
+    }
+
+    /// The topic that a request names. A name that breaks the rule is one that nobody has.
+    pub(crate) fn topic(self, name: &str, id: Uuid) -> Result<TopicRef, Fault> {
+        match self {
+            Naming::Names => TopicName::new(name).map(TopicRef::Name).map_err(|error| {
+                Fault::new(KafkaError::UnknownTopicOrPartition, format!("topic {name:?}: {error}"))
+            }),
+            Naming::Ids => Ok(TopicRef::Id(TopicId(id))),
+        }
+    }
+
+    /// What an answer says of an error. Of a topic that was named by its id Kafka says in another word that it is unknown.
+    pub(crate) fn fault(self, error: ApiError) -> Fault {
+        let unknown = error.code == ErrorCode::UnknownTopicOrPartition;
+        match self {
+            Naming::Ids if unknown => Fault::new(KafkaError::UnknownTopicId, error.message),
+            _ => error.into(),
+        }
+    }
+}
+
+/// A partition number.
+pub(crate) fn partition(wire: i32) -> Result<PartitionIndex, Fault> {
+    PartitionIndex::new(wire)
+        .ok_or_else(|| Fault::new(KafkaError::UnknownTopicOrPartition, format!("partition {wire}")))
+}
+
+/// An offset that somebody wants to read from.
+pub(crate) fn offset(wire: i64) -> Result<Offset, Fault> {
+    Offset::new(wire).ok_or_else(|| Fault::new(KafkaError::OffsetOutOfRange, format!("offset {wire}")))
+}
+
+/// An epoch; -1 means that none is known.
+pub(crate) fn epoch(wire: i32) -> Option<LeaderEpoch> {
+    (wire >= 0).then_some(LeaderEpoch(wire))
+}
+
+/// The answers of the broker to the readable among the questions, and the faults of the others, in their order.
+pub(crate) fn in_order<Q, A>(
+    questions: Vec<Result<Q, Fault>>,
+) -> (Vec<Q>, impl FnOnce(Vec<Result<A, Fault>>) -> Vec<Result<A, Fault>>) {
+    let mut readable = Vec::with_capacity(questions.len());
+    let mut faults = Vec::with_capacity(questions.len());
+    for question in questions {
+        match question {
+            Ok(question) => {
+                readable.push(question);
+                faults.push(None);
+            }
+            Err(fault) => faults.push(Some(fault)),
+        }
+    }
+    let merge = move |answers: Vec<Result<A, Fault>>| {
+        let mut answers = answers.into_iter();
+        let missing = || Fault::new(KafkaError::UnknownServerError, "the broker left it unanswered");
+        let answer = |fault: Option<Fault>| match fault {
+            Some(fault) => Err(fault),
+            None => answers.next().unwrap_or_else(|| Err(missing())),
+        };
+        faults.into_iter().map(answer).collect()
+    };
+    (readable, merge)
+}

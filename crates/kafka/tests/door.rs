@@ -1,0 +1,17 @@
+//! The Kafka door over real sockets, in front of a real broker.
+#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+#[path = "door/cut.rs"]
+mod cut;
+#[path = "door/frames.rs"]
+mod frames;
+#[path = "door/handshake.rs"]
+mod handshake;
+#[path = "door/reading.rs"]
+mod reading;
+#[path = "door/topics.rs"]
+mod topics;
+#[path = "door/world.rs"]
+mod world;
+#[path = "door/writing.rs"]
+mod writing;

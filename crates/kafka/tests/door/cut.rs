@@ -1,0 +1,47 @@
+//! Requests cut at every byte: the door answers or closes, keeps nothing, and serves the next client.
+
+use bytes::Bytes;
+use millrace_kafka_wire::{
+    ApiRequest, ApiVersionsRequest, CreateTopicsRequest, InitProducerIdRequest, ListOffsetsRequest, Message,
+    MetadataRequest,
+};
+
+use crate::world::{World, batch, fetch, frame, framed, metadata, produce};
+
+fn newest<R: ApiRequest>(request: &R) -> Bytes {
+    frame(1, *R::VERSIONS.end(), request)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_may_be_cut_anywhere() {
+    let world = World::new().await;
+    let requests = [
+        newest(&ApiVersionsRequest::default()),
+        newest(&metadata(&["a"])),
+        newest(&MetadataRequest::default()),
+        newest(&produce("", batch(&[b"value"]))),
+        newest(&fetch("", 0)),
+        newest(&ListOffsetsRequest { replica_id: -1, ..Default::default() }),
+        newest(&InitProducerIdRequest { transactional_id: Some("t".to_owned()), ..Default::default() }),
+        newest(&CreateTopicsRequest::default()),
+        frame(1, 3, &produce("a", batch(&[b"value"]))),
+        frame(1, 4, &fetch("a", 0)),
+    ];
+    for request in &requests {
+        let body = &request[4..];
+        for end in 0..body.len() {
+            let mut client = world.client().await;
+            // A frame that is whole, of a request that is not; then one that the client leaves in its middle.
+            client.send(&framed(&body[..end])).await;
+            if end % 2 == 0 {
+                client.send(&request[..end]).await;
+            }
+            drop(client);
+        }
+    }
+    let mut client = world.client().await;
+    assert_eq!(client.call(0, &ApiVersionsRequest::default()).await.error_code, 0);
+    drop(client);
+    world.until_nothing_is_held().await;
+    world.stop().await;
+}
