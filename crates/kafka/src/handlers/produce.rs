@@ -98,7 +98,7 @@ pub(crate) fn take(asked: Asked, request: wire::ProduceRequest, requests: Reques
         acks => Err(Fault::new(KafkaError::InvalidRequiredAcks, format!("acks {acks}"))),
     };
     let mut topics = Vec::with_capacity(request.topic_data.len());
-    let mut questions = Vec::with_capacity(request.topic_data.len());
+    let mut questions: Vec<Result<_, Fault>> = Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
         let named = naming.topic(&topic.name, topic.topic_id);
         let mut partitions = Vec::with_capacity(topic.partition_data.len());

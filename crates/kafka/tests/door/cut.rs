@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use millrace_kafka_wire::{
-    ApiRequest, ApiVersionsRequest, CreateTopicsRequest, InitProducerIdRequest, ListOffsetsRequest, Message,
+    ApiRequest, ApiVersionsRequest, CreateTopicsRequest, InitProducerIdRequest, ListOffsetsRequest,
     MetadataRequest,
 };
 

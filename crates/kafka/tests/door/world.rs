@@ -220,5 +220,6 @@ pub(crate) fn build(values: &[&[u8]], compression: Compression, producer: Option
 pub(crate) fn values(fetched: &PartitionData) -> Vec<Bytes> {
     let records = fetched.records.clone().unwrap_or_default();
     let batches = split_batches(records).map(|batch| batch.unwrap());
-    batches.flat_map(|batch| batch.records().unwrap().map(|record| record.unwrap().value.unwrap())).collect()
+    let records = batches.flat_map(|batch| batch.records().unwrap());
+    records.map(|record| record.unwrap().value.unwrap()).collect()
 }

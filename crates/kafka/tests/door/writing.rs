@@ -110,7 +110,7 @@ async fn an_idempotent_retry_is_answered_with_its_first_offset() {
     let mut client = world.client().await;
     client.topic("a").await;
     for version in InitProducerIdRequest::VERSIONS {
-        let request = InitProducerIdRequest { transaction_timeout_ms: 1000, ..Default::default() };
+        let request = InitProducerIdRequest { transactional_id: None, ..Default::default() };
         let identity = client.call(version, &request).await;
         assert_eq!((identity.error_code, identity.producer_epoch), (0, 0));
         let stamped = |base_sequence| {
