@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::answers::{Answer, Answers, Pending, WriteError};
 use crate::door::Endpoint;
 use crate::frames::{Frame, Frames};
-use crate::handlers::{Api, Caller, Handlers, api_versions};
+use crate::handlers::{Caller, Handlers, Operation, api_versions};
 use crate::request::Request;
 use crate::socket::Socket;
 
@@ -176,7 +176,7 @@ impl Reading {
         };
         self.introduce(request.client_id.as_deref());
         // Produces follow each other before they are answered; whatever else is asked must see what they did.
-        let overlaps = request.api == Some(Api::Produce);
+        let overlaps = request.api == Some(Operation::Produce);
         let wanted = if overlaps { 1 } else { KAFKA_IN_FLIGHT_MAX };
         let mut places = Arc::clone(&self.places).acquire_many_owned(wanted).await.ok()?;
         let place = places.split(1)?;
@@ -190,11 +190,11 @@ impl Reading {
                         handled.inspect_err(|error| tracing::debug!(connection, ?api, version, %error, "closed"))
                     }
                     // Only what waits is given up for it: a fetch.
-                    () = self.frames.closed(), if api == Api::Fetch => return None,
-                    () = self.api.draining.cancelled(), if api == Api::Fetch => return None,
+                    () = self.frames.closed(), if api == Operation::Fetch => return None,
+                    () = self.api.draining.cancelled(), if api == Operation::Fetch => return None,
                 }
             }
-            None if request.key == Api::ApiVersions.key() => {
+            None if request.key == Operation::ApiVersions.key() => {
                 Ok(Some(Pending::Now(api_versions::unknown_version(&self.api, request.correlation))))
             }
             None => {

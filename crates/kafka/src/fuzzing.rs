@@ -9,7 +9,7 @@ use millrace_kafka_wire::{
     MetadataRequest, ProduceRequest,
 };
 
-use crate::handlers::{Api, Asked, decode, fetch, list_offsets, produce};
+use crate::handlers::{Asked, Operation, decode, fetch, list_offsets, produce};
 use crate::metrics::Requests;
 use crate::parts::Naming;
 use crate::request::Request;
@@ -21,28 +21,28 @@ pub fn frame(bytes: Bytes) -> Option<usize> {
     let asked = Asked { version: request.version, correlation: request.correlation };
     let body = request.body;
     match request.api? {
-        Api::Produce => {
+        Operation::Produce => {
             let request = decode::<ProduceRequest>(body, asked).ok()?;
             Some(produce::take(asked, request, Requests::default()).partitions.len())
         }
-        Api::Fetch => {
+        Operation::Fetch => {
             let request = decode::<FetchRequest>(body, asked).ok()?;
             let parts =
                 request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p)));
             let naming = Naming::ids_from(fetch::IDS_FROM, asked.version);
             Some(parts.flat_map(|(topic, part)| fetch::question(naming, topic, part)).count())
         }
-        Api::ListOffsets => {
+        Operation::ListOffsets => {
             let request = decode::<ListOffsetsRequest>(body, asked).ok()?;
             let parts =
                 request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p)));
             Some(parts.flat_map(|(topic, part)| list_offsets::query(topic, part, asked.version)).count())
         }
-        Api::Metadata => {
+        Operation::Metadata => {
             Some(decode::<MetadataRequest>(body, asked).ok()?.topics.map_or(0, |topics| topics.len()))
         }
-        Api::ApiVersions => decode::<ApiVersionsRequest>(body, asked).ok().map(|_| 0),
-        Api::CreateTopics => Some(decode::<CreateTopicsRequest>(body, asked).ok()?.topics.len()),
-        Api::InitProducerId => decode::<InitProducerIdRequest>(body, asked).ok().map(|_| 0),
+        Operation::ApiVersions => decode::<ApiVersionsRequest>(body, asked).ok().map(|_| 0),
+        Operation::CreateTopics => Some(decode::<CreateTopicsRequest>(body, asked).ok()?.topics.len()),
+        Operation::InitProducerId => decode::<InitProducerIdRequest>(body, asked).ok().map(|_| 0),
     }
 }

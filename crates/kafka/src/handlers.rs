@@ -30,32 +30,32 @@ macro_rules! operations {
     ($($name:ident($request:ident), $text:literal;)*) => {
         /// An operation of the protocol that is served.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-        pub(crate) enum Api {
+        pub(crate) enum Operation {
             $($name,)*
         }
 
-        impl Api {
+        impl Operation {
             /// Every operation, in the order of its number.
-            pub(crate) const ALL: &'static [Api] = &[$(Api::$name,)*];
+            pub(crate) const ALL: &'static [Operation] = &[$(Operation::$name,)*];
 
             /// The number of the operation.
             pub(crate) const fn key(self) -> i16 {
-                match self { $(Api::$name => <$request as ApiMessage>::API_KEY,)* }
+                match self { $(Operation::$name => <$request as ApiMessage>::API_KEY,)* }
             }
 
             /// The versions that are served.
             pub(crate) const fn versions(self) -> RangeInclusive<i16> {
-                match self { $(Api::$name => <$request as Message>::VERSIONS,)* }
+                match self { $(Operation::$name => <$request as Message>::VERSIONS,)* }
             }
 
             /// The version of the header in front of the request.
             pub(crate) fn request_header_version(self, version: i16) -> i16 {
-                match self { $(Api::$name => <$request as ApiRequest>::request_header_version(version),)* }
+                match self { $(Operation::$name => <$request as ApiRequest>::request_header_version(version),)* }
             }
 
             /// The name in metrics.
             pub(crate) const fn name(self) -> &'static str {
-                match self { $(Api::$name => $text,)* }
+                match self { $(Operation::$name => $text,)* }
             }
         }
     };
@@ -71,10 +71,10 @@ operations! {
     InitProducerId(InitProducerIdRequest), "init_producer_id";
 }
 
-impl Api {
+impl Operation {
     /// The operation of a number.
-    pub(crate) fn of(key: i16) -> Option<Api> {
-        Api::ALL.iter().copied().find(|api| api.key() == key)
+    pub(crate) fn of(key: i16) -> Option<Operation> {
+        Operation::ALL.iter().copied().find(|api| api.key() == key)
     }
 }
 
@@ -123,20 +123,22 @@ impl Handlers {
     /// [`WireError`]: the body is not what the header says. Nothing can be answered to that.
     pub(crate) async fn handle(
         &self,
-        api: Api,
+        api: Operation,
         caller: &Caller,
         request: Request,
     ) -> Result<Option<Pending>, WireError> {
         let asked = Asked { version: request.version, correlation: request.correlation };
         let body = request.body;
         let reply = match api {
-            Api::Produce => return produce::handle(self, caller, asked, decode(body, asked)?).await,
-            Api::Fetch => fetch::handle(self, caller, asked, decode(body, asked)?).await?,
-            Api::ListOffsets => list_offsets::handle(self, caller, asked, decode(body, asked)?).await?,
-            Api::Metadata => metadata::handle(self, caller, asked, decode(body, asked)?).await?,
-            Api::ApiVersions => api_versions::handle(self, asked, &decode(body, asked)?)?,
-            Api::CreateTopics => create_topics::handle(self, caller, asked, decode(body, asked)?).await?,
-            Api::InitProducerId => {
+            Operation::Produce => return produce::handle(self, caller, asked, decode(body, asked)?).await,
+            Operation::Fetch => fetch::handle(self, caller, asked, decode(body, asked)?).await?,
+            Operation::ListOffsets => list_offsets::handle(self, caller, asked, decode(body, asked)?).await?,
+            Operation::Metadata => metadata::handle(self, caller, asked, decode(body, asked)?).await?,
+            Operation::ApiVersions => api_versions::handle(self, asked, &decode(body, asked)?)?,
+            Operation::CreateTopics => {
+                create_topics::handle(self, caller, asked, decode(body, asked)?).await?
+            }
+            Operation::InitProducerId => {
                 init_producer_id::handle(self, caller, asked, &decode(body, asked)?).await?
             }
         };

@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use crate::error_map::KafkaError;
-use crate::handlers::Api;
+use crate::handlers::Operation;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Labels {
@@ -20,7 +20,7 @@ pub(crate) struct Requests(Family<Labels, Counter>);
 
 impl Requests {
     /// Counts a request; of several errors in one answer the first.
-    pub(crate) fn count(&self, api: Api, error: Option<KafkaError>) {
+    pub(crate) fn count(&self, api: Operation, error: Option<KafkaError>) {
         let labels = Labels { api: api.name(), error: error.map_or("NONE", KafkaError::name) };
         self.0.get_or_create(&labels).inc();
     }

@@ -57,10 +57,12 @@ pub(crate) fn epoch(wire: i32) -> Option<LeaderEpoch> {
     (wire >= 0).then_some(LeaderEpoch(wire))
 }
 
-/// The answers of the broker to the readable among the questions, and the faults of the others, in their order.
-pub(crate) fn in_order<Q, A>(
-    questions: Vec<Result<Q, Fault>>,
-) -> (Vec<Q>, impl FnOnce(Vec<Result<A, Fault>>) -> Vec<Result<A, Fault>>) {
+/// The faults of the questions that the broker cannot be asked, each in its place.
+#[derive(Debug)]
+pub(crate) struct Faults(Vec<Option<Fault>>);
+
+/// Parts the questions that the broker can be asked from those that it cannot.
+pub(crate) fn readable<Q>(questions: Vec<Result<Q, Fault>>) -> (Vec<Q>, Faults) {
     let mut readable = Vec::with_capacity(questions.len());
     let mut faults = Vec::with_capacity(questions.len());
     for question in questions {
@@ -72,14 +74,23 @@ pub(crate) fn in_order<Q, A>(
             Err(fault) => faults.push(Some(fault)),
         }
     }
-    let merge = move |answers: Vec<Result<A, Fault>>| {
+    (readable, Faults(faults))
+}
+
+impl Faults {
+    /// The first of them.
+    pub(crate) fn first(&self) -> Option<KafkaError> {
+        self.0.iter().flatten().map(|fault| fault.error).next()
+    }
+
+    /// The broker's answers with the faults between them, in the order of the questions.
+    pub(crate) fn between<A>(self, answers: Vec<Result<A, Fault>>) -> Vec<Result<A, Fault>> {
         let mut answers = answers.into_iter();
         let missing = || Fault::new(KafkaError::UnknownServerError, "the broker left it unanswered");
         let answer = |fault: Option<Fault>| match fault {
             Some(fault) => Err(fault),
             None => answers.next().unwrap_or_else(|| Err(missing())),
         };
-        faults.into_iter().map(answer).collect()
-    };
-    (readable, merge)
+        self.0.into_iter().map(answer).collect()
+    }
 }

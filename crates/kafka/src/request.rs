@@ -5,13 +5,13 @@
 use bytes::Bytes;
 use millrace_kafka_wire::{Message, Reader, RequestHeader, WireError};
 
-use crate::handlers::Api;
+use crate::handlers::Operation;
 
 /// A request whose header was read.
 #[derive(Debug)]
 pub(crate) struct Request {
     /// `None`: an operation or a version that is not served.
-    pub(crate) api: Option<Api>,
+    pub(crate) api: Option<Operation>,
     pub(crate) key: i16,
     pub(crate) version: i16,
     pub(crate) correlation: i32,
@@ -30,7 +30,7 @@ impl Request {
             Some([a, b, c, d]) => (i16::from_be_bytes([*a, *b]), i16::from_be_bytes([*c, *d])),
             None => (-1, -1),
         };
-        let api = Api::of(key);
+        let api = Operation::of(key);
         let served = api.filter(|api| api.versions().contains(&version));
         // Of a request that is not served only the beginning is known, which is the same in every version.
         let header_version = served.map_or(1, |api| api.request_header_version(version));

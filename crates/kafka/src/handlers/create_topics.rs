@@ -12,7 +12,7 @@ use millrace_kafka_wire::{CreateTopicsRequest, CreateTopicsResponse, WireError};
 
 use crate::answers::Reply;
 use crate::error_map::{Fault, KafkaError};
-use crate::handlers::{Api, Asked, Caller, Handlers};
+use crate::handlers::{Asked, Caller, Handlers, Operation};
 
 /// From here on an answer tells what was made.
 const DESCRIBED_FROM: i16 = 5;
@@ -45,7 +45,7 @@ pub(super) async fn handle(
         first_error = first_error.or(made.as_ref().err().map(|fault| fault.error));
         results.push(to_wire(topic.name, made, asked.version));
     }
-    api.requests.count(Api::CreateTopics, first_error);
+    api.requests.count(Operation::CreateTopics, first_error);
     let response = CreateTopicsResponse { topics: results, ..CreateTopicsResponse::default() };
     asked.reply::<CreateTopicsRequest>(&response)
 }

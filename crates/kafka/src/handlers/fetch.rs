@@ -15,7 +15,7 @@ use millrace_kafka_wire::fetch_response::{EpochEndOffset, FetchableTopicResponse
 use crate::answer::{Records, encode};
 use crate::answers::Reply;
 use crate::error_map::{Fault, KafkaError};
-use crate::handlers::{Api, Asked, Caller, Handlers};
+use crate::handlers::{Asked, Caller, Handlers, Operation};
 use crate::parts::{self, Naming};
 
 /// From here on topics are named by id.
@@ -36,7 +36,7 @@ pub(super) async fn handle(
     request: wire::FetchRequest,
 ) -> Result<Reply, WireError> {
     if asked.version >= SESSIONS_FROM && request.session_id != 0 {
-        api.requests.count(Api::Fetch, Some(KafkaError::FetchSessionIdNotFound));
+        api.requests.count(Operation::Fetch, Some(KafkaError::FetchSessionIdNotFound));
         let error_code = KafkaError::FetchSessionIdNotFound.code();
         return asked.reply::<wire::FetchRequest>(&wire::FetchResponse { error_code, ..Default::default() });
     }
@@ -45,7 +45,7 @@ pub(super) async fn handle(
         request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |part| (topic, part)));
     let questions: Vec<_> = parts.map(|(topic, part)| question(naming, topic, part)).collect();
     let readable = questions.iter().all(Result::is_ok);
-    let (partitions, merge) = parts::in_order(questions);
+    let (partitions, faults) = parts::readable(questions);
     let count = partitions.len();
     let wait_ms = if readable { u64::try_from(request.max_wait_ms).unwrap_or(0) } else { 0 };
     let positive = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
@@ -65,9 +65,9 @@ pub(super) async fn handle(
         Err(refused) => (vec![Err(refused); count], None),
     };
     let answers = answers.into_iter().map(|answer| answer.map_err(|error| naming.fault(error)));
-    let answers: Vec<Result<Fetched, Fault>> = merge(answers.collect());
+    let answers: Vec<Result<Fetched, Fault>> = faults.between(answers.collect());
     let error = answers.iter().find_map(|answer| answer.as_ref().err()).map(|fault| fault.error);
-    api.requests.count(Api::Fetch, error);
+    api.requests.count(Operation::Fetch, error);
     let (response, records) = to_wire(request, answers, asked.version);
     let rope = encode::<wire::FetchRequest>(asked.correlation, asked.version, &response, records)?;
     Ok(Reply { rope, permit })

@@ -6,7 +6,7 @@ use millrace_kafka_wire::{InitProducerIdRequest, InitProducerIdResponse, WireErr
 
 use crate::answers::Reply;
 use crate::error_map::{Fault, KafkaError};
-use crate::handlers::{Api, Asked, Caller, Handlers};
+use crate::handlers::{Asked, Caller, Handlers, Operation};
 
 pub(super) async fn handle(
     api: &Handlers,
@@ -19,7 +19,7 @@ pub(super) async fn handle(
         // An idempotent producer that comes back with its id gets a new one, as in Kafka.
         None => api.broker.init_producer(&caller.context).await.map_err(Fault::from),
     };
-    api.requests.count(Api::InitProducerId, identity.as_ref().err().map(|fault| fault.error));
+    api.requests.count(Operation::InitProducerId, identity.as_ref().err().map(|fault| fault.error));
     let response = match identity {
         Ok(identity) => InitProducerIdResponse {
             producer_id: identity.id.0,

@@ -11,7 +11,7 @@ use millrace_types::TimestampMs;
 
 use crate::answers::Reply;
 use crate::error_map::{Fault, KafkaError};
-use crate::handlers::{Api, Asked, Caller, Handlers};
+use crate::handlers::{Asked, Caller, Handlers, Operation};
 use crate::parts::{self, Naming};
 
 /// From here on answers tell the leader's epoch.
@@ -35,14 +35,14 @@ pub(super) async fn handle(
     let wanted =
         request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |part| (topic, part)));
     let queries = wanted.map(|(topic, partition)| query(topic, partition, asked.version)).collect();
-    let (queries, merge) = parts::in_order(queries);
+    let (queries, faults) = parts::readable(queries);
     let answers = match api.broker.list_offsets(&caller.context, queries).await {
         Ok(answers) => answers.into_iter().map(|answer| answer.map_err(Fault::from)).collect(),
         Err(refused) => vec![Err(Fault::from(refused)); wanted_count(&request)],
     };
-    let answers: Vec<Result<OffsetAnswer, Fault>> = merge(answers);
+    let answers: Vec<Result<OffsetAnswer, Fault>> = faults.between(answers);
     let error = answers.iter().find_map(|answer| answer.as_ref().err()).map(|fault| fault.error);
-    api.requests.count(Api::ListOffsets, error);
+    api.requests.count(Operation::ListOffsets, error);
     let (mut answers, version) = (answers.into_iter(), asked.version);
     let topics = request.topics.into_iter().map(|topic| ListOffsetsTopicResponse {
         name: topic.name,

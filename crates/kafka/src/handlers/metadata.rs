@@ -15,7 +15,7 @@ use millrace_types::{ErrorCode, NodeId, TopicId, TopicName};
 
 use crate::answers::Reply;
 use crate::error_map::{Fault, KafkaError};
-use crate::handlers::{Api, Asked, Caller, Handlers};
+use crate::handlers::{Asked, Caller, Handlers, Operation};
 
 /// Topics that somebody made by asking for them do not stay full for ever: their records go after seven days, as Kafka's
 /// do. What is made on purpose keeps what it is not told to let go.
@@ -48,7 +48,7 @@ pub(super) async fn handle(
         }
     };
     let error = topics.iter().find_map(|topic| topic.1);
-    api.requests.count(Api::Metadata, error);
+    api.requests.count(Operation::Metadata, error);
     let topics = topics.into_iter().map(|(topic, _)| nameable(topic, version)).collect();
     let cluster = api.broker.describe_cluster(&caller.context).await.ok();
     let controller = cluster.as_ref().and_then(|cluster| cluster.controller);

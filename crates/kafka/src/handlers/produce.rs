@@ -15,9 +15,9 @@ use millrace_kafka_wire::{ProduceResponse, Uuid, WireError};
 
 use crate::answers::{Pending, Reply, WriteError};
 use crate::error_map::{Fault, KafkaError, kafka_error};
-use crate::handlers::{Api, Asked, Caller, Handlers};
+use crate::handlers::{Asked, Caller, Handlers, Operation};
 use crate::metrics::Requests;
-use crate::parts::{self, Naming};
+use crate::parts::{self, Faults, Naming};
 
 /// From here on topics are named by id.
 const IDS_FROM: i16 = 13;
@@ -58,9 +58,7 @@ struct Echo {
     asked: Asked,
     naming: Naming,
     topics: Vec<Topic>,
-    /// The first error of a part that the broker cannot be asked about.
-    unreadable: Option<KafkaError>,
-    merge: Box<dyn FnOnce(Vec<Result<Produced, Fault>>) -> Vec<Result<Produced, Fault>> + Send>,
+    faults: Faults,
     requests: Requests,
 }
 
@@ -98,7 +96,7 @@ pub(crate) fn take(asked: Asked, request: wire::ProduceRequest, requests: Reques
         acks => Err(Fault::new(KafkaError::InvalidRequiredAcks, format!("acks {acks}"))),
     };
     let mut topics = Vec::with_capacity(request.topic_data.len());
-    let mut questions: Vec<Result<_, Fault>> = Vec::with_capacity(request.topic_data.len());
+    let mut questions = Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
         let named = naming.topic(&topic.name, topic.topic_id);
         let mut partitions = Vec::with_capacity(topic.partition_data.len());
@@ -118,9 +116,8 @@ pub(crate) fn take(asked: Asked, request: wire::ProduceRequest, requests: Reques
         }
         topics.push(Topic { name: topic.name, id: topic.topic_id, partitions });
     }
-    let unreadable = questions.iter().find_map(|question| question.as_ref().err()).map(|fault| fault.error);
-    let (partitions, merge) = parts::in_order(questions);
-    let echo = Echo { asked, naming, topics, unreadable, merge: Box::new(merge), requests };
+    let (partitions, faults) = parts::readable(questions);
+    let echo = Echo { asked, naming, topics, faults, requests };
     Taken { partitions, durability: durability.unwrap_or_default(), echo }
 }
 
@@ -154,8 +151,8 @@ impl Echo {
     async fn silent(self, pending: PendingProduce) -> Option<Pending> {
         let refused = pending.refusal().map(|error| kafka_error(error.code));
         let _empty = pending.acknowledged().await;
-        let error = self.unreadable.or(refused);
-        self.requests.count(Api::Produce, error);
+        let error = self.faults.first().or(refused);
+        self.requests.count(Operation::Produce, error);
         error.map(|_| end())
     }
 
@@ -170,10 +167,10 @@ impl Echo {
     }
 
     fn reply(self, answers: Vec<Result<Produced, Fault>>) -> Result<Reply, WireError> {
-        let Echo { asked, topics, merge, requests, .. } = self;
-        let answers = merge(answers);
+        let Echo { asked, topics, faults, requests, .. } = self;
+        let answers = faults.between(answers);
         let error = answers.iter().find_map(|answer| answer.as_ref().err()).map(|fault| fault.error);
-        requests.count(Api::Produce, error);
+        requests.count(Operation::Produce, error);
         let mut answers = answers.into_iter();
         let responses = topics.into_iter().map(|topic| TopicProduceResponse {
             name: topic.name,
