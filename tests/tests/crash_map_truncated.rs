@@ -141,7 +141,6 @@ async fn fetch(wire: &mut Wire, offset: i64) -> v1::PartitionFetched {
         end_offset: None,
         max_bytes: 0,
         last_read_epoch: None,
-        leader_epoch: None,
     };
     let request = v1::FetchRequest {
         partitions: vec![wanted],
