@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Names of test files say where they run: `exam_*.rs` are judged by somebody else's program (Kafka's tools, a client in
-//! Python), `client_*.rs` run our client against a broker in the test's own process, `surface_*.rs` and `hostile_*.rs` the binary as
+//! Python), `client_*.rs` run our client against a broker in the test's own process, `surface_*.rs`, `hostile_*.rs` and `overload.rs` the binary as
 //! it is shipped, `crash_*.rs` kill processes and cut power, `soak_*` tests are `#[ignore]`d and long.
 
 #![allow(clippy::expect_used, reason = "a suite fails by panicking, here as in its tests")]
