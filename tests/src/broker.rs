@@ -25,6 +25,8 @@ pub struct BrokerSetup {
     pub log_file: PathBuf,
     /// Where it listens; port 0 picks one.
     pub grpc: String,
+    /// Where its Kafka door listens; port 0 picks one.
+    pub kafka: String,
     /// More arguments.
     pub args: Vec<String>,
 }
@@ -37,6 +39,7 @@ impl BrokerSetup {
             data_dir: data_dir.to_owned(),
             log_file: log_file.to_owned(),
             grpc: "127.0.0.1:0".to_owned(),
+            kafka: "127.0.0.1:0".to_owned(),
             args: Vec::new(),
         }
     }
@@ -50,7 +53,7 @@ impl BrokerSetup {
         let log = File::options().create(true).append(true).open(&self.log_file).expect("a log file");
         let mut command = Command::new(millrace_program());
         command.arg("serve").arg("--data-dir").arg(&self.data_dir);
-        command.args(["--grpc", &self.grpc, "--http", "127.0.0.1:0", "--kafka", "127.0.0.1:0"]);
+        command.args(["--grpc", &self.grpc, "--http", "127.0.0.1:0", "--kafka", &self.kafka]);
         command.args(&self.args);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         for (name, _) in std::env::vars_os() {
@@ -103,9 +106,9 @@ impl BrokerSetup {
         }
         let ready: serde_json::Value = serde_json::from_str(&line).expect("one JSON line");
         let address = |key: &str| ready[key].as_str().expect("an address").to_owned();
-        let (grpc, http) = (address("grpc"), address("http"));
+        let (grpc, http, kafka) = (address("grpc"), address("http"), address("kafka"));
         let took = began.elapsed();
-        Ok(BrokerProcess { child, ready, grpc, http, took, log_file: self.log_file.clone() })
+        Ok(BrokerProcess { child, ready, grpc, http, kafka, took, log_file: self.log_file.clone() })
     }
 }
 
@@ -117,6 +120,7 @@ pub struct BrokerProcess {
     pub ready: serde_json::Value,
     grpc: String,
     http: String,
+    kafka: String,
     took: Duration,
     log_file: PathBuf,
 }
@@ -132,6 +136,12 @@ impl BrokerProcess {
     #[must_use]
     pub fn grpc(&self) -> &str {
         &self.grpc
+    }
+
+    /// Where its Kafka door is.
+    #[must_use]
+    pub fn kafka(&self) -> &str {
+        &self.kafka
     }
 
     /// Where health and metrics are.
