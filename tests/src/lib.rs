@@ -20,6 +20,7 @@ pub mod cutting_proxy;
 pub mod cycles;
 pub mod disk;
 pub mod embedded;
+pub mod kafka_clients;
 pub mod kafka_tools;
 pub mod load;
 mod need;

