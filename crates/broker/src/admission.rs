@@ -19,13 +19,16 @@ pub(crate) enum Operation {
     FetchOffsets,
     CreateTopic,
     DeleteTopic,
+    AlterTopics,
+    CreatePartitions,
+    DeleteRecords,
     ListTopics,
     DescribeTopic,
     DescribeCluster,
 }
 
 impl Operation {
-    pub(crate) const ALL: [Operation; 11] = [
+    pub(crate) const ALL: [Operation; 14] = [
         Operation::InitProducer,
         Operation::Produce,
         Operation::Fetch,
@@ -34,6 +37,9 @@ impl Operation {
         Operation::FetchOffsets,
         Operation::CreateTopic,
         Operation::DeleteTopic,
+        Operation::AlterTopics,
+        Operation::CreatePartitions,
+        Operation::DeleteRecords,
         Operation::ListTopics,
         Operation::DescribeTopic,
         Operation::DescribeCluster,
@@ -50,6 +56,9 @@ impl Operation {
             Operation::FetchOffsets => "fetch_offsets",
             Operation::CreateTopic => "create_topic",
             Operation::DeleteTopic => "delete_topic",
+            Operation::AlterTopics => "alter_topics",
+            Operation::CreatePartitions => "create_partitions",
+            Operation::DeleteRecords => "delete_records",
             Operation::ListTopics => "list_topics",
             Operation::DescribeTopic => "describe_topic",
             Operation::DescribeCluster => "describe_cluster",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use millrace_env::{Env, TaskHandle};
 use millrace_log::{Extent, Fatal, StartReport};
-use millrace_types::{ErrorCode, NodeId, TopicPartition};
+use millrace_types::{ErrorCode, NodeId, Offset, TopicPartition};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::sync::{OnceCell, watch};
@@ -18,10 +18,10 @@ use crate::metrics::BrokerMetrics;
 use crate::producer_ids::ProducerIds;
 use crate::unfinished::Unfinished;
 use crate::{
-    ApiError, ClusterDescription, CommitOffsetsRequest, CommittedOffset, Context, CreateTopicRequest,
-    FetchOffsetsRequest, FetchRequest, FetchResponse, MemoryBudget, OffsetAnswer, OffsetQuery,
-    PendingProduce, ProduceRequest, ProducerIdentity, TopicDescription, TopicLayout, TopicRef, TopicSummary,
-    janitor, start, sync_timer,
+    AlterTopicsRequest, ApiError, ClusterDescription, CommitOffsetsRequest, CommittedOffset, Context,
+    CreatePartitionsRequest, CreateTopicRequest, FetchOffsetsRequest, FetchRequest, FetchResponse,
+    MemoryBudget, OffsetAnswer, OffsetQuery, PendingProduce, ProduceRequest, ProducerIdentity,
+    RecordsToDelete, TopicDescription, TopicLayout, TopicRef, TopicSummary, janitor, start, sync_timer,
 };
 
 /// What a broker is started with.
@@ -156,7 +156,8 @@ impl Broker {
         self.core.finish().await;
         if self.core.unfinished.has_half_made() {
             // A clean stop says that every topic has its logs, and the next start would take these for lost.
-            let message = "a topic that could not be made whole could not be taken back either";
+            let message =
+                "a topic does not have all of its logs, and they could not be made, nor the topic taken back";
             return Err(ApiError::new(ErrorCode::StorageFull, message));
         }
         let dir = Arc::clone(&self.core.dir);
@@ -259,6 +260,42 @@ impl Broker {
     /// [`ApiError`].
     pub async fn delete_topic(&self, ctx: &Context, topic: TopicRef) -> Result<(), ApiError> {
         self.count(Operation::DeleteTopic, self.core.delete_topic(ctx, topic).await)
+    }
+
+    /// Changes the configurations of topics; answers each, in order, when it is durable and its open logs follow it.
+    ///
+    /// # Errors
+    /// [`ApiError`] if the request as a whole is refused.
+    pub async fn alter_topics(
+        &self,
+        ctx: &Context,
+        request: AlterTopicsRequest,
+    ) -> Result<Vec<Result<TopicDescription, ApiError>>, ApiError> {
+        self.count(Operation::AlterTopics, self.core.alter_topics(ctx, request).await)
+    }
+
+    /// Adds partitions to topics; answers each, in order, when its metadata and its new logs are durable.
+    ///
+    /// # Errors
+    /// [`ApiError`] if the request as a whole is refused.
+    pub async fn create_partitions(
+        &self,
+        ctx: &Context,
+        request: CreatePartitionsRequest,
+    ) -> Result<Vec<Result<TopicDescription, ApiError>>, ApiError> {
+        self.count(Operation::CreatePartitions, self.core.create_partitions(ctx, request).await)
+    }
+
+    /// Deletes the records before an offset of each partition; answers the log start of each, in order, when it is durable.
+    ///
+    /// # Errors
+    /// [`ApiError`] if the request as a whole is refused.
+    pub async fn delete_records(
+        &self,
+        ctx: &Context,
+        partitions: Vec<RecordsToDelete>,
+    ) -> Result<Vec<Result<Offset, ApiError>>, ApiError> {
+        self.count(Operation::DeleteRecords, self.core.delete_records(ctx, partitions).await)
     }
 
     /// All topics, sorted by name, those of the product included.

@@ -80,6 +80,32 @@ impl MetadataLog {
         Ok(decide(&self.image.load(), command)?)
     }
 
+    /// Decides commands of which each stands for itself, without writing.
+    ///
+    /// # Errors
+    /// If a decision contradicts its own image.
+    pub(crate) fn check_each(&self, commands: &[Command]) -> Result<Decided, ApiError> {
+        decide_each(&self.image.load(), commands)
+    }
+
+    /// Carries out commands of which each stands for itself, as one batch; answers each when all are durable and folded. One
+    /// that is refused keeps the others from nothing. Not to be dropped half-way, as [`MetadataLog::propose`].
+    ///
+    /// # Errors
+    /// Why the records could not be stored.
+    pub(crate) async fn propose_each(
+        &self,
+        commands: &[Command],
+    ) -> Result<Vec<Result<(), ApiError>>, ApiError> {
+        let _turn = self.proposing.lock().await;
+        let Decided { image, records, answers } = decide_each(&self.image(), commands)?;
+        if !records.is_empty() {
+            self.append(&records).await?;
+            self.image.store(Arc::new(image));
+        }
+        Ok(answers)
+    }
+
     /// Carries out a command; answers the records it became, when they are durable and folded.
     ///
     /// Not to be dropped half-way: between the append and the fold the image would lag behind its log. Callers run it
@@ -94,10 +120,7 @@ impl MetadataLog {
         if records.is_empty() {
             return Ok(records);
         }
-        // Folded before it is written: a record that does not fold must never reach the log.
-        let after = records.iter().try_fold(Image::clone(&before), Image::apply).map_err(|error| {
-            ApiError::new(ErrorCode::Internal, format!("a decision contradicts its own image: {error}"))
-        })?;
+        let after = fold(Image::clone(&before), &records)?;
         self.append(&records).await?;
         self.image.store(Arc::new(after));
         Ok(records)
@@ -118,6 +141,37 @@ impl MetadataLog {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// What commands have become, each seeing what those before it change.
+#[derive(Debug)]
+pub(crate) struct Decided {
+    pub(crate) image: Image,
+    pub(crate) records: Vec<MetadataRecord>,
+    /// Whether each was accepted.
+    pub(crate) answers: Vec<Result<(), ApiError>>,
+}
+
+fn decide_each(image: &Image, commands: &[Command]) -> Result<Decided, ApiError> {
+    let mut decided = Decided { image: image.clone(), records: Vec::new(), answers: Vec::new() };
+    for command in commands {
+        match decide(&decided.image, command) {
+            Ok(records) => {
+                decided.image = fold(decided.image, &records)?;
+                decided.records.extend(records);
+                decided.answers.push(Ok(()));
+            }
+            Err(refusal) => decided.answers.push(Err(refusal.into())),
+        }
+    }
+    Ok(decided)
+}
+
+/// Folded before it is written: a record that does not fold must never reach the log.
+fn fold(image: Image, records: &[MetadataRecord]) -> Result<Image, ApiError> {
+    records.iter().try_fold(image, Image::apply).map_err(|error| {
+        ApiError::new(ErrorCode::Internal, format!("a decision contradicts its own image: {error}"))
+    })
 }
 
 /// The records as one batch: all of them are there after a crash, or none.

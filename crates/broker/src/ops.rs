@@ -1,8 +1,12 @@
 //! The operations, one file each.
 
+pub(crate) mod alter_topics;
 mod build_batch;
+pub(crate) mod change_topics;
 pub(crate) mod cluster;
+pub(crate) mod create_partitions;
 pub(crate) mod create_topic;
+pub(crate) mod delete_records;
 pub(crate) mod delete_topic;
 pub(crate) mod describe_topic;
 pub(crate) mod fetch;

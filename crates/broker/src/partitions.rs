@@ -45,6 +45,30 @@ impl Partitions {
         });
     }
 
+    /// Adds logs behind those that a topic has.
+    pub(crate) fn extend(&self, topic: TopicId, more: Vec<Held>) {
+        self.by_topic.rcu(|all| {
+            let mut all = BTreeMap::clone(all);
+            let logs = all.get(&topic).into_iter().flat_map(|logs| logs.iter());
+            let logs: TopicLogs = logs.chain(&more).cloned().collect();
+            all.insert(topic, logs);
+            all
+        });
+    }
+
+    /// How many logs a topic has, served or not.
+    pub(crate) fn count_of(&self, topic: TopicId) -> usize {
+        self.by_topic.load().get(&topic).map_or(0, |logs| logs.len())
+    }
+
+    /// The logs of a topic that are open.
+    pub(crate) fn open_of(&self, topic: TopicId) -> Vec<Arc<Log>> {
+        let all = self.by_topic.load();
+        let logs = all.get(&topic).into_iter().flat_map(|logs| logs.iter());
+        logs.filter_map(|held| if let Held::Open(log) = held { Some(Arc::clone(log)) } else { None })
+            .collect()
+    }
+
     pub(crate) fn remove(&self, topic: TopicId) {
         self.by_topic.rcu(|all| {
             let mut all = BTreeMap::clone(all);

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use millrace_env::is_out_of_files;
 use millrace_log::DirError;
 use millrace_metadata::Command;
 use millrace_types::{ErrorCode, Outcome, TopicId, TopicPartition};
@@ -25,6 +26,10 @@ pub(crate) struct Unfinished {
 struct Left {
     /// Topics without all of their logs, still to be deleted.
     half_made: BTreeSet<TopicId>,
+    /// Topics without the logs of their new partitions, still to be made.
+    half_grown: BTreeSet<TopicId>,
+    /// Topics whose logs do not follow their configuration yet.
+    configs: BTreeSet<TopicId>,
     /// Logs of deleted topics, still under their names.
     logs: BTreeSet<TopicPartition>,
     /// Deleted topics that offsets are still committed for.
@@ -37,10 +42,33 @@ impl Unfinished {
         self.left.lock().half_made.insert(topic);
     }
 
+    /// A topic that has got partitions without logs.
+    pub(crate) fn half_grown(&self, topic: TopicId) {
+        self.left.lock().half_grown.insert(topic);
+    }
+
+    /// Whether logs of a topic do not follow its configuration yet.
+    pub(crate) fn note_config(&self, topic: TopicId, is_behind: bool) {
+        let mut left = self.left.lock();
+        if is_behind {
+            left.configs.insert(topic);
+        } else {
+            left.configs.remove(&topic);
+        }
+    }
+
     /// Whether topics are left that were not made whole.
     pub(crate) fn has_half_made(&self) -> bool {
-        !self.left.lock().half_made.is_empty()
+        let left = self.left.lock();
+        !left.half_made.is_empty() || !left.half_grown.is_empty()
     }
+}
+
+/// Whether an operation on a log failed for want of room or of open files only: it is tried again.
+pub(crate) fn may_pass(error: &DirError) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error, DirError::Io { source, .. }
+        if matches!(source.kind(), StorageFull | QuotaExceeded) || is_out_of_files(source))
 }
 
 impl Core {
@@ -92,15 +120,50 @@ impl Core {
 
     /// Tries again what is left.
     pub(crate) async fn finish(&self) {
-        let Left { half_made, logs, offsets } = self.unfinished.left.lock().clone();
+        let Left { half_made, half_grown, configs, logs, offsets } = self.unfinished.left.lock().clone();
         for id in half_made {
             let _nothing_else = self.topics_change.write().await;
             self.take_back_again(id).await;
+        }
+        for id in half_grown {
+            let _nothing_else = self.topics_change.write().await;
+            self.grow_again(id).await;
+        }
+        for id in configs {
+            let _nothing_else = self.topics_change.write().await;
+            self.follow_again(id).await;
         }
         let logs = if logs.is_empty() { Ok(()) } else { self.delete_logs(logs.into_iter().collect()).await };
         let offsets = if offsets.is_empty() { Ok(()) } else { self.forget_offsets(offsets).await };
         if let Err(error) = logs.and(offsets) {
             tracing::warn!(%error, "what deleted topics have left is still there");
+        }
+    }
+
+    async fn grow_again(&self, id: TopicId) {
+        let topic = self.metadata.image().topic_by_id(id).cloned();
+        let made = match &topic {
+            Some(topic) => self.make_missing_logs(topic).await,
+            // It was deleted meanwhile.
+            None => Ok(()),
+        };
+        match made {
+            Ok(()) => {
+                self.unfinished.left.lock().half_grown.remove(&id);
+            }
+            Err(error) => {
+                tracing::warn!(topic = %id, %error, "the logs of new partitions cannot be made yet")
+            }
+        }
+    }
+
+    async fn follow_again(&self, id: TopicId) {
+        let Some(topic) = self.metadata.image().topic_by_id(id).cloned() else {
+            self.unfinished.note_config(id, false);
+            return;
+        };
+        if let Err(error) = self.follow_config(&topic).await {
+            tracing::warn!(topic = %topic.name, %error, "logs do not follow their topic's configuration");
         }
     }
 

@@ -45,7 +45,7 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Shows the whole thing on real data: streams, kills the broker, replays, counts.
     Demo(DemoArgs),
-    /// Creates, lists, describes and deletes topics.
+    /// Creates, lists, describes, alters and deletes topics.
     #[command(subcommand)]
     Topic(TopicCommand),
     /// Appends records to a topic; ends when every one is acknowledged.
@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Consume(ConsumeArgs),
     /// Tells the offsets of a topic's partitions, or finds those of a time.
     Offsets(OffsetsArgs),
+    /// Deletes the records before a place, for good.
+    DeleteRecords(DeleteRecordsArgs),
     /// Looks into the files of a log that is not being served.
     #[command(subcommand)]
     Log(LogCommand),
@@ -181,6 +183,8 @@ pub(crate) enum TopicCommand {
         #[arg(long, value_enum, default_value_t)]
         format: ListFormat,
     },
+    /// Changes the configuration of a topic, or adds partitions to it.
+    Alter(TopicAlterArgs),
     /// Deletes a topic with everything in it.
     Delete {
         /// The topic.
@@ -202,6 +206,47 @@ pub(crate) struct TopicCreateArgs {
     /// A topic configuration, such as segment.bytes=1048576; may be repeated.
     #[arg(long = "config", value_name = "KEY=VALUE", value_parser = parse_pair)]
     pub(crate) configs: Vec<(String, String)>,
+}
+
+/// `topic alter`.
+#[derive(Args, Debug)]
+pub(crate) struct TopicAlterArgs {
+    /// The topic.
+    pub(crate) name: String,
+    /// What is to be changed.
+    #[command(flatten)]
+    pub(crate) changes: TopicChangesArgs,
+}
+
+/// What `topic alter` changes: one of these at least.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = true)]
+pub(crate) struct TopicChangesArgs {
+    /// Set a configuration, such as retention.ms=604800000; may be repeated.
+    #[arg(long = "config", value_name = "KEY=VALUE", value_parser = parse_pair)]
+    pub(crate) configs: Vec<(String, String)>,
+    /// Go back to the default of a configuration; may be repeated.
+    #[arg(long = "unset", value_name = "KEY")]
+    pub(crate) unset: Vec<String>,
+    /// How many partitions it shall have: more than now.
+    #[arg(long, value_name = "N", value_parser = from_one::<NonZeroU32>)]
+    pub(crate) partitions: Option<NonZeroU32>,
+}
+
+/// `delete-records`.
+#[derive(Args, Debug)]
+pub(crate) struct DeleteRecordsArgs {
+    /// The topic.
+    pub(crate) topic: String,
+    /// Of this partition only; may be repeated. All by default.
+    #[arg(long = "partition", value_name = "N")]
+    pub(crate) partitions: Vec<u32>,
+    /// What is to be kept begins here: an offset, a time (2013-01-31T12:00:00Z, @MILLIS), how long ago (-15m), or `end`.
+    #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
+    pub(crate) before: Place,
+    /// How to print where the partitions begin then.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: ListFormat,
 }
 
 /// How the records of a produce are compressed.

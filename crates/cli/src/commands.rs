@@ -4,6 +4,7 @@ mod bench;
 mod completions;
 mod config;
 mod consume;
+mod delete_records;
 mod log_files;
 mod offsets;
 mod produce;
@@ -46,6 +47,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Topic(command) => topic::run(&connect(&servers).await?, command).await?,
         Command::Produce(args) => produce::run(&connect(&servers).await?, args).await?,
         Command::Consume(args) => consume::run(&connect(&servers).await?, args).await?,
+        Command::DeleteRecords(args) => delete_records::run(&connect(&servers).await?, args).await?,
         Command::Offsets(args) => offsets::run(&connect(&servers).await?, args).await?,
         Command::Bench(command) => bench::run(&servers, command).await?,
     }

@@ -1,11 +1,13 @@
 //! Administration: topics, offsets, committed offsets of groups, the cluster.
 
+mod altering;
 mod offsets;
 mod topics;
 
 use millrace_proto::v1;
 use millrace_types::{ClusterId, NodeId, TopicName};
 
+pub use altering::{ConfigChange, RecordsToDelete};
 pub use offsets::{CommittedOffset, OffsetAnswer, OffsetAt, OffsetCommit, OffsetQuery};
 pub use topics::{ConfigEntry, NewTopic, PartitionDescription, TopicDescription, TopicSummary};
 
@@ -67,6 +69,14 @@ impl Admin {
             feature_level: answer.feature_level,
         })
     }
+}
+
+/// Answers are matched with questions by their order.
+fn check_length(answers: usize, expected: usize) -> Result<(), ClientError> {
+    if answers == expected {
+        return Ok(());
+    }
+    Err(ClientError::Answer(format!("{answers} answers to {expected} questions")))
 }
 
 /// A node id, where -1 stands for none.

@@ -38,8 +38,9 @@ mod reader;
 mod records;
 
 pub use admin::{
-    Admin, BrokerDescription, ClusterDescription, CommittedOffset, ConfigEntry, NewTopic, OffsetAnswer,
-    OffsetAt, OffsetCommit, OffsetQuery, PartitionDescription, TopicDescription, TopicSummary,
+    Admin, BrokerDescription, ClusterDescription, CommittedOffset, ConfigChange, ConfigEntry, NewTopic,
+    OffsetAnswer, OffsetAt, OffsetCommit, OffsetQuery, PartitionDescription, RecordsToDelete,
+    TopicDescription, TopicSummary,
 };
 pub use client::Client;
 pub use error::{ClientError, Refusal};

@@ -1,7 +1,10 @@
 //! The methods of the API, one file each: the wire's words to the broker's, the call, and back.
 
+pub(crate) mod alter_topic;
 pub(crate) mod commit_offsets;
+pub(crate) mod create_partitions;
 pub(crate) mod create_topic;
+pub(crate) mod delete_records;
 pub(crate) mod delete_topic;
 pub(crate) mod describe_cluster;
 pub(crate) mod describe_topic;

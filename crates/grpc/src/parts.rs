@@ -63,6 +63,15 @@ pub(crate) fn check_count(partitions: usize) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// The answer to a question that stands alone.
+pub(crate) fn only<A>(answers: Vec<Result<A, ApiError>>) -> Result<A, ApiError> {
+    answers.into_iter().next().unwrap_or_else(|| Err(unanswered()))
+}
+
+fn unanswered() -> ApiError {
+    ApiError::new(ErrorCode::Internal, "the broker left a part of the request unanswered")
+}
+
 /// Calls `ask` with the parts that could be read, and puts its answers and the errors of the others into one list, in the
 /// order of the request.
 pub(crate) async fn ask_readable<Q, A>(
@@ -85,10 +94,9 @@ pub(crate) async fn ask_readable<Q, A>(
     } else {
         ask(readable).await?.into_iter()
     };
-    let missing = || ApiError::new(ErrorCode::Internal, "the broker left a part of the request unanswered");
     let in_order = errors.into_iter().map(|error| match error {
         Some(error) => Err(error),
-        None => answers.next().unwrap_or_else(|| Err(missing())),
+        None => answers.next().unwrap_or_else(|| Err(unanswered())),
     });
     Ok(in_order.collect())
 }

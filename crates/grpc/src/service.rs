@@ -105,6 +105,9 @@ unary! {
     fetch_offsets(FetchOffsetsRequest) -> FetchOffsetsResponse;
     create_topic(CreateTopicRequest) -> CreateTopicResponse;
     delete_topic(DeleteTopicRequest) -> DeleteTopicResponse;
+    alter_topic(AlterTopicRequest) -> AlterTopicResponse;
+    create_partitions(CreatePartitionsRequest) -> CreatePartitionsResponse;
+    delete_records(DeleteRecordsRequest) -> DeleteRecordsResponse;
     list_topics(ListTopicsRequest) -> ListTopicsResponse;
     describe_topic(DescribeTopicRequest) -> DescribeTopicResponse;
     describe_cluster(DescribeClusterRequest) -> DescribeClusterResponse;

@@ -30,6 +30,33 @@ pub struct CreateTopic {
     pub owner: Owner,
 }
 
+/// A change of one key of a topic's configuration (KIP-339).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ConfigChange {
+    /// The topic sets the key itself from now on.
+    Set {
+        /// The key.
+        key: String,
+        /// Its value.
+        value: String,
+    },
+    /// The default counts again. A key that is not set changes nothing.
+    Unset {
+        /// The key.
+        key: String,
+    },
+}
+
+impl ConfigChange {
+    /// The key that it changes.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            ConfigChange::Set { key, .. } | ConfigChange::Unset { key } => key,
+        }
+    }
+}
+
 /// Something that is asked of the cluster.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
@@ -39,6 +66,20 @@ pub enum Command {
     DeleteTopic {
         /// Which one.
         id: TopicId,
+    },
+    /// Change the configuration of a topic of a user: all of the changes or none.
+    AlterTopic {
+        /// Which one.
+        id: TopicId,
+        /// Each key once.
+        changes: Vec<ConfigChange>,
+    },
+    /// Add partitions to a topic of a user. There are never fewer than there were.
+    CreatePartitions {
+        /// Which one.
+        id: TopicId,
+        /// How many it has then.
+        count: u32,
     },
     /// A broker announces itself; nothing changes if it did so before in the same words.
     RegisterBroker {

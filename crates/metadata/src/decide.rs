@@ -2,14 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use millrace_schema::{BrokerRegistered, MetadataRecord, PartitionPlaced, ProducerIdsTaken, TopicCreated};
+use millrace_schema::{
+    BrokerRegistered, MetadataRecord, PartitionPlaced, PartitionsAdded, ProducerIdsTaken, TopicConfigured,
+    TopicCreated,
+};
 use millrace_types::limits::{PARTITIONS_PER_BROKER_MAX, PARTITIONS_PER_TOPIC_MAX};
 use millrace_types::{LeaderEpoch, NodeId, SyncMode, TopicId};
 
-use crate::{Command, CreateTopic, FEATURE_LEVEL_NEWEST, Image, Owner, Refusal, TopicConfig};
+use crate::{
+    Command, ConfigChange, ConfigError, CreateTopic, FEATURE_LEVEL_NEWEST, Image, KEYS, Owner, Refusal,
+    Topic, TopicConfig,
+};
 
 /// Replicas of a topic that leaves it to the cluster, where there are that many brokers.
 const REPLICATION_FACTOR_DEFAULT: u32 = 3;
+/// The level from which topics may be altered.
+const ALTERING_SINCE: u32 = 2;
 /// The config that a topic gets written into it when it is made.
 const MIN_INSYNC: &str = "min.insync.replicas";
 
@@ -21,12 +29,11 @@ pub fn decide(image: &Image, command: &Command) -> Result<Vec<MetadataRecord>, R
     match command {
         Command::CreateTopic(topic) => create_topic(image, topic),
         Command::DeleteTopic { id } => {
-            let topic = image.topic_by_id(*id).ok_or(Refusal::UnknownTopic(*id))?;
-            if topic.name.is_internal() {
-                return Err(Refusal::Internal(topic.name.clone()));
-            }
+            topic_of_a_user(image, *id)?;
             Ok(vec![MetadataRecord::TopicDeleted { id: *id }])
         }
+        Command::AlterTopic { id, changes } => alter_topic(image, *id, changes),
+        Command::CreatePartitions { id, count } => create_partitions(image, *id, *count),
         Command::RegisterBroker { node, directory, grpc } => {
             let broker = BrokerRegistered { node: *node, directory: *directory, grpc: grpc.clone() };
             if image.broker(*node) == Some(&broker) {
@@ -79,6 +86,60 @@ fn create_topic(image: &Image, wanted: &CreateTopic) -> Result<Vec<MetadataRecor
         partitions: place(&brokers, partitions, replication_factor, image.partition_count()),
         configs,
     })])
+}
+
+fn topic_of_a_user(image: &Image, id: TopicId) -> Result<&Topic, Refusal> {
+    let topic = image.topic_by_id(id).ok_or(Refusal::UnknownTopic(id))?;
+    if topic.name.is_internal() {
+        return Err(Refusal::Internal(topic.name.clone()));
+    }
+    Ok(topic)
+}
+
+fn check_level(image: &Image, wanted: u32) -> Result<(), Refusal> {
+    let found = image.feature_level();
+    if found < wanted { Err(Refusal::FeatureLevelTooLow { wanted, found }) } else { Ok(()) }
+}
+
+fn alter_topic(image: &Image, id: TopicId, changes: &[ConfigChange]) -> Result<Vec<MetadataRecord>, Refusal> {
+    let topic = topic_of_a_user(image, id)?;
+    let mut configs = topic.configs.clone();
+    for (number, change) in changes.iter().enumerate() {
+        if changes.iter().take(number).any(|before| before.key() == change.key()) {
+            return Err(Refusal::ConfigTwice(change.key().to_owned()));
+        }
+        match change {
+            ConfigChange::Set { key, value } => {
+                configs.insert(key.clone(), value.clone());
+            }
+            ConfigChange::Unset { key } if KEYS.iter().any(|known| known.name == key) => {
+                configs.remove(key);
+            }
+            ConfigChange::Unset { key } => return Err(ConfigError::Unknown(key.clone()).into()),
+        }
+    }
+    let configs = check_configs(configs, topic.replication_factor)?;
+    if configs == topic.configs {
+        return Ok(Vec::new());
+    }
+    check_level(image, ALTERING_SINCE)?;
+    Ok(vec![MetadataRecord::TopicConfigured(TopicConfigured { id, configs })])
+}
+
+fn create_partitions(image: &Image, id: TopicId, count: u32) -> Result<Vec<MetadataRecord>, Refusal> {
+    let topic = topic_of_a_user(image, id)?;
+    let first = topic.partition_count();
+    if count > PARTITIONS_PER_TOPIC_MAX {
+        return Err(Refusal::PartitionCount(count));
+    }
+    let Some(added) = count.checked_sub(first).filter(|added| *added > 0) else {
+        return Err(Refusal::PartitionsOnlyGrow { name: topic.name.clone(), wanted: count, existing: first });
+    };
+    check_partitions(image, added)?;
+    check_level(image, ALTERING_SINCE)?;
+    let brokers: Vec<NodeId> = image.brokers().map(|broker| broker.node).collect();
+    let partitions = place(&brokers, added, topic.replication_factor, image.partition_count());
+    Ok(vec![MetadataRecord::PartitionsAdded(PartitionsAdded { id, first, partitions })])
 }
 
 fn check_name(image: &Image, wanted: &CreateTopic) -> Result<(), Refusal> {

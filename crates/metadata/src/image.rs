@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use millrace_schema::{BrokerRegistered, MetadataRecord, ProducerIdsTaken, TopicCreated};
+use millrace_schema::{
+    BrokerRegistered, MetadataRecord, PartitionPlaced, PartitionsAdded, ProducerIdsTaken, TopicConfigured,
+    TopicCreated,
+};
 use millrace_types::{LeaderEpoch, NodeId, PartitionIndex, ProducerId, TopicId, TopicName};
 
 use crate::{ConfigError, TopicConfig};
 
 /// The newest feature level that this build knows.
 ///
-/// 1: the record kinds, segment files and marks of the first version.
-pub const FEATURE_LEVEL_NEWEST: u32 = 1;
+/// 1: the record kinds, segment files and marks of the first version. 2: topics that are altered and that grow.
+pub const FEATURE_LEVEL_NEWEST: u32 = 2;
 
 /// A partition as the cluster sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,6 +48,16 @@ pub struct Topic {
     pub config: TopicConfig,
 }
 
+impl Partition {
+    fn of(placed: &PartitionPlaced) -> Partition {
+        let replicas: Arc<[NodeId]> = placed.replicas.as_slice().into();
+        let isr =
+            if placed.isr == placed.replicas { Arc::clone(&replicas) } else { placed.isr.as_slice().into() };
+        let (leader_epoch, partition_epoch) = (placed.leader_epoch, placed.partition_epoch);
+        Partition { leader: placed.leader, leader_epoch, partition_epoch, replicas, isr }
+    }
+}
+
 impl Topic {
     /// How many partitions it has.
     #[must_use]
@@ -71,8 +84,18 @@ pub enum ApplyError {
         name: TopicName,
     },
     /// A topic that is not there.
-    #[error("topic {0} is deleted, but was never created")]
+    #[error("topic {0} is changed or deleted, but is not there")]
     NoTopic(TopicId),
+    /// New partitions that do not begin where the others end.
+    #[error("topic {name} has {existing} partitions, and more are added from number {first} on")]
+    PartitionGap {
+        /// The topic.
+        name: TopicName,
+        /// The number of the first new one.
+        first: u32,
+        /// How many there are.
+        existing: u32,
+    },
     /// A config that this build does not follow.
     #[error("topic {name}: {error}")]
     Config {
@@ -190,6 +213,8 @@ impl Image {
                 self.feature_level = *level;
             }
             MetadataRecord::ProducerIdsTaken(block) => self.take_producer_ids(*block)?,
+            MetadataRecord::TopicConfigured(configured) => self.configure_topic(configured)?,
+            MetadataRecord::PartitionsAdded(added) => self.add_partitions(added)?,
         }
         self.version += 1;
         Ok(self)
@@ -202,21 +227,11 @@ impl Image {
         }
         let config = TopicConfig::read(&created.configs)
             .map_err(|error| ApplyError::Config { name: name.clone(), error })?;
-        let partitions = created.partitions.iter().map(|placed| {
-            let replicas: Arc<[NodeId]> = placed.replicas.as_slice().into();
-            let isr = if placed.isr == placed.replicas {
-                Arc::clone(&replicas)
-            } else {
-                placed.isr.as_slice().into()
-            };
-            let (leader_epoch, partition_epoch) = (placed.leader_epoch, placed.partition_epoch);
-            Partition { leader: placed.leader, leader_epoch, partition_epoch, replicas, isr }
-        });
         let topic = Topic {
             id,
             name: name.clone(),
             replication_factor: created.replication_factor,
-            partitions: partitions.collect(),
+            partitions: created.partitions.iter().map(Partition::of).collect(),
             configs: created.configs.clone(),
             config,
         };
@@ -225,6 +240,32 @@ impl Image {
         Arc::make_mut(&mut self.names).insert(id, name.clone());
         Arc::make_mut(&mut self.topics).insert(name, Arc::new(topic));
         Ok(())
+    }
+
+    fn configure_topic(&mut self, configured: &TopicConfigured) -> Result<(), ApplyError> {
+        let topic = self.topic_mut(configured.id)?;
+        topic.config = TopicConfig::read(&configured.configs)
+            .map_err(|error| ApplyError::Config { name: topic.name.clone(), error })?;
+        topic.configs.clone_from(&configured.configs);
+        Ok(())
+    }
+
+    fn add_partitions(&mut self, added: &PartitionsAdded) -> Result<(), ApplyError> {
+        let topic = self.topic_mut(added.id)?;
+        let (existing, first) = (topic.partition_count(), added.first);
+        if existing != first {
+            return Err(ApplyError::PartitionGap { name: topic.name.clone(), first, existing });
+        }
+        topic.partitions.extend(added.partitions.iter().map(Partition::of));
+        self.partitions += added.partitions.len() as u64;
+        Ok(())
+    }
+
+    /// A topic of its own to change, the others still shared.
+    fn topic_mut(&mut self, id: TopicId) -> Result<&mut Topic, ApplyError> {
+        let name = self.names.get(&id).ok_or(ApplyError::NoTopic(id))?;
+        let topic = Arc::make_mut(&mut self.topics).get_mut(name).ok_or(ApplyError::NoTopic(id))?;
+        Ok(Arc::make_mut(topic))
     }
 
     fn remove_topic(&mut self, id: TopicId) -> Result<(), ApplyError> {

@@ -14,11 +14,12 @@ mod image;
 mod refusal;
 mod topic_config;
 
-pub use command::{Command, CreateTopic, Owner};
+pub use command::{Command, ConfigChange, CreateTopic, Owner};
 pub use decide::decide;
 pub use image::{ApplyError, FEATURE_LEVEL_NEWEST, Image, Partition, Topic};
 pub use millrace_schema::{
-    BrokerRegistered, FrameError, MetadataRecord, PartitionPlaced, ProducerIdsTaken, TopicCreated,
+    BrokerRegistered, FrameError, MetadataRecord, PartitionPlaced, PartitionsAdded, ProducerIdsTaken,
+    TopicConfigured, TopicCreated,
 };
 pub use refusal::Refusal;
 pub use topic_config::{ConfigError, KEYS, Key, Meaning, RecordTime, TopicConfig};

@@ -71,8 +71,31 @@ pub enum Refusal {
     #[error("there is no topic with id {0}")]
     UnknownTopic(TopicId),
     /// The topic belongs to the product.
-    #[error("topic {0} belongs to the product and is not deleted")]
+    #[error("topic {0} belongs to the product; users do not change it")]
     Internal(TopicName),
+    /// A key is named twice in one change.
+    #[error("config {0:?} is changed twice in one request")]
+    ConfigTwice(String),
+    /// Partitions are only ever added: what lies in one cannot be moved to another without a new order.
+    #[error(
+        "topic {name} has {existing} partitions; {wanted} are no more than that, and a topic never loses any"
+    )]
+    PartitionsOnlyGrow {
+        /// The topic.
+        name: TopicName,
+        /// What was asked for.
+        wanted: u32,
+        /// What there is.
+        existing: u32,
+    },
+    /// The cluster must not write such records yet.
+    #[error("the cluster is at feature level {found}; this wants {wanted}")]
+    FeatureLevelTooLow {
+        /// What it wants.
+        wanted: u32,
+        /// What the cluster has.
+        found: u32,
+    },
     /// This build does not know the level.
     #[error("feature level {wanted} is not known; the newest is {newest}")]
     FeatureLevel {
@@ -96,19 +119,22 @@ impl Refusal {
         match self {
             Refusal::TopicExists(_) | Refusal::NameClash { .. } => ErrorCode::TopicAlreadyExists,
             Refusal::NameReserved(_) => ErrorCode::InvalidTopicName,
-            Refusal::PartitionCount(_) | Refusal::TooManyPartitions { .. } => {
-                ErrorCode::InvalidPartitionCount
-            }
+            Refusal::PartitionCount(_)
+            | Refusal::TooManyPartitions { .. }
+            | Refusal::PartitionsOnlyGrow { .. } => ErrorCode::InvalidPartitionCount,
             Refusal::ReplicationFactor { .. } | Refusal::MinInsync { .. } => {
                 ErrorCode::InvalidReplicationFactor
             }
             Refusal::Config(error) => error.code(),
             Refusal::InternalSyncMode { .. } => ErrorCode::InvalidConfig,
             Refusal::UnknownTopic(_) => ErrorCode::UnknownTopicOrPartition,
-            Refusal::Internal(_) | Refusal::IdTaken(_) | Refusal::UnknownBroker(_) => {
-                ErrorCode::InvalidRequest
+            Refusal::Internal(_)
+            | Refusal::IdTaken(_)
+            | Refusal::UnknownBroker(_)
+            | Refusal::ConfigTwice(_) => ErrorCode::InvalidRequest,
+            Refusal::FeatureLevel { .. } | Refusal::FeatureLevelTooLow { .. } | Refusal::ProducerIds(_) => {
+                ErrorCode::Unsupported
             }
-            Refusal::FeatureLevel { .. } | Refusal::ProducerIds(_) => ErrorCode::Unsupported,
         }
     }
 }

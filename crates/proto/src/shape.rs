@@ -62,11 +62,20 @@ impl Shape for v1::CreateTopicRequest {
     const REPEATED: &'static [Repeated] = &[repeated(4, &[])];
 }
 
+impl Shape for v1::AlterTopicRequest {
+    const REPEATED: &'static [Repeated] = &[repeated(2, &[])];
+}
+
+impl Shape for v1::DeleteRecordsRequest {
+    const REPEATED: &'static [Repeated] = &[repeated(1, &[])];
+}
+
 macro_rules! shapeless {
     ($($message:ident)*) => { $(impl Shape for v1::$message {})* };
 }
 
 shapeless! {
+    CreatePartitionsRequest AlterTopicResponse CreatePartitionsResponse DeleteRecordsResponse
     InitProducerRequest DeleteTopicRequest ListTopicsRequest DescribeTopicRequest DescribeClusterRequest
     InitProducerResponse ProduceResponse FetchResponse ListOffsetsResponse CommitOffsetsResponse FetchOffsetsResponse
     CreateTopicResponse DeleteTopicResponse ListTopicsResponse DescribeTopicResponse DescribeClusterResponse

@@ -7,5 +7,8 @@ mod metadata;
 mod offsets;
 
 pub use frame::{FRAME_HEADER_BYTES, Frame, FrameError, decode_frame, encode_frame};
-pub use metadata::{BrokerRegistered, MetadataRecord, PartitionPlaced, ProducerIdsTaken, TopicCreated};
+pub use metadata::{
+    BrokerRegistered, MetadataRecord, PartitionPlaced, PartitionsAdded, ProducerIdsTaken, TopicConfigured,
+    TopicCreated,
+};
 pub use offsets::{OffsetCommitKey, OffsetCommitValue, OffsetsError, OffsetsKey, decode_offsets_key};

@@ -7,6 +7,8 @@
 //!   3     BrokerRegistered     0
 //!   4     FeatureLevelRaised   0
 //!   5     ProducerIdsTaken     0
+//!   6     TopicConfigured      0
+//!   7     PartitionsAdded      0
 //! ```
 //! The messages are in `proto/millrace/storage/v1/metadata.proto`. A kind or version that this build does not know
 //! is an error that names it, never skipped: a fact that is not understood cannot be folded.
@@ -28,6 +30,8 @@ const TOPIC_DELETED: u16 = 2;
 const BROKER_REGISTERED: u16 = 3;
 const FEATURE_LEVEL_RAISED: u16 = 4;
 const PRODUCER_IDS_TAKEN: u16 = 5;
+const TOPIC_CONFIGURED: u16 = 6;
+const PARTITIONS_ADDED: u16 = 7;
 
 /// The newest version of every kind; there are no newer ones yet.
 const NEWEST: u16 = 0;
@@ -51,6 +55,30 @@ pub enum MetadataRecord {
     },
     /// A node may hand out a block of producer ids.
     ProducerIdsTaken(ProducerIdsTaken),
+    /// A topic sets something else itself.
+    TopicConfigured(TopicConfigured),
+    /// A topic has more partitions.
+    PartitionsAdded(PartitionsAdded),
+}
+
+/// What a topic sets itself, in place of what it set before.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TopicConfigured {
+    /// The topic.
+    pub id: TopicId,
+    /// All of it.
+    pub configs: BTreeMap<String, String>,
+}
+
+/// Partitions behind those that a topic has.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PartitionsAdded {
+    /// The topic.
+    pub id: TopicId,
+    /// The number of the first one: as many as there were.
+    pub first: u32,
+    /// The new ones in order, one at least.
+    pub partitions: Vec<PartitionPlaced>,
 }
 
 /// A topic as it was made.
@@ -131,6 +159,16 @@ impl MetadataRecord {
                     wire::ProducerIdsTaken { node: block.node.0, first: block.first.0, count: block.count };
                 encode_frame(PRODUCER_IDS_TAKEN, NEWEST, &message)
             }
+            MetadataRecord::TopicConfigured(TopicConfigured { id, configs }) => {
+                let message =
+                    wire::TopicConfigured { id: id.0.to_vec().into(), configs: configs_to_wire(configs) };
+                encode_frame(TOPIC_CONFIGURED, NEWEST, &message)
+            }
+            MetadataRecord::PartitionsAdded(PartitionsAdded { id, first, partitions }) => {
+                let partitions = partitions.iter().map(PartitionPlaced::to_wire).collect();
+                let message = wire::PartitionsAdded { id: id.0.to_vec().into(), first: *first, partitions };
+                encode_frame(PARTITIONS_ADDED, NEWEST, &message)
+            }
         }
     }
 
@@ -152,6 +190,8 @@ impl MetadataRecord {
                 Ok(MetadataRecord::FeatureLevelRaised { level: message.level })
             }
             PRODUCER_IDS_TAKEN => producer_ids_taken(&frame).map(MetadataRecord::ProducerIdsTaken),
+            TOPIC_CONFIGURED => topic_configured(&frame).map(MetadataRecord::TopicConfigured),
+            PARTITIONS_ADDED => partitions_added(&frame).map(MetadataRecord::PartitionsAdded),
             _ => Err(frame.unknown_kind()),
         }
     }
@@ -159,17 +199,20 @@ impl MetadataRecord {
 
 impl TopicCreated {
     fn to_wire(&self) -> wire::TopicCreated {
-        let configs = self.configs.iter();
         wire::TopicCreated {
             id: self.id.0.to_vec().into(),
             name: self.name.as_str().to_owned(),
             replication_factor: self.replication_factor,
             partitions: self.partitions.iter().map(PartitionPlaced::to_wire).collect(),
-            configs: configs
-                .map(|(key, value)| wire::ConfigValue { key: key.clone(), value: value.clone() })
-                .collect(),
+            configs: configs_to_wire(&self.configs),
         }
     }
+}
+
+fn configs_to_wire(configs: &BTreeMap<String, String>) -> Vec<wire::ConfigValue> {
+    let value =
+        |(key, value): (&String, &String)| wire::ConfigValue { key: key.clone(), value: value.clone() };
+    configs.iter().map(value).collect()
 }
 
 impl PartitionPlaced {
@@ -201,6 +244,26 @@ impl PartitionPlaced {
         let leader_epoch = LeaderEpoch(message.leader_epoch);
         Ok(PartitionPlaced { replicas, isr, leader, leader_epoch, partition_epoch: message.partition_epoch })
     }
+}
+
+fn topic_configured(frame: &Frame<'_>) -> Result<TopicConfigured, FrameError> {
+    let message: wire::TopicConfigured = frame.message(NEWEST)?;
+    let configs = message.configs.into_iter().map(|config| (config.key, config.value)).collect();
+    Ok(TopicConfigured { id: topic_id(frame, &message.id)?, configs })
+}
+
+fn partitions_added(frame: &Frame<'_>) -> Result<PartitionsAdded, FrameError> {
+    let message: wire::PartitionsAdded = frame.message(NEWEST)?;
+    let partitions = message.partitions.iter();
+    let partitions: Vec<_> =
+        partitions.map(|partition| PartitionPlaced::from_wire(frame, partition)).collect::<Result<_, _>>()?;
+    let first = message.first;
+    let count = u32::try_from(partitions.len()).ok().filter(|count| *count > 0);
+    let end = count.and_then(|count| first.checked_add(count));
+    if first == 0 || end.is_none_or(|end| end > PARTITIONS_PER_TOPIC_MAX) {
+        return Err(frame.invalid("partitions", format!("{} of them from {first} on", partitions.len())));
+    }
+    Ok(PartitionsAdded { id: topic_id(frame, &message.id)?, first, partitions })
 }
 
 fn topic_created(frame: &Frame<'_>) -> Result<TopicCreated, FrameError> {

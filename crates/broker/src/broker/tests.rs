@@ -1,6 +1,7 @@
 //! The broker on the simulated machine: real log, real metadata, a disk that a test can cut.
 #![expect(clippy::disallowed_methods, reason = "a test is its own runtime: what it spawns ends with it")]
 
+mod altering;
 mod bounds;
 mod damage;
 mod full_disk;
@@ -19,7 +20,7 @@ use bytes::Bytes;
 use millrace_env::Env;
 use millrace_env::sim::{Sim, Survival};
 use millrace_record::{Compression, split_batches};
-use millrace_types::{GroupId, Offset, PartitionIndex, TopicName};
+use millrace_types::{GroupId, PartitionIndex, TopicName};
 
 use super::*;
 use crate::{

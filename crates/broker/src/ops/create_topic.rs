@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millrace_env::RngExt;
-use millrace_metadata::{Command, CreateTopic, Image, MetadataRecord, Owner, Topic};
-use millrace_types::{ErrorCode, TopicId, TopicName, TopicPartition, limits};
+use millrace_metadata::{Command, CreateTopic, Image, Owner, Topic};
+use millrace_types::{ErrorCode, TopicId, TopicName, TopicPartition};
 
 use crate::admission::{Operation, Resource};
 use crate::core::Core;
@@ -54,28 +54,13 @@ impl Core {
         let create = async move {
             let _in_flight = in_flight;
             let _no_deletion = core.topics_change.read().await;
-            core.check_room_for(&command)?;
+            core.check_room_for(&core.metadata.check(&command)?)?;
             core.metadata.propose(&command).await?;
             let topic = core.topic(&crate::TopicRef::Id(id))?;
             core.make_logs(&topic).await?;
             Ok(core.describe(&topic))
         };
         to_its_end(&self.env, "create topic", Box::pin(create)).await
-    }
-
-    /// Refuses a topic whose files would take what is left for commits, metadata and deletions.
-    fn check_room_for(&self, command: &Command) -> Result<(), ApiError> {
-        let records = self.metadata.check(command)?;
-        let partitions = |record: &MetadataRecord| match record {
-            MetadataRecord::TopicCreated(topic) => topic.partitions.len() as u64,
-            _ => 0,
-        };
-        let partitions: u64 = records.iter().map(partitions).sum();
-        if self.dir.take_room(partitions.saturating_mul(limits::PARTITION_FILES_BYTES)) {
-            return Ok(());
-        }
-        let message = format!("the disk has no room for {partitions} partitions beside its reserve");
-        Err(ApiError::new(ErrorCode::StorageFull, message))
     }
 
     /// What a command would make: decided and folded, not written.

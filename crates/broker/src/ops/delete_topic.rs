@@ -28,6 +28,8 @@ impl Core {
         let delete = async move {
             let _in_flight = in_flight;
             let _nothing_else = core.topics_change.write().await;
+            // It may have got more partitions meanwhile.
+            let topic = core.topic(&TopicRef::Id(topic.id))?;
             core.metadata.propose(&Command::DeleteTopic { id: topic.id }).await?;
             core.partitions.remove(topic.id);
             let id = |partition| TopicPartition { topic: topic.id, partition };

@@ -1,9 +1,9 @@
-//! `millrace topic create|list|describe|delete`.
+//! `millrace topic create|list|describe|alter|delete`.
 
-use millrace_client::{Client, NewTopic, TopicDescription};
+use millrace_client::{Client, ConfigChange, NewTopic, TopicDescription};
 use serde_json::{Map, Value};
 
-use crate::args::{TopicCommand, TopicCreateArgs};
+use crate::args::{TopicAlterArgs, TopicChangesArgs, TopicCommand, TopicCreateArgs};
 use crate::exit::tell;
 use crate::table::{self, ListFormat, counted, row};
 
@@ -41,6 +41,7 @@ pub(super) async fn run(client: &Client, command: TopicCommand) -> anyhow::Resul
             let rows = if configs { config_rows(&topic) } else { partition_rows(&topic) };
             table::print(&rows, format)?;
         }
+        TopicCommand::Alter(args) => alter(client, args).await?,
         TopicCommand::Delete { name } => {
             admin.delete_topic(&name).await?;
             tell!("deleted topic {name}");
@@ -59,6 +60,24 @@ async fn create(client: &Client, args: TopicCreateArgs) -> anyhow::Result<()> {
     }
     let made = client.admin().create_topic(topic).await?;
     tell!("created topic {} with {}", made.name, counted(made.partitions.len() as u64, "partition"));
+    Ok(())
+}
+
+/// The configuration first: if it is refused, nothing is changed.
+async fn alter(client: &Client, args: TopicAlterArgs) -> anyhow::Result<()> {
+    let TopicAlterArgs { name, changes: TopicChangesArgs { configs, unset, partitions } } = args;
+    let admin = client.admin();
+    let set = configs.into_iter().map(|(key, value)| ConfigChange::Set { key, value });
+    let changes: Vec<_> = set.chain(unset.into_iter().map(|key| ConfigChange::Unset { key })).collect();
+    if !changes.is_empty() {
+        let count = changes.len() as u64;
+        admin.alter_topic(&name, changes).await?;
+        tell!("changed {} of topic {name}", counted(count, "config"));
+    }
+    if let Some(partitions) = partitions {
+        let grown = admin.create_partitions(&name, partitions.get()).await?;
+        tell!("topic {name} has {} now", counted(grown.partitions.len() as u64, "partition"));
+    }
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use millrace_proto::v1;
 use millrace_types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicName};
 
-use super::{Admin, check_topic};
+use super::{Admin, check_length, check_topic};
 use crate::admin::topics::offset;
 use crate::client::Retry;
 use crate::connection::Rpc;
@@ -180,12 +180,4 @@ fn committed(answer: v1::CommittedOffset) -> Result<CommittedOffset, ClientError
         metadata: answer.metadata,
         commit_time: TimestampMs(answer.commit_time_ms),
     })
-}
-
-/// Answers are matched with questions by their order.
-fn check_length(answers: usize, expected: usize) -> Result<(), ClientError> {
-    if answers == expected {
-        return Ok(());
-    }
-    Err(ClientError::Answer(format!("{answers} answers to {expected} questions")))
 }

@@ -198,7 +198,7 @@ async fn list(client: &Client, request: v1::ListTopicsRequest) -> Result<Vec<Top
     answer.topics.into_iter().map(summary).collect()
 }
 
-fn describe(topic: Option<v1::Topic>) -> Result<TopicDescription, ClientError> {
+pub(super) fn describe(topic: Option<v1::Topic>) -> Result<TopicDescription, ClientError> {
     let topic = topic.ok_or_else(|| ClientError::Answer("no topic".to_owned()))?;
     let configs = topic.configs.into_iter();
     Ok(TopicDescription {

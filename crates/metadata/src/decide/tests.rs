@@ -147,7 +147,8 @@ fn registering_again_in_the_same_words_writes_nothing() {
     let image = one_broker();
     assert_eq!(decide(&image, &register(NODE)), Ok(Vec::new()));
     assert_eq!(decide(&image, &Command::RaiseFeatureLevel { level: 1 }).map(|records| records.len()), Ok(1));
-    assert!(decide(&image, &Command::RaiseFeatureLevel { level: 2 }).is_err());
+    let above = Command::RaiseFeatureLevel { level: FEATURE_LEVEL_NEWEST + 1 };
+    assert!(decide(&image, &above).is_err());
 }
 
 #[test]
@@ -171,6 +172,117 @@ fn a_log_that_contradicts_itself_is_not_folded() {
     assert!(taken.apply(&MetadataRecord::ProducerIdsTaken(block)).is_err());
 }
 
+fn set(key: &str, value: &str) -> ConfigChange {
+    ConfigChange::Set { key: key.to_owned(), value: value.to_owned() }
+}
+
+fn unset(key: &str) -> ConfigChange {
+    ConfigChange::Unset { key: key.to_owned() }
+}
+
+/// Topic 1, in a cluster that may alter it.
+fn one_topic() -> Image {
+    let image = run(&one_broker(), &Command::RaiseFeatureLevel { level: FEATURE_LEVEL_NEWEST }).unwrap();
+    let configs = [("retention.ms".to_owned(), "1000".to_owned())].into();
+    run(&image, &Command::CreateTopic(CreateTopic { configs, ..create(1, "a") })).unwrap()
+}
+
+fn alter(image: &Image, changes: Vec<ConfigChange>) -> Result<Image, Refusal> {
+    run(image, &Command::AlterTopic { id: TopicId([1; 16]), changes })
+}
+
+#[test]
+fn a_change_of_configs_touches_the_keys_that_it_names() {
+    let image = one_topic();
+    let topic = |image: &Image| image.topic_by_id(TopicId([1; 16])).unwrap().clone();
+    let changed = alter(&image, vec![set("sync.mode", "os"), set("retention.bytes", "5")]).unwrap();
+    let config = topic(&changed).config.clone();
+    assert_eq!((config.sync_mode, config.retention_bytes), (SyncMode::Os, Some(5)));
+    assert_eq!(config.retention_ms, Some(1000));
+    let changed = alter(&changed, vec![unset("retention.ms"), unset("segment.ms")]).unwrap();
+    assert_eq!(
+        (topic(&changed).config.retention_ms, topic(&changed).config.retention_bytes),
+        (None, Some(5))
+    );
+    assert!(!topic(&changed).configs.contains_key("retention.ms"));
+    // What is in the topic's own words counts, not what is in force.
+    let command = Command::AlterTopic { id: TopicId([1; 16]), changes: vec![set("retention.ms", "1000")] };
+    assert_eq!(decide(&image, &command), Ok(Vec::new()));
+    // The default that was written into the topic when it was made.
+    let changed = alter(&image, vec![unset(MIN_INSYNC)]).unwrap();
+    assert_eq!(topic(&changed), topic(&image));
+}
+
+#[test]
+fn a_change_that_is_refused_in_one_key_changes_none() {
+    let image = one_topic();
+    for (changes, code) in [
+        (vec![set("retention.ms", "5"), set("no.such.key", "1")], ErrorCode::InvalidConfig),
+        (vec![set("retention.ms", "x")], ErrorCode::InvalidConfig),
+        (vec![unset("no.such.key")], ErrorCode::InvalidConfig),
+        (vec![set("retention.ms", "5"), unset("retention.ms")], ErrorCode::InvalidRequest),
+        (vec![set(MIN_INSYNC, "2")], ErrorCode::InvalidReplicationFactor),
+        (vec![set("compression.type", "zstd")], ErrorCode::Unsupported),
+    ] {
+        assert_eq!(
+            alter(&image, changes.clone()).map_err(|refusal| refusal.code()),
+            Err(code),
+            "{changes:?}"
+        );
+    }
+    let unknown = Command::AlterTopic { id: TopicId([9; 16]), changes: Vec::new() };
+    assert_eq!(
+        run(&image, &unknown).map_err(|refusal| refusal.code()),
+        Err(ErrorCode::UnknownTopicOrPartition)
+    );
+}
+
+#[test]
+fn a_topic_grows_and_never_shrinks() {
+    let image = one_topic();
+    let grow = |image: &Image, count| {
+        run(image, &Command::CreatePartitions { id: TopicId([1; 16]), count })
+            .map_err(|refusal| refusal.code())
+    };
+    let grown = grow(&image, 4).unwrap();
+    assert_eq!(grown.topic_by_id(TopicId([1; 16])).unwrap().partition_count(), 4);
+    assert_eq!(grown.partition_count(), 4);
+    for count in [0, 3, 4, PARTITIONS_PER_TOPIC_MAX + 1] {
+        assert_eq!(grow(&grown, count), Err(ErrorCode::InvalidPartitionCount), "{count}");
+    }
+    let added = decide(&image, &Command::CreatePartitions { id: TopicId([1; 16]), count: 4 }).unwrap();
+    assert!(grown.apply(&added[0]).is_err(), "the same partitions twice");
+}
+
+#[test]
+fn what_belongs_to_the_product_is_not_altered_and_old_clusters_write_no_new_records() {
+    let wanted = CreateTopic { owner: Owner::Product, ..create(2, "__consumer_offsets") };
+    let image = run(&one_topic(), &Command::CreateTopic(wanted)).unwrap();
+    let id = TopicId([2; 16]);
+    let alter = Command::AlterTopic { id, changes: vec![set("retention.ms", "5")] };
+    for command in [alter, Command::CreatePartitions { id, count: 5 }] {
+        assert_eq!(
+            decide(&image, &command).map_err(|refusal| refusal.code()),
+            Err(ErrorCode::InvalidRequest)
+        );
+    }
+    let old = run(&one_broker(), &Command::CreateTopic(create(1, "a"))).unwrap();
+    let id = TopicId([1; 16]);
+    let alter = Command::AlterTopic { id, changes: vec![set("retention.ms", "5")] };
+    for command in [alter, Command::CreatePartitions { id, count: 5 }] {
+        assert_eq!(decide(&old, &command).map_err(|refusal| refusal.code()), Err(ErrorCode::Unsupported));
+    }
+}
+
+fn any_change() -> impl Strategy<Value = ConfigChange> {
+    let key = prop::sample::select(vec!["retention.ms", "min.insync.replicas", "sync.mode", "nonsense"]);
+    let value = prop::sample::select(vec!["-1", "1", "2", "always", "os"]);
+    (key, prop::option::of(value)).prop_map(|(key, value)| match value {
+        Some(value) => ConfigChange::Set { key: key.to_owned(), value: value.to_owned() },
+        None => ConfigChange::Unset { key: key.to_owned() },
+    })
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     let name = prop::sample::select(vec!["a", "A", "a.b", "a_b", "c", "__d"]);
     prop_oneof![
@@ -180,6 +292,10 @@ fn any_command() -> impl Strategy<Value = Command> {
             }
         ),
         (0_u8..6).prop_map(|id| Command::DeleteTopic { id: TopicId([id; 16]) }),
+        (0_u8..6, 0_u32..6)
+            .prop_map(|(id, count)| Command::CreatePartitions { id: TopicId([id; 16]), count }),
+        (0_u8..6, prop::collection::vec(any_change(), 0..3))
+            .prop_map(|(id, changes)| Command::AlterTopic { id: TopicId([id; 16]), changes }),
         (1_i32..3).prop_map(|node| register(NodeId(node))),
         (0_u32..3).prop_map(|level| Command::RaiseFeatureLevel { level }),
         (1_i32..3, 0_u32..5).prop_map(|(node, count)| Command::TakeProducerIds { node: NodeId(node), count }),

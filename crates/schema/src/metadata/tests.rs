@@ -34,6 +34,15 @@ fn every_kind() -> Vec<MetadataRecord> {
             first: ProducerId(2000),
             count: 1000,
         }),
+        MetadataRecord::TopicConfigured(TopicConfigured {
+            id: TopicId([7; 16]),
+            configs: [("retention.ms".to_owned(), "60000".to_owned())].into(),
+        }),
+        MetadataRecord::PartitionsAdded(PartitionsAdded {
+            id: TopicId([7; 16]),
+            first: 2,
+            partitions: vec![placed(&[1, 2, 0], &[1, 2, 0]), placed(&[2, 0, 1], &[0])],
+        }),
     ]
 }
 
@@ -91,5 +100,21 @@ fn a_field_that_breaks_its_rule_is_named() {
             Err(FrameError::Invalid { field, .. }) => assert_eq!(field, expected),
             other => panic!("{other:?}"),
         }
+    }
+}
+
+/// The bytes of every kind as they were first written: whoever changes what they mean cannot read them any more.
+#[test]
+fn what_was_written_once_is_read_for_ever() {
+    let fixtures = [
+        "000600000a10070707070707070707070707070707071215" .to_owned()
+            + "0a0c726574656e74696f6e2e6d7312053630303030",
+        "000700000a100707070707070707070707070707070710021a0c0a0301020012001801200328041a0d0a03020001120100180220032804"
+            .to_owned(),
+    ];
+    let records = every_kind();
+    for (record, fixture) in records[5..].iter().zip(&fixtures) {
+        let hex: String = record.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, *fixture);
     }
 }

@@ -115,7 +115,7 @@ async fn topics_of_the_product_take_no_records_and_stay() {
 async fn the_cluster_tells_who_it_is_and_stays_itself() {
     let world = World::new(1).await;
     let before = world.broker.describe_cluster(&ctx()).await.unwrap();
-    assert_eq!((before.controller, before.feature_level), (Some(NodeId(1)), 1));
+    assert_eq!((before.controller, before.feature_level), (Some(NodeId(1)), 2));
     assert_eq!(before.brokers.len(), 1);
     let world = world.restart().await;
     assert_eq!(world.broker.describe_cluster(&ctx()).await.unwrap(), before);
