@@ -166,6 +166,7 @@ async fn a_power_cut_at_any_call_leaves_a_topic_as_it_was_or_as_it_was_to_be() {
         let altered = world.alter_if_it_lives().await;
         let grown = world.broker.create_partitions(&ctx(), growing("a", 3)).await;
         let grown = grown.and_then(|mut answers| answers.remove(0));
+        world.sim.disk().heal();
         let world = world.cut(survival).await;
         let (is_set, partitions) = (world.config("a", "retention.ms").await.1, world.partitions("a").await);
         assert!(is_set || altered.is_err(), "{number}: it was acknowledged");
