@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use millrace_log::{Log, LogConfig, PartitionMeta, TimestampType};
-use millrace_metadata::{RecordTime, Topic};
-use millrace_types::{PartitionIndex, SyncMode, TopicId, TopicPartition};
+use millrace_log::{CompactionConfig, Log, LogConfig, PartitionMeta, TimestampType};
+use millrace_metadata::{CompactionBounds, RecordTime, Topic};
+use millrace_types::{CleanupPolicy, PartitionIndex, SyncMode, TopicId, TopicPartition};
+
+use crate::start::CONSUMER_OFFSETS;
 
 /// What this node has of one partition.
 #[derive(Clone, Debug)]
@@ -99,6 +101,8 @@ impl Partitions {
 /// acknowledged, whatever they say.
 pub(crate) fn log_config(topic: &Topic) -> LogConfig {
     let config = &topic.config;
+    let CompactionBounds { dirty_parts_min, lag_ms_min, lag_ms_max, tombstones_ms } = config.compaction;
+    let is_offsets = topic.name.as_str() == CONSUMER_OFFSETS;
     LogConfig {
         segment_bytes: config.segment_bytes,
         segment_ms: config.segment_ms,
@@ -109,7 +113,9 @@ pub(crate) fn log_config(topic: &Topic) -> LogConfig {
             RecordTime::LogAppend => TimestampType::LogAppend,
         },
         sync_mode: if topic.name.is_internal() { SyncMode::Always } else { config.sync_mode },
-        cleanup: config.cleanup,
+        // Of each key the last commit counts.
+        cleanup: if is_offsets { CleanupPolicy::Compact } else { config.cleanup },
+        compaction: CompactionConfig { dirty_parts_min, lag_ms_min, lag_ms_max, tombstones_ms },
         retention_ms: config.retention_ms,
         retention_bytes: config.retention_bytes,
     }

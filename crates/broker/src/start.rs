@@ -9,7 +9,7 @@ use std::sync::Arc;
 use millrace_env::{Env, RngExt};
 use millrace_log::{DirError, Log, LogConfig, LogDir, LogDirOptions, OpenedDir, PartitionMeta};
 use millrace_metadata::{Command, CreateTopic, FEATURE_LEVEL_NEWEST, Image, Owner};
-use millrace_types::{ErrorCode, PartitionIndex, TopicId, TopicName, TopicPartition, limits};
+use millrace_types::{CleanupPolicy, ErrorCode, PartitionIndex, TopicId, TopicName, TopicPartition, limits};
 
 use crate::io_pool::{each_on_pool, on_pool};
 use crate::metadata_log::{MetadataLog, Replayed, metadata_log_config, replay_metadata};
@@ -154,6 +154,7 @@ pub(crate) fn offsets_configs() -> BTreeMap<String, String> {
     BTreeMap::from([
         config("segment.bytes", OFFSETS_SEGMENT_BYTES),
         config("max.message.bytes", limits::BATCH_BYTES_MAX as u64),
+        ("cleanup.policy".to_owned(), CleanupPolicy::Compact.to_string()),
     ])
 }
 

@@ -12,6 +12,35 @@ pub enum TimestampType {
     LogAppend,
 }
 
+/// The whole, in parts per million.
+pub const PARTS_PER_MILLION: u32 = 1_000_000;
+
+/// How a log is compacted (`cleanup.policy` with `compact`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CompactionConfig {
+    /// More parts per million than this of the log's bytes must be dirty before it is compacted
+    /// (`min.cleanable.dirty.ratio`).
+    pub dirty_parts_min: u32,
+    /// Segments with a timestamp younger than this many milliseconds are left alone (`min.compaction.lag.ms`).
+    pub lag_ms_min: u64,
+    /// A record that has been dirty for longer than this many milliseconds is compacted whatever the ratio
+    /// (`max.compaction.lag.ms`).
+    pub lag_ms_max: u64,
+    /// How long a tombstone is kept behind the pass that saw it first, in milliseconds (`delete.retention.ms`).
+    pub tombstones_ms: u64,
+}
+
+impl Default for CompactionConfig {
+    fn default() -> CompactionConfig {
+        CompactionConfig {
+            dirty_parts_min: PARTS_PER_MILLION / 2,
+            lag_ms_min: 0,
+            lag_ms_max: i64::MAX.unsigned_abs(),
+            tombstones_ms: 86_400_000,
+        }
+    }
+}
+
 /// The configuration of one log. May be changed while the log is open; what it touches next follows the new one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogConfig {
@@ -33,6 +62,8 @@ pub struct LogConfig {
     pub retention_ms: Option<u64>,
     /// Bytes of the newest segments that are kept at least (`retention.bytes`); `None` keeps all.
     pub retention_bytes: Option<u64>,
+    /// How it is compacted, if `cleanup` says so.
+    pub compaction: CompactionConfig,
 }
 
 impl Default for LogConfig {
@@ -47,6 +78,15 @@ impl Default for LogConfig {
             cleanup: CleanupPolicy::Delete,
             retention_ms: None,
             retention_bytes: None,
+            compaction: CompactionConfig::default(),
         }
+    }
+}
+
+impl LogConfig {
+    /// How it is compacted, if it is.
+    #[must_use]
+    pub fn compacts(&self) -> Option<CompactionConfig> {
+        self.cleanup.compacts().then_some(self.compaction)
     }
 }

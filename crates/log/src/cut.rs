@@ -16,7 +16,7 @@ use crate::flusher::Mark;
 use crate::format::{epoch_file, log_start};
 use crate::handles::FileSlot;
 use crate::inner::LogInner;
-use crate::names::{LEADER_EPOCHS, LOG_START, SegmentFile, TEMPORARY_SUFFIX, segment_file};
+use crate::names::{COMPACTED_TO, LEADER_EPOCHS, LOG_START, SegmentFile, TEMPORARY_SUFFIX, segment_file};
 use crate::passing::is_storage_full;
 use crate::producers::ProducerState;
 use crate::recovery::{Listing, unlink_if_there, unlink_indexes, unlink_segment, unlink_suffix};
@@ -234,6 +234,7 @@ impl LogInner {
             interval: self.config().index_interval_bytes,
             epochs: None,
             unsynced_max: UnsyncedMax::Bounded,
+            offsets: old.offsets,
         };
         let mut body = read_tail(request)?.body;
         body.appended_last = old.body.read().appended_last;
@@ -244,6 +245,7 @@ impl LogInner {
             base: old.base,
             dir: Arc::clone(&old.dir),
             inherited_bytes: old.inherited_bytes.min(position),
+            offsets: old.offsets,
             slot,
             body: RwLock::new(body),
         })
@@ -365,6 +367,7 @@ impl LogInner {
         let (lowest, later) = bases.split_at(bases.len().min(1));
         unlink_suffix(fs, &self.path, later)?;
         unlink_suffix(fs, &self.path, lowest)?;
+        unlink_if_there(fs, &self.path.join(COMPACTED_TO))?;
         for base in Listing::read(fs, &self.path)?.snapshots {
             unlink_if_there(fs, &self.path.join(segment_file(base, SegmentFile::Producers)))?;
         }
@@ -447,7 +450,7 @@ fn boundary(segment: &Segment, end: Offset) -> io::Result<(u64, Offset)> {
         return Ok((size, segment_end));
     }
     let file = segment.file()?;
-    let mut walk = Walk::new(&*file, 0, segment.base, size);
+    let mut walk = Walk::new(&*file, 0, segment.base, size).offsets(segment.offsets);
     loop {
         let (position, expected) = (walk.position(), walk.expected());
         match walk.step()? {

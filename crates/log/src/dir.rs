@@ -4,18 +4,21 @@ mod closing;
 mod janitor;
 mod layout;
 mod marks;
+pub(crate) mod pace;
 mod scrub;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use millrace_env::{DirLock, Env, FsExt, Monotonic};
 use millrace_types::{ClusterId, DirectoryId, NodeId, Offset, TopicPartition};
 use parking_lot::Mutex;
 
 use crate::cleaning::Round;
+use crate::compaction::Compaction;
 use crate::failure::Failure;
 use crate::flusher::{DueSyncs, Pool, SyncDueWait};
 use crate::format::node_meta::NodeMeta;
@@ -30,6 +33,7 @@ use crate::{DirError, Log, LogConfig, PartitionMeta};
 use janitor::Expiry;
 use layout::FoundPartitions;
 use marks::Marks;
+use pace::Pace;
 use scrub::Scrub;
 
 pub use scrub::ScrubReport;
@@ -92,6 +96,8 @@ pub(crate) struct DirShared {
     pub(crate) room: Room,
     pub(crate) marks: Marks,
     pub(crate) handles: Arc<HandleCache>,
+    /// Bytes that were appended to its logs: what works in the background yields to them.
+    pub(crate) appended: AtomicU64,
     /// Whether there may be a deleted log that is not unlinked yet. Held while one is renamed or unlinked.
     gone: Mutex<bool>,
     report: Mutex<StartReport>,
@@ -170,6 +176,8 @@ struct Upkeep {
     expiry: Expiry,
     retention: Round,
     scrub: Scrub,
+    compaction: Compaction,
+    pace: Pace,
 }
 
 #[derive(Debug, Default)]
@@ -215,6 +223,7 @@ impl LogDir {
             tail_budget: TailBudget::new(tail_cache_bytes),
             marks: Marks::new(layout.marks_file, layout.previous_marks),
             handles,
+            appended: AtomicU64::new(0),
             gone: Mutex::new(true),
             report: Mutex::new(report),
         });
@@ -373,9 +382,12 @@ impl LogDir {
             return;
         }
         let logs = self.open_logs();
-        let Upkeep { expiry, retention, .. } = &mut *upkeep;
+        let Upkeep { expiry, retention, scrub, compaction, pace } = &mut *upkeep;
         janitor::step(&self.shared, &logs, (expiry, retention));
-        if let Err(error) = upkeep.scrub.step(&self.shared, &logs, &self.scrubbed) {
+        let now = self.shared.env.clock.monotonic();
+        pace.earn(now, self.shared.appended.load(Ordering::Relaxed));
+        compaction.step(&logs, pace);
+        if let Err(error) = scrub.step((&self.shared, pace), &logs, &self.scrubbed) {
             tracing::warn!(%error, "the scrub could not note how far it is");
         }
     }

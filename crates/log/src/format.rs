@@ -6,6 +6,7 @@
 //! keeps nothing of it, never panics and allocates no more than a small multiple of the slice.
 #![deny(clippy::indexing_slicing)]
 
+pub mod compacted_to;
 pub mod envelope;
 pub mod epoch_file;
 mod fields;

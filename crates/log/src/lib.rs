@@ -15,6 +15,7 @@
 
 mod append;
 pub mod cleaning;
+mod compaction;
 mod config;
 mod cut;
 mod damage;
@@ -46,7 +47,7 @@ mod waiters;
 mod writer;
 
 pub use append::Appended;
-pub use config::{LogConfig, TimestampType};
+pub use config::{CompactionConfig, LogConfig, PARTS_PER_MILLION, TimestampType};
 pub use damage::DamagedRange;
 pub use dir::{Fatal, LogDir, LogDirOptions, OpenedDir, ScrubReport, StartReport};
 pub use error::{AppendError, DirError, ReadError};

@@ -4,10 +4,12 @@
 //!  data-dir/
 //!    node.meta  synced.marks  running.mark  clean.mark  scrub.progress  lock
 //!    0123456789abcdef0123456789abcdef-7/            <topic id>-<partition>
-//!      partition.meta  leader.epochs  log.start  sync.os
+//!      partition.meta  leader.epochs  log.start  compacted.to  sync.os
 //!      00000000000000000000.log                     <base offset, 20 digits>.<suffix>
 //!      00000000000000000000.index  .timeindex       Kafka's suffixes: for Kafka's formats only
 //!      00000000000000000000.seal   .producers  .cut ours
+//!      00000000000000000000.log.cleaned             what compaction writes beside, .index and .timeindex too
+//!      00000000000000000000.seal.swap               the seal of it: it is whole, and takes the place of what is there
 //!      next.spare                                   the file that the next roll renames
 //!    0123456789abcdef0123456789abcdef-7.gone/       deleted, not yet unlinked
 //! ```
@@ -31,6 +33,8 @@ pub const PARTITION_META: &str = "partition.meta";
 pub const LEADER_EPOCHS: &str = "leader.epochs";
 /// `log.start`: the first offset of a partition that was trimmed or reset.
 pub const LOG_START: &str = "log.start";
+/// `compacted.to`: below which offset the segments of a partition may have holes.
+pub const COMPACTED_TO: &str = "compacted.to";
 /// `sync.os`: appends to the partition may have been acknowledged by sync mode `os`, so there is no bound on what of it
 /// is unsynced. Empty: that it is there is all that it says.
 pub const SYNC_OS: &str = "sync.os";
@@ -41,6 +45,10 @@ pub const GONE_SUFFIX: &str = ".gone";
 /// What the name of a partition directory that a repair has taken out of the way has behind it, and a number. No start looks
 /// into it, and nothing deletes it.
 pub const ASIDE_SUFFIX: &str = ".aside-";
+/// What the name of a file that compaction has written ends with, until it is put in its place.
+pub const CLEANED_SUFFIX: &str = ".cleaned";
+/// What the name of the seal of such files ends with: once it is there they are to be put in their place.
+pub const SWAP_SUFFIX: &str = ".swap";
 /// What the name of a file that is being written ends with, until it is renamed.
 pub const TEMPORARY_SUFFIX: &str = ".tmp";
 
@@ -109,8 +117,22 @@ pub enum PartitionEntry {
     Epochs,
     /// `log.start`.
     LogStart,
+    /// `compacted.to`.
+    CompactedTo,
     /// `sync.os`.
     SyncOs,
+    /// A file that compaction was writing, and that no seal beside vouches for.
+    Cleaned {
+        /// The base offset of the segment.
+        base: Offset,
+        /// Which of its files.
+        file: SegmentFile,
+    },
+    /// The seal of a compacted segment whose files are to be put in their place.
+    Swap {
+        /// The base offset of the segment.
+        base: Offset,
+    },
     /// A spare file.
     Spare,
     /// A file that was being written; nothing refers to it.
@@ -127,6 +149,18 @@ pub fn segment_file(base: Offset, file: SegmentFile) -> String {
     format!("{:0width$}.{}", base.get(), file.suffix(), width = OFFSET_DIGITS)
 }
 
+/// The name under which compaction writes a file of the segment that starts at `base`.
+#[must_use]
+pub fn cleaned_file(base: Offset, file: SegmentFile) -> String {
+    segment_file(base, file) + CLEANED_SUFFIX
+}
+
+/// The name of the seal of a segment that compaction has written and that is to be put in its place.
+#[must_use]
+pub fn swap_file(base: Offset) -> String {
+    segment_file(base, SegmentFile::Seal) + SWAP_SUFFIX
+}
+
 /// What `name` means in the directory of a partition.
 #[must_use]
 pub fn partition_entry(name: &str) -> PartitionEntry {
@@ -134,6 +168,7 @@ pub fn partition_entry(name: &str) -> PartitionEntry {
         PARTITION_META => PartitionEntry::Meta,
         LEADER_EPOCHS => PartitionEntry::Epochs,
         LOG_START => PartitionEntry::LogStart,
+        COMPACTED_TO => PartitionEntry::CompactedTo,
         SYNC_OS => PartitionEntry::SyncOs,
         SPARE => PartitionEntry::Spare,
         _ => match parse_segment_file(name) {
@@ -146,10 +181,15 @@ pub fn partition_entry(name: &str) -> PartitionEntry {
 /// A temporary or deleted file counts as ours only if its name without the suffix is ours.
 fn leftover(name: &str) -> PartitionEntry {
     let ours = |stem: &str| {
-        matches!(stem, PARTITION_META | LEADER_EPOCHS | LOG_START | SPARE)
-            || parse_segment_file(stem).is_some()
+        matches!(stem, PARTITION_META | LEADER_EPOCHS | LOG_START | COMPACTED_TO | SPARE)
+            || parse_segment_file(stem.strip_suffix(SWAP_SUFFIX).unwrap_or(stem)).is_some()
     };
-    if name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(ours) {
+    let of_segment = |suffix| name.strip_suffix(suffix).and_then(parse_segment_file);
+    if let Some((base, file)) = of_segment(CLEANED_SUFFIX) {
+        PartitionEntry::Cleaned { base, file }
+    } else if let Some((base, SegmentFile::Seal)) = of_segment(SWAP_SUFFIX) {
+        PartitionEntry::Swap { base }
+    } else if name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(ours) {
         PartitionEntry::Temporary
     } else if name.strip_suffix(GONE_SUFFIX).is_some_and(ours) {
         PartitionEntry::Gone
@@ -241,7 +281,22 @@ mod tests {
         assert_eq!(partition_entry("notes.tmp"), PartitionEntry::Foreign);
         assert_eq!(partition_entry(SPARE), PartitionEntry::Spare);
         assert_eq!(partition_entry(SYNC_OS), PartitionEntry::SyncOs);
+        assert_eq!(partition_entry(COMPACTED_TO), PartitionEntry::CompactedTo);
         assert_eq!(partition_entry(PARTITION_META), PartitionEntry::Meta);
+    }
+
+    #[test]
+    fn what_compaction_writes_beside_is_told_from_what_is_in_its_place() {
+        let base = Offset::from_count(42);
+        for file in SegmentFile::ALL {
+            assert_eq!(partition_entry(&cleaned_file(base, file)), PartitionEntry::Cleaned { base, file });
+        }
+        assert_eq!(swap_file(base), "00000000000000000042.seal.swap");
+        assert_eq!(partition_entry(&swap_file(base)), PartitionEntry::Swap { base });
+        assert_eq!(partition_entry("00000000000000000042.seal.swap.tmp"), PartitionEntry::Temporary);
+        for foreign in ["00000000000000000042.log.swap", "notes.cleaned", "notes.swap", "42.log.cleaned"] {
+            assert_eq!(partition_entry(foreign), PartitionEntry::Foreign, "{foreign}");
+        }
     }
 
     #[test]

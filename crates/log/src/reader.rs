@@ -25,7 +25,7 @@ use crate::damage::DamagedRange;
 use crate::epochs::EpochCache;
 use crate::inner::LogInner;
 use crate::names::SegmentFile;
-use crate::segment::{BatchSpot, Pages, SealedPart, Segment, Walk, WalkEnd, read_fully};
+use crate::segment::{BatchSpot, Offsets, Pages, SealedPart, Segment, Walk, WalkEnd, read_fully};
 use crate::tail_cache::{CachedRange, Piece, ReadBounds};
 use crate::{ReadAnswer, ReadError, ReadRequest};
 
@@ -184,8 +184,14 @@ impl StoredRead {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let spot = match find(log, &self.segment, self.from, pages)? {
-            // Offsets have no holes before compaction: a batch that begins behind the offset is not all there was.
-            Found::Batch(spot) if spot.base > self.from => return self.gone(log, &spot, pages),
+            // Unless the segment was compacted, a batch that begins behind the offset is not all there was.
+            Found::Batch(spot) if spot.base > self.from && self.segment.offsets == Offsets::Dense => {
+                return self.gone(log, &spot, pages);
+            }
+            Found::Batch(spot) if spot.base > self.from => match self.damage_before(log, &spot, pages)? {
+                Some(position) => return self.corrupt(log, position, pages),
+                None => spot,
+            },
             Found::Batch(spot) => spot,
             Found::Damage(position) => return self.corrupt(log, position, pages),
         };
@@ -221,7 +227,10 @@ impl StoredRead {
             let Some(spot) = BatchSpot::of(&header, whole.length as u64) else { break };
             let length = whole.length + header.size();
             let is_first = whole.length == 0;
-            let follows = spot.base == whole.end;
+            let follows = match self.segment.offsets {
+                Offsets::Dense => spot.base == whole.end,
+                Offsets::WithHoles => spot.base >= whole.end,
+            };
             let fits = length <= bytes.len() && (is_first || length <= bytes_max);
             let wanted = spot.last < high_watermark && (is_first || spot.base < until);
             if !follows || !fits || !wanted {
@@ -237,6 +246,32 @@ impl StoredRead {
             whole = Whole { length, end: spot.last.next() };
         }
         whole
+    }
+
+    /// Where the bytes that were stepped over to find the `spot` behind a hole are not what they should be. What the headers
+    /// of those batches say is why there is a hole: it is believed once they are checked.
+    fn damage_before(&self, log: &LogInner, spot: &BatchSpot, pages: Pages) -> io::Result<Option<u64>> {
+        if pages == Pages::Resident {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let segment = &self.segment;
+        let sealed = segment.sealed();
+        let fs = &*log.shared.env.fs;
+        let entry = segment.with_offset_index(fs, |index| index.lookup(segment.base, self.from))?;
+        let start = entry.map_or(0, |entry| u64::from(entry.position)).min(spot.position);
+        if let Some(sealed) = sealed {
+            return Ok(sealed.check(segment, start..spot.end_position())?.map(|bad| bad.start.max(start)));
+        }
+        let file = segment.file()?;
+        let mut walk = walk_from(log, &*file, segment, start..segment.size());
+        while walk.position() < spot.position {
+            let position = walk.position();
+            match walk.step()? {
+                Ok((passed, _)) if is_whole(segment, None, &passed)? => {}
+                Ok(_) | Err(_) => return Ok(Some(position)),
+            }
+        }
+        Ok(None)
     }
 
     /// The answer where the first batch that there is begins behind the offset asked for.
@@ -333,7 +368,8 @@ fn find(log: &LogInner, segment: &Segment, offset: Offset, pages: Pages) -> io::
 
 /// Walks a range of the `file` of a segment, and reads no more than an index interval ahead.
 fn walk_from<'a>(log: &LogInner, file: &'a dyn File, segment: &Segment, range: Range<u64>) -> Walk<'a> {
-    Walk::new(file, range.start, segment.base, range.end).window(log.config().index_interval_bytes)
+    let walk = Walk::new(file, range.start, segment.base, range.end).offsets(segment.offsets);
+    walk.window(log.config().index_interval_bytes)
 }
 
 fn hop(mut walk: Walk<'_>, offset: Offset) -> io::Result<Found> {

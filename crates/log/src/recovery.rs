@@ -26,6 +26,7 @@ use millrace_env::{File, Fs, FsExt, OpenMode};
 use millrace_types::{LeaderEpoch, Offset, OffsetRange, SyncMode, TimestampMs};
 use parking_lot::RwLock;
 
+use crate::compaction;
 use crate::damage::DamagedRange;
 use crate::dir::{DirShared, Finding};
 use crate::epochs::EpochCache;
@@ -37,7 +38,7 @@ use crate::handles::{FileSlot, HandleCache};
 use crate::inner::{LogInner, Parts, View};
 use crate::names::{LEADER_EPOCHS, SegmentFile, segment_file};
 use crate::passing::is_storage_full;
-use crate::segment::{Body, Largest, SealedPart, Segment, Stage};
+use crate::segment::{Body, Largest, Offsets, SealedPart, Segment, Stage};
 use crate::upkeep::{mark_os, unmark_os};
 use crate::writer::{Writer, create_segment_file};
 use crate::{DirError, LogConfig, PartitionMeta};
@@ -77,6 +78,8 @@ struct Opening<'a> {
     fs: &'a dyn Fs,
     request: &'a OpenRequest,
     log_start: Offset,
+    /// Segments without a seal that begin below it may have holes.
+    compacted_to: Offset,
     segments: Vec<Arc<Segment>>,
     epochs: EpochCache,
     epochs_on_disk: EpochCache,
@@ -96,16 +99,27 @@ pub(crate) fn open(shared: &Arc<DirShared>, request: OpenRequest) -> Result<Arc<
     let context = |source| shared.io_error(&format!("opening {}", request.path.display()), source);
     let fs = &*shared.env.fs;
     let mut listing = Listing::read(fs, &request.path).map_err(context)?;
+    if !listing.swaps.is_empty() {
+        for base in &listing.swaps {
+            if let Some(damage) = compaction::finish_swap(fs, &request.path, *base).map_err(context)? {
+                shared.note(Finding::Damaged(damage));
+            }
+        }
+        listing = Listing::read(fs, &request.path).map_err(context)?;
+    }
     listing.sweep(fs, &request.path).map_err(context)?;
     let first = listing.segments.first_key_value().map(|(base, _)| *base);
     let epochs = read_epochs(shared, &request.path).map_err(context)?;
     let log_start = find_log_start(shared, &request.path, &listing, epochs.as_ref());
     drop_trimmed(fs, &request.path, &mut listing, log_start).map_err(context)?;
+    let compacted_to = find_compacted_to(shared, &request.path, &listing);
+    drop_replaced(fs, &request.path, &mut listing, compacted_to).map_err(context)?;
     let mut opening = Opening {
         shared,
         fs,
         request: &request,
         log_start,
+        compacted_to,
         segments: Vec::new(),
         epochs_on_disk: epochs.clone().unwrap_or_default(),
         known_epochs: epochs.clone(),
@@ -148,6 +162,44 @@ fn drop_trimmed(fs: &dyn Fs, dir: &Path, listing: &mut Listing, log_start: Offse
         {
             unlink_segment(fs, dir, *base)?;
             listing.segments.remove(base);
+        }
+    }
+    Ok(())
+}
+
+/// Below which offset there may be compacted segments. A file that does not open counts as one that names all of them: then
+/// holes in a segment whose seal is damaged too pass for compacted ones.
+fn find_compacted_to(shared: &DirShared, dir: &Path, listing: &Listing) -> Offset {
+    match &listing.compacted_to {
+        None => Offset::ZERO,
+        Some(Ok(offset)) => *offset,
+        Some(Err(what)) => {
+            let path = dir.join(crate::names::COMPACTED_TO);
+            shared.note(Finding::Damaged(format!("{}: {what}", path.display())));
+            Offset::MAX
+        }
+    }
+}
+
+/// Unlinks segments whose place a compacted one has taken.
+fn drop_replaced(fs: &dyn Fs, dir: &Path, listing: &mut Listing, compacted_to: Offset) -> io::Result<()> {
+    let below = listing.segments.range(..compacted_to).map(|(base, has)| (*base, *has));
+    let sealed: Vec<Offset> = below.filter(|(_, has)| *has == HasSeal::Yes).map(|(base, _)| base).collect();
+    for base in sealed {
+        if !listing.segments.contains_key(&base) {
+            continue;
+        }
+        let bytes = fs.read_small(&dir.join(segment_file(base, SegmentFile::Seal)), seal::BYTES_MAX);
+        // What is wrong with a seal is told when its segment is read.
+        let Some(seal) = bytes.ok().and_then(|bytes| Seal::decode(&bytes).ok()) else { continue };
+        if seal.compacted.is_none() || seal.records.base != base {
+            continue;
+        }
+        let within = base.next()..seal.records.last_offset.next();
+        let replaced: Vec<Offset> = listing.segments.range(within).map(|(base, _)| *base).collect();
+        for base in replaced {
+            unlink_segment(fs, dir, base)?;
+            listing.segments.remove(&base);
         }
     }
     Ok(())
@@ -234,6 +286,11 @@ impl Opening<'_> {
         let dir = &self.request.path;
         let handles = &self.shared.handles;
         let seal = if has_seal == HasSeal::Yes { self.read_seal(base)? } else { None };
+        let offsets = match &seal {
+            Some(seal) if seal.compacted.is_some() => Offsets::WithHoles,
+            Some(_) => Offsets::Dense,
+            None => self.offsets_unsealed(base),
+        };
         let (slot, body, torn) = match seal {
             // Opened when somebody reads it.
             Some(seal) => (FileSlot::closed(handles), sealed_body(seal, handles), None),
@@ -249,10 +306,16 @@ impl Opening<'_> {
             dir: Arc::clone(dir),
             slot: Arc::new(slot),
             inherited_bytes: body.size,
+            offsets,
             body: RwLock::new(body),
         };
         self.segments.push(Arc::new(segment));
         Ok(torn)
+    }
+
+    /// What is known of the offsets of a segment without a seal, or with one that does not open.
+    fn offsets_unsealed(&self, base: Offset) -> Offsets {
+        if base < self.compacted_to { Offsets::WithHoles } else { Offsets::Dense }
     }
 
     fn read_seal(&mut self, base: Offset) -> io::Result<Option<Seal>> {
@@ -301,6 +364,7 @@ impl Opening<'_> {
             interval: self.request.config.index_interval_bytes,
             unsynced_max: self.unsynced_max,
             epochs: self.known_epochs.as_ref(),
+            offsets: self.offsets_unsealed(base),
         };
         let mut report = read_tail(request)?;
         if self.is_unclean() {
@@ -430,7 +494,8 @@ impl Opening<'_> {
         self.epochs = EpochCache::default();
         for segment in &self.segments {
             let file = segment.file()?;
-            let mut walk = crate::segment::Walk::new(&*file, 0, segment.base, segment.size());
+            let walk = crate::segment::Walk::new(&*file, 0, segment.base, segment.size());
+            let mut walk = walk.offsets(segment.offsets);
             while let Ok((spot, header)) = walk.step()? {
                 // Nothing is known of what lies before the first batch, if that is damaged.
                 let is_first = self.epochs.entries().is_empty();

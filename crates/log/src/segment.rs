@@ -26,7 +26,7 @@ use crate::names::{SegmentFile, segment_file};
 
 pub(crate) use indexes::LiveIndexes;
 pub(crate) use sealed::SealedPart;
-pub(crate) use walk::{Pages, Walk, WalkEnd, read_fully};
+pub(crate) use walk::{Offsets, Pages, Walk, WalkEnd, read_fully};
 
 /// Where a batch lies, and what its header says that the indexes need.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,6 +129,8 @@ pub(crate) struct Segment {
     pub(crate) slot: Arc<FileSlot>,
     /// Bytes that an earlier process wrote: they are checked before they are served.
     pub(crate) inherited_bytes: u64,
+    /// Whether compaction has left holes between its batches.
+    pub(crate) offsets: Offsets,
     pub(crate) body: RwLock<Body>,
 }
 

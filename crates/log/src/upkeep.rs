@@ -12,14 +12,14 @@ use millrace_types::{Offset, SyncMode, TimestampMs};
 
 use crate::cleaning::RetentionPolicy;
 use crate::format::run_mark::CleanLog;
-use crate::format::seal::{BlockSums, Seal, SealedFile, SealedRecords};
+use crate::format::seal::{BlockSums, CompactedPart, Seal, SealedFile, SealedRecords};
 use crate::format::{epoch_file, producer_snapshot};
 use crate::handles::is_gone;
 use crate::inner::LogInner;
 use crate::names::{PartitionEntry, SYNC_OS, SegmentFile, partition_entry, segment_file};
 use crate::recovery::unlink_if_there;
 use crate::room::StorageLevel;
-use crate::segment::{SealedPart, Segment, Stage, read_fully};
+use crate::segment::{Offsets, SealedPart, Segment, Stage, read_fully};
 use crate::writer::{Snapshot, Spare, is_too_old};
 use crate::{DirError, LogConfig};
 
@@ -397,7 +397,12 @@ fn seal(fs: &dyn Fs, segment: &Segment) -> io::Result<()> {
         SealedFile::of(SegmentFile::OffsetIndex, &offsets),
         SealedFile::of(SegmentFile::TimeIndex, &times),
     ];
-    let seal = Seal::build(records, summed.blocks, files);
+    let mut seal = Seal::build(records, summed.blocks, files);
+    if segment.offsets == Offsets::WithHoles {
+        // Its seal was lost, or the end of it was cut: what was cleaned of it is not known any more.
+        let none = CompactedPart { cleaned_to: segment.base, tombstones_due: TimestampMs::NONE };
+        seal.compacted = Some(none);
+    }
     fs.replace(&segment.path(SegmentFile::Seal), &seal.encode())?;
     let sealed = SealedPart::just_sealed(seal, segment.handles());
     segment.body.write().stage = Stage::Sealed(Arc::new(sealed));

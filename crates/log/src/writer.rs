@@ -11,6 +11,7 @@ mod roll;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use millrace_env::is_out_of_files;
@@ -231,6 +232,7 @@ impl LogInner {
             body.appended_last = group.now;
         }
         self.view.write().end = writer.end;
+        self.shared.appended.fetch_add(group.bytes(), Ordering::Relaxed);
         for run in runs {
             self.shared.tail_budget.push(&self.tail, run);
         }

@@ -22,4 +22,4 @@ pub use millrace_schema::{
     TopicConfigured, TopicCreated,
 };
 pub use refusal::Refusal;
-pub use topic_config::{ConfigError, KEYS, Key, Meaning, RecordTime, TopicConfig};
+pub use topic_config::{CompactionBounds, ConfigError, KEYS, Key, Meaning, RecordTime, TopicConfig};

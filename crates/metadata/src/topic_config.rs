@@ -15,6 +15,8 @@ use millrace_types::{CleanupPolicy, CleanupPolicyError, ErrorCode, SyncMode, Syn
 const SEGMENT_MS_DEFAULT: u64 = 7 * 86_400_000;
 /// The most replicas there can be; `min.insync.replicas` is checked against the topic's own factor besides.
 const MIN_INSYNC_MAX: u64 = 32_767;
+/// A ratio of one, in the parts that ratios are kept in.
+const RATIO_PARTS: u32 = 1_000_000;
 /// The longest text that is kept for a key without meaning.
 const VALUE_BYTES_MAX: usize = 1024;
 
@@ -49,8 +51,35 @@ pub struct TopicConfig {
     pub retention_ms: Option<u64>,
     /// Bytes that are kept at least, the newest ones; `None` keeps all.
     pub retention_bytes: Option<u64>,
+    /// How a compacted topic is compacted.
+    pub compaction: CompactionBounds,
     /// How many replicas must hold a record before it is committed.
     pub min_insync_replicas: u32,
+}
+
+/// When a compacted topic is compacted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CompactionBounds {
+    /// How many parts per million of a log must be dirty at least.
+    pub dirty_parts_min: u32,
+    /// Milliseconds for which a record is left alone.
+    pub lag_ms_min: u64,
+    /// Milliseconds after which a record is compacted whatever the ratio.
+    pub lag_ms_max: u64,
+    /// Milliseconds for which a tombstone is kept behind the pass that saw it first.
+    pub tombstones_ms: u64,
+}
+
+impl Default for CompactionBounds {
+    /// Kafka's.
+    fn default() -> CompactionBounds {
+        CompactionBounds {
+            dirty_parts_min: RATIO_PARTS / 2,
+            lag_ms_min: 0,
+            lag_ms_max: i64::MAX.unsigned_abs(),
+            tombstones_ms: 86_400_000,
+        }
+    }
 }
 
 impl Default for TopicConfig {
@@ -65,6 +94,7 @@ impl Default for TopicConfig {
             cleanup: CleanupPolicy::Delete,
             retention_ms: None,
             retention_bytes: None,
+            compaction: CompactionBounds::default(),
             min_insync_replicas: 1,
         }
     }
@@ -162,7 +192,6 @@ pub enum Problem {
 }
 
 const NO_TIERS: &str = "tiered storage is not there yet";
-const NO_COMPACTION: &str = "nothing is compacted, because only cleanup.policy=delete is there";
 const SYNC_MODE_RULES: &str = "sync.mode says when what is appended is synced, and with \"always\" it is synced before it is \
                                acknowledged";
 const NO_TIME_BOUNDS: &str =
@@ -172,7 +201,7 @@ const NO_TIME_BOUNDS: &str =
 pub const KEYS: &[Key] = &[
     enforced("cleanup.policy", read_cleanup, |c| c.cleanup.to_string()),
     only("compression.type", "producer", "the broker stores batches as they come and compresses none again"),
-    ignored("delete.retention.ms", NO_COMPACTION),
+    enforced("delete.retention.ms", read_tombstones, |c| c.compaction.tombstones_ms.to_string()),
     ignored(
         "file.delete.delay.ms",
         "readers keep the bytes that they hold; files are unlinked in the background",
@@ -182,13 +211,13 @@ pub const KEYS: &[Key] = &[
     enforced("index.interval.bytes", read_index_interval, |c| c.index_interval_bytes.to_string()),
     only("local.retention.bytes", "-2", NO_TIERS),
     only("local.retention.ms", "-2", NO_TIERS),
-    ignored("max.compaction.lag.ms", NO_COMPACTION),
+    enforced("max.compaction.lag.ms", read_lag_max, |c| c.compaction.lag_ms_max.to_string()),
     enforced("max.message.bytes", read_batch_bytes, |c| c.batch_bytes_max.to_string()),
     only("message.timestamp.after.max.ms", "9223372036854775807", NO_TIME_BOUNDS),
     only("message.timestamp.before.max.ms", "9223372036854775807", NO_TIME_BOUNDS),
     enforced("message.timestamp.type", read_record_time, |c| record_time_name(c.record_time).to_owned()),
-    ignored("min.cleanable.dirty.ratio", NO_COMPACTION),
-    ignored("min.compaction.lag.ms", NO_COMPACTION),
+    enforced("min.cleanable.dirty.ratio", read_dirty_ratio, |c| show_ratio(c.compaction.dirty_parts_min)),
+    enforced("min.compaction.lag.ms", read_lag_min, |c| c.compaction.lag_ms_min.to_string()),
     enforced("min.insync.replicas", read_min_insync, |c| c.min_insync_replicas.to_string()),
     ignored("preallocate", "files are always preallocated, without showing in their size"),
     only("remote.storage.enable", "false", NO_TIERS),
@@ -314,13 +343,47 @@ fn record_time_name(time: RecordTime) -> &'static str {
 }
 
 fn read_cleanup(config: &mut TopicConfig, value: &str) -> Result<(), Problem> {
-    let policy: CleanupPolicy =
-        value.parse().map_err(|_: CleanupPolicyError| Problem::Expected("delete".to_owned()))?;
-    if policy.compacts() {
-        return Err(Problem::NotThere("compaction is not there yet"));
-    }
-    config.cleanup = policy;
+    let expected = |_: CleanupPolicyError| Problem::Expected("delete, compact or compact,delete".to_owned());
+    config.cleanup = value.parse().map_err(expected)?;
     Ok(())
+}
+
+fn read_tombstones(config: &mut TopicConfig, value: &str) -> Result<(), Problem> {
+    config.compaction.tombstones_ms = number(value, 0, i64::MAX.unsigned_abs())?;
+    Ok(())
+}
+
+fn read_lag_max(config: &mut TopicConfig, value: &str) -> Result<(), Problem> {
+    config.compaction.lag_ms_max = number(value, 1, i64::MAX.unsigned_abs())?;
+    Ok(())
+}
+
+fn read_lag_min(config: &mut TopicConfig, value: &str) -> Result<(), Problem> {
+    config.compaction.lag_ms_min = number(value, 0, i64::MAX.unsigned_abs())?;
+    Ok(())
+}
+
+/// A ratio in decimals, read without rounding: `0.5`, `1`, `.25`.
+fn read_dirty_ratio(config: &mut TopicConfig, value: &str) -> Result<(), Problem> {
+    let parts = || {
+        let (whole, decimals) = value.split_once('.').unwrap_or((value, ""));
+        let whole: u32 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if value.is_empty() || value == "." || !digits(decimals) || decimals.len() > 6 {
+            return None;
+        }
+        let decimals: u32 = format!("{decimals:0<6}").parse().ok()?;
+        whole.checked_mul(RATIO_PARTS)?.checked_add(decimals).filter(|parts| *parts <= RATIO_PARTS)
+    };
+    let expected = || Problem::Expected("a ratio from 0 to 1 with at most six decimals".to_owned());
+    config.compaction.dirty_parts_min = parts().ok_or_else(expected)?;
+    Ok(())
+}
+
+fn show_ratio(parts: u32) -> String {
+    let text = format!("{}.{:06}", parts / RATIO_PARTS, parts % RATIO_PARTS);
+    let text = text.trim_end_matches('0');
+    if text.ends_with('.') { format!("{text}0") } else { text.to_owned() }
 }
 
 /// A bound on what is kept, where -1 stands for none.
@@ -388,6 +451,23 @@ mod tests {
     }
 
     #[test]
+    fn how_a_topic_is_compacted_is_read_without_rounding() {
+        let config = read(&[("cleanup.policy", "compact"), ("delete.retention.ms", "0")]).unwrap();
+        assert!(config.cleanup.compacts() && config.compaction.tombstones_ms == 0);
+        for (text, parts, shown) in [
+            ("0", 0, "0.0"),
+            ("0.5", 500_000, "0.5"),
+            (".01", 10_000, "0.01"),
+            ("1.0", 1_000_000, "1.0"),
+            ("0.123456", 123_456, "0.123456"),
+        ] {
+            let config = read(&[("min.cleanable.dirty.ratio", text)]).unwrap();
+            assert_eq!(config.compaction.dirty_parts_min, parts, "{text}");
+            assert_eq!(show_ratio(parts), shown);
+        }
+    }
+
+    #[test]
     fn unknown_keys_and_bad_values_are_invalid() {
         for (key, value) in [
             ("segment.byte", "1048576"),
@@ -404,6 +484,13 @@ mod tests {
             ("retention.ms", "9223372036854775808"),
             ("retention.bytes", "1GB"),
             ("cleanup.policy", "none"),
+            ("min.cleanable.dirty.ratio", "1.1"),
+            ("min.cleanable.dirty.ratio", "-0.5"),
+            ("min.cleanable.dirty.ratio", "."),
+            ("min.cleanable.dirty.ratio", "0.1234567"),
+            ("min.cleanable.dirty.ratio", "4295"),
+            ("delete.retention.ms", "-1"),
+            ("max.compaction.lag.ms", "0"),
             ("sync.mode", "sometimes"),
             ("sync.mode", "interval=0,65536"),
             ("sync.mode", "interval=100"),
@@ -426,11 +513,7 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_unsupported_and_says_so() {
-        for (key, value) in [
-            ("cleanup.policy", "compact"),
-            ("compression.type", "zstd"),
-            ("unclean.leader.election.enable", "true"),
-        ] {
+        for (key, value) in [("compression.type", "zstd"), ("unclean.leader.election.enable", "true")] {
             assert_eq!(
                 read(&[(key, value)]).map_err(|e| e.code()),
                 Err(ErrorCode::Unsupported),
@@ -438,8 +521,8 @@ mod tests {
             );
         }
         assert_eq!(
-            read(&[("cleanup.policy", "compact")]).unwrap_err().to_string(),
-            "config cleanup.policy=compact: compaction is not there yet"
+            read(&[("compression.type", "zstd")]).unwrap_err().to_string(),
+            "config compression.type=zstd: the broker stores batches as they come and compresses none again"
         );
         assert_eq!(read(&[("retention.ms", "-1"), ("cleanup.policy", "delete")]), Ok(TopicConfig::default()));
     }

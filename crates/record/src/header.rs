@@ -43,10 +43,10 @@ pub struct Attributes(pub u16);
 
 impl Attributes {
     const COMPRESSION: u16 = 0x07;
-    const LOG_APPEND_TIME: u16 = 0x08;
-    const TRANSACTIONAL: u16 = 0x10;
-    const CONTROL: u16 = 0x20;
-    const DELETE_HORIZON: u16 = 0x40;
+    pub(crate) const LOG_APPEND_TIME: u16 = 0x08;
+    pub(crate) const TRANSACTIONAL: u16 = 0x10;
+    pub(crate) const CONTROL: u16 = 0x20;
+    pub(crate) const DELETE_HORIZON: u16 = 0x40;
 
     /// The number of the compression, 0 to 7; 5 to 7 name none.
     #[must_use]

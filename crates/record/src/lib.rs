@@ -7,7 +7,7 @@
 //!   write; the payload is never copied. [`Batch::with_log_append_time`] is the one change that copies.
 //! - Reading records: [`Batch::records`] gives [`Records`], whose [`Records::views`] borrow and whose iterator yields
 //!   [`Record`]s that share the payload's memory. What is inside of a batch is treated as hostile.
-//! - Writing records: [`BatchBuilder`].
+//! - Writing records: [`BatchBuilder`]. What compaction leaves of a batch: [`Batch::filtered`], [`Batch::emptied`].
 //! - [`ControlRecord`] and [`transaction_marker`]: what control batches say.
 //! - [`partition_for_key`]: Kafka's partitioner.
 //!
@@ -21,6 +21,7 @@ mod codec;
 mod compression;
 mod control;
 mod error;
+mod filtered;
 mod header;
 mod murmur2;
 mod records;
@@ -32,6 +33,7 @@ pub use builder::{AppendError, BatchBuilder, BatchOptions, BuildError, NO_HEADER
 pub use compression::{Compression, CompressionError};
 pub use control::{ControlError, ControlRecord, ControlType, TransactionEnd, transaction_marker};
 pub use error::{BatchError, DecompressError, RecordError};
+pub use filtered::FilterError;
 pub use header::{
     Attributes, BatchHeader, BatchKind, CRC_START, HEAD_BYTES, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC,
     crc32c,

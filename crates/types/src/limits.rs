@@ -80,6 +80,15 @@ pub const RETENTION_SEGMENTS_PER_STEP_MAX: usize = 256;
 pub const RETENTION_MS_AUTO_CREATED: u64 = 7 * 86_400_000;
 /// A wall clock that moved this much more or less than the monotonic one, in milliseconds, was set: ages by it mean nothing.
 pub const CLOCK_JUMP_MS: i64 = 600_000;
+/// The keys that one pass of compaction remembers, as hashes of 16 bytes with an offset: some 35 MiB. A log with more dirty keys
+/// is compacted in several passes.
+pub const COMPACTION_KEYS_MAX: usize = (1 << 20) / 8 * 7;
+/// Bytes per second that compaction and the scrub may read and write together, less what is appended in that second.
+pub const BACKGROUND_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
+/// What is left to them in bytes per second however much is appended.
+pub const BACKGROUND_BYTES_PER_SECOND_MIN: u64 = 4 * 1024 * 1024;
+/// The most bytes that they read and write in one step of the janitor.
+pub const BACKGROUND_STEP_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Requests that may wait in one partition's append queue.
 pub const APPEND_QUEUE_MAX: usize = 1024;
 /// Bytes at which one partition's append queue is full. A batch stays in it when its caller has given up the wait, and

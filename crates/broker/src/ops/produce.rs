@@ -185,7 +185,7 @@ impl Core {
 
     fn batch(&self, topic: &Topic, data: ProduceData) -> Result<Batch, ApiError> {
         let bytes_max = topic.config.batch_bytes_max;
-        match data {
+        let batch = match data {
             ProduceData::Batch(bytes) => {
                 let checks = Checks { bytes_max, origin: Origin::Client };
                 Batch::check(bytes, &checks).map_err(|error| ApiError::new(error.code(), error.to_string()))
@@ -193,7 +193,37 @@ impl Core {
             ProduceData::Records { records, sequence, compression } => {
                 build_batch(&self.env, &records, sequence, (compression, bytes_max))
             }
+        }?;
+        if topic.config.cleanup.compacts() {
+            self.check_keys(&batch)?;
         }
+        Ok(batch)
+    }
+
+    /// Refuses records without a key, which compaction could not keep apart. Opens the batch, compressed or not.
+    fn check_keys(&self, batch: &Batch) -> Result<(), ApiError> {
+        let invalid = |text: String| ApiError::new(ErrorCode::InvalidRequest, text);
+        let mut checked = Ok(());
+        let mut check = || {
+            let opened = batch.records().map_err(|error| invalid(error.to_string()));
+            checked = opened.and_then(|records| {
+                records.views().try_for_each(|view| match view {
+                    Ok(view) if view.key.is_some() => Ok(()),
+                    Ok(view) => {
+                        let number = view.offset_delta;
+                        Err(invalid(format!(
+                            "record {number}: the topic is compacted, and the record has no key"
+                        )))
+                    }
+                    Err(error) => Err(invalid(error.to_string())),
+                })
+            });
+        };
+        match batch.compression() {
+            Some(Compression::None) => check(),
+            _ => self.env.tasks.blocking_section(&mut check),
+        }
+        checked
     }
 
     async fn append_when_there_is_room(

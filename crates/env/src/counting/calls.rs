@@ -62,6 +62,31 @@ pub enum CallKind {
 }
 
 impl CallKind {
+    /// Every kind, in the order in which they are listed here.
+    pub const ALL: [CallKind; 21] = [
+        CallKind::Open,
+        CallKind::Create,
+        CallKind::CreateDir,
+        CallKind::RemoveDir,
+        CallKind::Rename,
+        CallKind::Unlink,
+        CallKind::ReadDir,
+        CallKind::SyncDir,
+        CallKind::SyncFs,
+        CallKind::LockDir,
+        CallKind::MountIdentity,
+        CallKind::SpaceLeft,
+        CallKind::Read,
+        CallKind::Write,
+        CallKind::Size,
+        CallKind::SyncData,
+        CallKind::SetLen,
+        CallKind::Allocate,
+        CallKind::DropCache,
+        CallKind::Map,
+        CallKind::Populate,
+    ];
+
     /// Whether opening in `mode` is an [`CallKind::Open`] or a [`CallKind::Create`].
     #[must_use]
     pub fn of_open(mode: OpenMode) -> CallKind {

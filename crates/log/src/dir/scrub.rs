@@ -18,6 +18,7 @@ use millrace_types::{Offset, OffsetRange, PartitionIndex, TimestampMs, TopicId, 
 use parking_lot::Mutex;
 
 use super::DirShared;
+use super::pace::Pace;
 use crate::damage::{DamagedRange, Known};
 use crate::format::scrub_progress::{self, ScrubPlace, ScrubProgress};
 use crate::names::SCRUB_PROGRESS;
@@ -64,7 +65,7 @@ impl Scrub {
     /// Reads what the pace allows.
     pub(super) fn step(
         &mut self,
-        shared: &DirShared,
+        (shared, pace): (&DirShared, &mut Pace),
         logs: &[Arc<Log>],
         report: &Mutex<ScrubReport>,
     ) -> Result<(), DirError> {
@@ -90,7 +91,7 @@ impl Scrub {
         };
         self.earn(elapsed, total);
         let mut read = 0;
-        while self.credit > 0 {
+        while self.credit > 0 && pace.has() {
             let Some(target) = next(logs, place) else {
                 self.credit = 0;
                 let ended = ScrubProgress { ended: wall, next: None, ..progress };
@@ -105,6 +106,7 @@ impl Scrub {
                 break;
             }
             let found = target.check(shared);
+            pace.take(usize::try_from(bytes).unwrap_or(usize::MAX));
             report.lock().note_item(bytes, found);
             read += bytes;
             self.credit -= i64::try_from(bytes.max(1)).unwrap_or(i64::MAX);

@@ -45,6 +45,8 @@ pub enum FileKind {
     LogStart = 10,
     /// `scrub.progress`.
     ScrubProgress = 11,
+    /// `compacted.to`.
+    CompactedTo = 12,
 }
 
 /// Why bytes are not what they should be.

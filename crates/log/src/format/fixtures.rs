@@ -15,10 +15,12 @@ use super::envelope::DecodeError;
 use super::offset_index::{OffsetIndex, OffsetIndexEntry};
 use super::run_mark::{CleanLog, CleanMark, RunningMark};
 use super::scrub_progress::{ScrubPlace, ScrubProgress};
-use super::seal::{BlockSums, Seal, SealedFile, SealedRecords};
+use super::seal::{BlockSums, CompactedPart, Seal, SealedFile, SealedRecords};
 use super::synced_marks::{SyncedMark, SyncedMarks};
 use super::time_index::{TimeIndex, TimeIndexEntry};
-use super::{epoch_file, node_meta, partition_meta, producer_snapshot, scrub_progress, synced_marks};
+use super::{
+    compacted_to, epoch_file, node_meta, partition_meta, producer_snapshot, scrub_progress, synced_marks,
+};
 use crate::PartitionMeta;
 use crate::epochs::EpochCache;
 use crate::names::SegmentFile;
@@ -84,6 +86,34 @@ fn seal_of_version_one() {
     let example = Seal::build(records, log, files);
     let file = fixture!("seal.v1");
     holds(file, Seal::decode(file), &example, &example.encode());
+}
+
+#[test]
+fn seal_of_version_two() {
+    let mut log = BlockSums::new();
+    log.push(&vec![0x5a; 1_500_000]);
+    let files = vec![SealedFile::of(SegmentFile::OffsetIndex, b"offset index")];
+    let records = SealedRecords {
+        base: Offset::from_count(1000),
+        records: 17,
+        last_offset: Offset::from_count(1499),
+        largest_timestamp: TimestampMs(1_357_016_400_000),
+        last_append: TimestampMs(1_700_000_000_000),
+    };
+    let mut example = Seal::build(records, log, files);
+    example.compacted = Some(CompactedPart {
+        cleaned_to: Offset::from_count(1500),
+        tombstones_due: TimestampMs(1_700_086_400_000),
+    });
+    let file = fixture!("seal.v2");
+    holds(file, Seal::decode(file), &example, &example.encode());
+}
+
+#[test]
+fn compacted_to_of_version_one() {
+    let example = Offset::from_count(1500);
+    let file = fixture!("compacted.to.v1");
+    holds(file, compacted_to::decode(file), &example, &compacted_to::encode(example));
 }
 
 #[test]
@@ -168,6 +198,7 @@ fn a_lie_under_a_right_checksum_is_refused_or_taken_whole() {
     survived(fixture!("node.meta.v1"), node_meta::decode, node_meta::encode);
     survived(fixture!("partition.meta.v1"), partition_meta::decode, partition_meta::encode);
     survived(fixture!("seal.v1"), Seal::decode, Seal::encode);
+    survived(fixture!("seal.v2"), Seal::decode, Seal::encode);
     survived(fixture!("leader.epochs.v1"), epoch_file::decode, epoch_file::encode);
     survived(fixture!("running.mark.v1"), RunningMark::decode, RunningMark::encode);
     survived(fixture!("clean.mark.v2"), CleanMark::decode, CleanMark::encode);

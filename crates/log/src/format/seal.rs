@@ -8,7 +8,16 @@
 //!  │ i64  │ u64       │ u64     │ i64         │ i64               │ i64         │ u32   │ u32 each  │
 //!  └──────┴───────────┴─────────┴─────────────┴───────────────────┴─────────────┴───────────────────┴─────────
 //!  files: count u8, then for each: which u8 (1 .index, 2 .timeindex, 3 .txnindex, 4 .producers), bytes u64, crc32 u32
+//!
+//!  version 2, of a segment that compaction has been through, has two fields more behind the files:
+//!  ┌────────────┬────────────────┐
+//!  │ cleaned to │ tombstones due │
+//!  │ i64        │ i64            │
+//!  └────────────┴────────────────┘
 //! ```
+//! Offsets of a version 1 have no holes: a record that is not there is damage. Under version 2 they may have, and what lies
+//! between base and last offset is complete as it stands, because every byte of it is under the seal.
+//!
 //! One sum for each whole or last block of 1 MiB of the `.log`: Kafka's own checksum leaves 17 bytes of every batch
 //! head and all of the indexes unprotected, and cannot be checked without reading a whole batch. The seal is written
 //! only after everything that it names was synced, so what contradicts it is damage and never a torn tail.
@@ -22,15 +31,17 @@ use super::envelope::{self, DecodeError, FileKind};
 use super::fields::Fields;
 use crate::names::SegmentFile;
 
-/// The newest version that this build reads, and the one that it writes.
-pub const VERSION: u16 = 1;
+/// The newest version that this build reads; it writes this one where [`Seal::compacted`] says something.
+pub const VERSION: u16 = 2;
+/// The version that is written for a segment as it was appended.
+const VERSION_DENSE: u16 = 1;
 /// Bytes of the `.log` under one sum.
 pub const BLOCK_BYTES: u64 = 1024 * 1024;
 /// The most blocks that a segment has.
 pub const BLOCKS_MAX: usize = (SEGMENT_BYTES_MAX / BLOCK_BYTES) as usize + 1;
 /// The largest file.
 pub const BYTES_MAX: usize =
-    envelope::OVERHEAD_BYTES + 48 + 4 + BLOCKS_MAX * 4 + 1 + FILES.len() * FILE_BYTES;
+    envelope::OVERHEAD_BYTES + 48 + 4 + BLOCKS_MAX * 4 + 1 + FILES.len() * FILE_BYTES + 16;
 
 const FILE_BYTES: usize = 13;
 /// The files under a seal besides the `.log`, with their numbers on disk.
@@ -120,11 +131,22 @@ pub struct SealedRecords {
     pub last_append: TimestampMs,
 }
 
+/// What compaction has done to a segment. Its offsets may have holes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CompactedPart {
+    /// Below this offset the segment holds no record with a key that a later record below it has.
+    pub cleaned_to: Offset,
+    /// From this time on a tombstone of the segment may go; [`TimestampMs::NONE`] if none waits.
+    pub tombstones_due: TimestampMs,
+}
+
 /// The content of a seal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Seal {
     /// The records.
     pub records: SealedRecords,
+    /// What compaction has done, if it was there.
+    pub compacted: Option<CompactedPart>,
     log_bytes: u64,
     blocks: Vec<u32>,
     files: Vec<SealedFile>,
@@ -158,7 +180,7 @@ impl Seal {
     /// A seal over a `.log` whose every byte went through `log`, and over `files` (each kind once).
     #[must_use]
     pub fn build(records: SealedRecords, log: BlockSums, files: Vec<SealedFile>) -> Seal {
-        Seal { records, log_bytes: log.bytes(), blocks: log.finish(), files }
+        Seal { records, compacted: None, log_bytes: log.bytes(), blocks: log.finish(), files }
     }
 
     /// The size of the `.log`.
@@ -233,6 +255,11 @@ impl Seal {
             body.extend_from_slice(&file.bytes.to_be_bytes());
             body.extend_from_slice(&file.crc.to_be_bytes());
         }
+        let Some(compacted) = self.compacted else {
+            return envelope::seal(FileKind::Seal, VERSION_DENSE, &body);
+        };
+        body.extend_from_slice(&compacted.cleaned_to.get().to_be_bytes());
+        body.extend_from_slice(&compacted.tombstones_due.0.to_be_bytes());
         envelope::seal(FileKind::Seal, VERSION, &body)
     }
 
@@ -269,8 +296,17 @@ impl Seal {
             blocks.push(fields.u32()?);
         }
         let files = take_files(&mut fields)?;
+        let compacted = if opened.version > VERSION_DENSE {
+            let (cleaned_to, tombstones_due) = (fields.offset()?, fields.timestamp()?);
+            if cleaned_to < base || cleaned_to > records.last_offset.next() {
+                return Err(DecodeError::Invalid("cleaned to an offset that is not of the segment"));
+            }
+            Some(CompactedPart { cleaned_to, tombstones_due })
+        } else {
+            None
+        };
         fields.end()?;
-        Ok(Seal { records, log_bytes, blocks, files })
+        Ok(Seal { records, compacted, log_bytes, blocks, files })
     }
 }
 

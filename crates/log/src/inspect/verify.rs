@@ -17,7 +17,7 @@ use crate::format::offset_index::OffsetIndex;
 use crate::format::seal::{self, Seal};
 use crate::format::synced_marks::SyncedMark;
 use crate::format::time_index::TimeIndex;
-use crate::format::{epoch_file, partition_meta, producer_snapshot};
+use crate::format::{compacted_to, epoch_file, partition_meta, producer_snapshot};
 use crate::names::{self, SegmentFile};
 
 /// The largest index that is loaded: every batch has 61 bytes or more, and an entry of at most 12.
@@ -57,6 +57,8 @@ struct Trail {
     expected: Option<Offset>,
     epoch: LeaderEpoch,
     epochs: Option<EpochCache>,
+    /// Segments that begin below it, and whose seal does not open, may have been compacted.
+    compacted_to: Offset,
 }
 
 pub(super) fn partition(
@@ -87,7 +89,17 @@ pub(super) fn partition(
         Some(Ok(epochs)) => Some(epochs),
         None => None,
     };
-    let mut trail = Trail { expected: None, epoch: LeaderEpoch::NONE, epochs };
+    let compacted_path = partition.dir.join(names::COMPACTED_TO);
+    let compacted = load(fs, &compacted_path, compacted_to::BYTES_MAX, &mut findings);
+    let compacted_to = match compacted.map(|bytes| compacted_to::decode(&bytes)) {
+        None => Offset::ZERO,
+        Some(Ok(offset)) => offset,
+        Some(Err(error)) => {
+            findings.push(Finding { path: compacted_path, problem: Problem::Decode(error) });
+            Offset::MAX
+        }
+    };
+    let mut trail = Trail { expected: None, epoch: LeaderEpoch::NONE, epochs, compacted_to };
     let last = partition.segments.len().saturating_sub(1);
     let mut segments = Vec::with_capacity(partition.segments.len());
     for (number, path) in partition.segments.iter().enumerate() {
@@ -127,6 +139,7 @@ struct Segment<'a> {
     path: &'a SegmentPath,
     place: Place,
     report: SegmentReport,
+    may_have_holes: bool,
     offset_index: Option<Bytes>,
     time_index: Option<Bytes>,
     offset_entries_seen: usize,
@@ -153,6 +166,7 @@ impl<'a> Segment<'a> {
             path,
             place,
             report,
+            may_have_holes: false,
             offset_index: None,
             time_index: None,
             offset_entries_seen: 0,
@@ -184,6 +198,10 @@ impl<'a> Segment<'a> {
         self.offset_index = self.load(SegmentFile::OffsetIndex, INDEX_BYTES_MAX);
         self.time_index = self.load(SegmentFile::TimeIndex, INDEX_BYTES_MAX);
         let seal = self.load_seal();
+        self.may_have_holes = match &seal {
+            Some(seal) => seal.compacted.is_some(),
+            None => self.path.base.is_some_and(|base| base < trail.compacted_to),
+        };
         match SegmentWalk::open(self.fs, &self.path.log) {
             Ok(mut walk) => {
                 self.report.log_bytes = walk.bytes();
@@ -283,7 +301,10 @@ impl<'a> Segment<'a> {
             }
         };
         if let Some(expected) = trail.expected {
-            self.check_order(position, expected, batch.base_offset());
+            let is_hole = self.may_have_holes && batch.base_offset() > expected;
+            if !is_hole {
+                self.check_order(position, expected, batch.base_offset());
+            }
         }
         trail.expected = Some(batch.next_offset());
         self.check_epoch(position, &batch, trail);

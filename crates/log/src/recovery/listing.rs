@@ -7,8 +7,8 @@ use std::path::Path;
 use millrace_env::{EntryKind, Fs, FsExt};
 use millrace_types::Offset;
 
-use crate::format::log_start;
-use crate::names::{LOG_START, PartitionEntry, SegmentFile, partition_entry, segment_file};
+use crate::format::{compacted_to, log_start};
+use crate::names::{COMPACTED_TO, LOG_START, PartitionEntry, SegmentFile, partition_entry, segment_file};
 
 /// The files of the directory, by what they are.
 #[derive(Debug, Default)]
@@ -21,6 +21,10 @@ pub(crate) struct Listing {
     pub(crate) log_start: Option<Result<Offset, String>>,
     /// Whether sync mode `os` may have been in force.
     pub(crate) os_marked: bool,
+    /// `compacted.to`, if there is one: what it says, or what is wrong with it.
+    pub(crate) compacted_to: Option<Result<Offset, String>>,
+    /// Bases of compacted segments that are to be put in their place.
+    pub(crate) swaps: Vec<Offset>,
     /// What nothing refers to: temporary and deleted files, a spare, indexes without a log.
     leftovers: Vec<String>,
 }
@@ -52,6 +56,12 @@ impl Listing {
                     let bytes = fs.read_small(&dir.join(LOG_START), log_start::BYTES_MAX)?;
                     listing.log_start = Some(log_start::decode(&bytes).map_err(|e| e.to_string()));
                 }
+                PartitionEntry::CompactedTo => {
+                    let bytes = fs.read_small(&dir.join(COMPACTED_TO), compacted_to::BYTES_MAX)?;
+                    listing.compacted_to = Some(compacted_to::decode(&bytes).map_err(|e| e.to_string()));
+                }
+                PartitionEntry::Swap { base } => listing.swaps.push(base),
+                PartitionEntry::Cleaned { .. } => listing.leftovers.push(entry.name),
                 PartitionEntry::SyncOs => listing.os_marked = true,
                 PartitionEntry::Spare | PartitionEntry::Temporary | PartitionEntry::Gone => {
                     listing.leftovers.push(entry.name);

@@ -44,7 +44,7 @@ pub(crate) fn replay(request: &ReplayRequest<'_>) -> io::Result<Replayed> {
             (body.size, position)
         };
         let file = segment.file()?;
-        let mut walk = Walk::new(&*file, position, segment.base, size);
+        let mut walk = Walk::new(&*file, position, segment.base, size).offsets(segment.offsets);
         loop {
             match walk.step()? {
                 Ok((spot, _)) if spot.last < from => {}

@@ -19,7 +19,7 @@ use millrace_types::{LeaderEpoch, Offset, OffsetRange};
 
 use crate::epochs::EpochCache;
 use crate::format::time_index::TimeIndexEntry;
-use crate::segment::{BatchSpot, Body, LiveIndexes, Stage, Walk, read_fully};
+use crate::segment::{BatchSpot, Body, LiveIndexes, Offsets, Stage, Walk, read_fully};
 
 /// Bytes of the log that one read takes while batches are checked or looked for.
 const CHUNK_BYTES: usize = 1024 * 1024;
@@ -45,6 +45,8 @@ pub(crate) struct TailRequest<'a> {
     pub(crate) unsynced_max: UnsyncedMax,
     /// The leader epochs as their file has them, if it opens. It is synced before a batch of a new epoch is appended.
     pub(crate) epochs: Option<&'a EpochCache>,
+    /// Whether the segment may have been compacted.
+    pub(crate) offsets: Offsets,
 }
 
 /// How much of the file may have been unsynced, as far as it is not known to be.
@@ -118,6 +120,7 @@ struct Scan<'a> {
     synced_position: u64,
     synced_offset: Offset,
     epochs: Option<&'a EpochCache>,
+    offsets: Offsets,
     interval: u64,
     position: u64,
     expected: Offset,
@@ -129,9 +132,18 @@ struct Scan<'a> {
 impl<'a> Scan<'a> {
     fn start(request: TailRequest<'a>) -> io::Result<Scan<'a>> {
         let TailRequest {
-            file, base, size, synced_position, synced_offset, indexes, interval, epochs, ..
+            file,
+            base,
+            size,
+            synced_position,
+            synced_offset,
+            indexes,
+            interval,
+            epochs,
+            offsets,
+            ..
         } = request;
-        let trusted = trusted_prefix(file, base, synced_position.min(size), indexes)?;
+        let trusted = trusted_prefix((file, offsets), base, synced_position.min(size), indexes)?;
         let mut body = Body::empty(base);
         body.size = trusted.position;
         body.end = trusted.expected;
@@ -151,6 +163,7 @@ impl<'a> Scan<'a> {
             synced_position,
             synced_offset,
             epochs,
+            offsets,
             interval,
             position: trusted.position,
             expected: trusted.expected,
@@ -166,9 +179,10 @@ impl<'a> Scan<'a> {
         let Some((spot, header)) = self.batch_at(position)? else {
             return Ok(None);
         };
-        // Behind damage the first batch may begin anywhere; else offsets have no holes before compaction.
-        let after_damage = self.report.damaged.last().is_some_and(|(bad, _)| bad.end == position);
-        let follows = if after_damage { spot.base >= expected } else { spot.base == expected };
+        // Behind damage the first batch may begin anywhere, and so may any that was compacted.
+        let may_jump = self.offsets == Offsets::WithHoles
+            || self.report.damaged.last().is_some_and(|(bad, _)| bad.end == position);
+        let follows = if may_jump { spot.base >= expected } else { spot.base == expected };
         let epoch = LeaderEpoch(header.partition_leader_epoch);
         Ok((follows && self.is_of_epoch(&spot, epoch)).then_some((spot, epoch)))
     }
@@ -298,7 +312,12 @@ struct Trusted {
 
 /// Takes the entries of batches below `limit` as far as they rise, and goes back until one names a batch that is
 /// there. Reading starts over at that batch, so its own entries are dropped again.
-fn trusted_prefix(file: &dyn File, base: Offset, limit: u64, stored: StoredIndexes) -> io::Result<Trusted> {
+fn trusted_prefix(
+    (file, offsets): (&dyn File, Offsets),
+    base: Offset,
+    limit: u64,
+    stored: StoredIndexes,
+) -> io::Result<Trusted> {
     use crate::format::offset_index::{ENTRY_BYTES, OffsetIndex, OffsetIndexEntry};
     use crate::format::time_index::{ENTRY_BYTES as TIME_ENTRY_BYTES, TimeIndex};
 
@@ -321,7 +340,7 @@ fn trusted_prefix(file: &dyn File, base: Offset, limit: u64, stored: StoredIndex
         // Entries of batches above the mark may name what did not survive: they are not asked, but for the first.
         let last = kept.checked_sub(1).and_then(|last| index.get(last));
         let rising = rising_below(&times, base, last.map_or(base, |last| last.last_offset(base)));
-        let known = newest_true(file, base, &stored, rising + 1)?.map(|entry| entry.offset(base));
+        let known = newest_true((file, offsets), base, &stored, rising + 1)?.map(|entry| entry.offset(base));
         let covered =
             index.iter().take_while(|entry| known.is_some_and(|known| entry.last_offset(base) <= known));
         kept = kept.min(covered.count());
@@ -329,7 +348,7 @@ fn trusted_prefix(file: &dyn File, base: Offset, limit: u64, stored: StoredIndex
     let mut bytes_read = 0;
     while let Some(entry) = kept.checked_sub(1).and_then(|last| index.get(last)) {
         let position = u64::from(entry.position);
-        let mut walk = Walk::new(file, position, base, file.size()?).window(0);
+        let mut walk = Walk::new(file, position, base, file.size()?).offsets(offsets).window(0);
         let step = walk.step()?;
         bytes_read += walk.bytes_read();
         kept -= 1;
@@ -340,7 +359,7 @@ fn trusted_prefix(file: &dyn File, base: Offset, limit: u64, stored: StoredIndex
             let times_kept = rising_below(&times, base, spot.base);
             let newest = times_kept.checked_sub(1).and_then(|last| times.get(last));
             if let Some(entry) = newest
-                && !is_true(file, base, &stored.offsets, &entry)?
+                && !is_true((file, offsets), base, &stored.offsets, &entry)?
             {
                 // What is largest is answered from memory, so a wrong one would never be found out.
                 break;
@@ -349,11 +368,11 @@ fn trusted_prefix(file: &dyn File, base: Offset, limit: u64, stored: StoredIndex
                 timestamp: entry.timestamp,
                 last: entry.offset(base),
             });
-            let mut offsets = stored.offsets;
-            offsets.truncate(kept * ENTRY_BYTES);
+            let mut entries = stored.offsets;
+            entries.truncate(kept * ENTRY_BYTES);
             let mut times = stored.times;
             times.truncate(times_kept * TIME_ENTRY_BYTES);
-            let mut indexes = LiveIndexes::loaded(offsets, times, 0);
+            let mut indexes = LiveIndexes::loaded(entries, times, 0);
             // The entry that was dropped is made again when its batch is read.
             indexes.force_entry();
             return Ok(Trusted { indexes, largest, position, expected: spot.base, bytes_read });
@@ -364,7 +383,7 @@ fn trusted_prefix(file: &dyn File, base: Offset, limit: u64, stored: StoredIndex
 
 /// The newest of the first `count` time entries that says what its batch says.
 fn newest_true(
-    file: &dyn File,
+    file: (&dyn File, Offsets),
     base: Offset,
     stored: &StoredIndexes,
     count: usize,
@@ -381,12 +400,18 @@ fn newest_true(
 }
 
 /// Whether a time entry names a batch with that last offset and that timestamp.
-fn is_true(file: &dyn File, base: Offset, offsets: &[u8], entry: &TimeIndexEntry) -> io::Result<bool> {
+fn is_true(
+    (file, offsets): (&dyn File, Offsets),
+    base: Offset,
+    index: &[u8],
+    entry: &TimeIndexEntry,
+) -> io::Result<bool> {
     use crate::format::offset_index::OffsetIndex;
 
     let last = entry.offset(base);
-    let near = OffsetIndex::whole_entries(offsets).lookup(base, last);
-    let mut walk = Walk::new(file, near.map_or(0, |entry| entry.position.into()), base, file.size()?);
+    let near = OffsetIndex::whole_entries(index).lookup(base, last);
+    let position = near.map_or(0, |entry| entry.position.into());
+    let mut walk = Walk::new(file, position, base, file.size()?).offsets(offsets);
     loop {
         match walk.step()? {
             Ok((spot, _)) if spot.last < last => {}

@@ -121,7 +121,7 @@ impl Segment {
         // The batch of the entry before may reach into the range; the one behind begins behind it.
         let base_at = |position: u32| {
             let file = self.file().ok()?;
-            let mut walk = Walk::new(&*file, position.into(), self.base, size);
+            let mut walk = Walk::new(&*file, position.into(), self.base, size).offsets(self.offsets);
             walk.step().ok().and_then(Result::ok).map(|(spot, _)| spot.base)
         };
         let named = |base: Offset| if base >= self.base && base <= end { Some(base) } else { None };

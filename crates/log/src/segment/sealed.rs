@@ -214,7 +214,8 @@ impl SealedPart {
         tracing::warn!(path = %segment.path(file).display(), "the index is not the one that was sealed; building it anew");
         let mut body = Body::empty(segment.base);
         let log = segment.file()?;
-        let mut walk = Walk::new(&*log, 0, segment.base, self.seal.log_bytes());
+        let walk = Walk::new(&*log, 0, segment.base, self.seal.log_bytes());
+        let mut walk = walk.offsets(segment.offsets);
         while let Ok((spot, _)) = walk.step()? {
             body.append(segment.base, &spot, INDEX_INTERVAL_BYTES_DEFAULT);
         }

@@ -51,6 +51,15 @@ pub(crate) enum WalkEnd {
     Bad,
 }
 
+/// Whether a batch begins at the offset behind the one before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Offsets {
+    /// Always: one that does not is damage.
+    Dense,
+    /// There or behind it: the segment was compacted.
+    WithHoles,
+}
+
 /// Walks the batches of a file.
 #[derive(Debug)]
 pub(crate) struct Walk<'a> {
@@ -60,8 +69,9 @@ pub(crate) struct Walk<'a> {
     position: u64,
     /// The offset that the next batch begins at; in the middle of a file, the lowest that it may begin at.
     expected: Offset,
-    /// Whether it is known that the next batch begins there: offsets have no holes before compaction.
+    /// Whether it is known that the next batch begins there.
     is_exact: bool,
+    offsets: Offsets,
     /// No batch reaches past this position.
     limit: u64,
     window: Vec<u8>,
@@ -80,6 +90,7 @@ impl<'a> Walk<'a> {
             position,
             expected,
             is_exact: position == 0,
+            offsets: Offsets::Dense,
             limit,
             window: Vec::new(),
             window_start: 0,
@@ -93,6 +104,11 @@ impl<'a> Walk<'a> {
         self.window_bytes =
             usize::try_from(bytes).unwrap_or(WINDOW_BYTES).clamp(HEADER_BYTES, 64 * WINDOW_BYTES);
         self
+    }
+
+    /// What is known of the offsets of the segment.
+    pub(crate) fn offsets(self, offsets: Offsets) -> Walk<'a> {
+        Walk { is_exact: self.is_exact && offsets == Offsets::Dense, offsets, ..self }
     }
 
     /// Touches only these pages.
@@ -129,7 +145,7 @@ impl<'a> Walk<'a> {
         };
         self.position = spot.end_position();
         self.expected = spot.last.next();
-        self.is_exact = true;
+        self.is_exact = self.offsets == Offsets::Dense;
         Ok(Ok((spot, header)))
     }
 

@@ -20,7 +20,7 @@ use crate::inner::LogInner;
 use crate::names::{SPARE, SegmentFile, segment_file};
 use crate::producers::ProducerState;
 use crate::room::{Claim, Room};
-use crate::segment::{Body, Segment, Stage};
+use crate::segment::{Body, Offsets, Segment, Stage};
 
 /// Room that is reserved for a new file. Small, because there may be ten thousand of them.
 pub(crate) const ALLOCATION_FIRST_BYTES: u64 = 64 * 1024;
@@ -80,7 +80,9 @@ pub(super) fn is_due(writer: &Writer, group: &Group, config: &LogConfig, batch: 
 
 /// Whether the active segment has lived its time, counted from its first append.
 pub(crate) fn is_too_old(writer: &Writer, config: &LogConfig, now_ms: i64) -> bool {
-    let limit = i64::try_from(config.segment_ms).unwrap_or(i64::MAX);
+    // A record in the active segment is not compacted, so it must not lie there for longer than it may be dirty.
+    let lag_max = config.compacts().map_or(u64::MAX, |compaction| compaction.lag_ms_max);
+    let limit = i64::try_from(config.segment_ms.min(lag_max)).unwrap_or(i64::MAX);
     writer.first_append.is_some_and(|first| now_ms.saturating_sub(first.0) >= limit)
 }
 
@@ -104,7 +106,8 @@ pub(crate) fn create_segment_file(
 
 fn new_segment(dir: &Arc<Path>, base: Offset, slot: FileSlot) -> Segment {
     let body = RwLock::new(Body::empty(base));
-    Segment { base, dir: Arc::clone(dir), slot: Arc::new(slot), inherited_bytes: 0, body }
+    let offsets = Offsets::Dense;
+    Segment { base, dir: Arc::clone(dir), slot: Arc::new(slot), inherited_bytes: 0, offsets, body }
 }
 
 impl LogInner {

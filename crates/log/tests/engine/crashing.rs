@@ -12,23 +12,6 @@ use millrace_log::{DirError, Log, LogConfig, LogDir};
 
 use crate::world::{batch, meta, offset, options, partition, small, values};
 
-const KINDS: [CallKind; 14] = [
-    CallKind::Open,
-    CallKind::Create,
-    CallKind::CreateDir,
-    CallKind::RemoveDir,
-    CallKind::Rename,
-    CallKind::Unlink,
-    CallKind::ReadDir,
-    CallKind::SyncDir,
-    CallKind::Read,
-    CallKind::Write,
-    CallKind::SyncData,
-    CallKind::SetLen,
-    CallKind::Allocate,
-    CallKind::DropCache,
-];
-
 /// What the log must hold: one record for each offset.
 #[derive(Debug, Default)]
 struct Ledger {
@@ -184,7 +167,7 @@ fn change(
 /// From now on, cuts the power before call number `at`. The answer counts the calls.
 fn arm(sim: &Sim, at: u64, survival: Survival) -> Arc<AtomicU64> {
     let calls = Arc::new(AtomicU64::new(0));
-    for kind in KINDS {
+    for kind in CallKind::ALL {
         let (disk, calls) = (sim.disk().clone(), Arc::clone(&calls));
         let hook = move |_: &_| {
             if calls.fetch_add(1, Ordering::SeqCst) == at {
@@ -197,7 +180,7 @@ fn arm(sim: &Sim, at: u64, survival: Survival) -> Arc<AtomicU64> {
 }
 
 fn disarm(sim: &Sim) {
-    KINDS.into_iter().for_each(|kind| sim.calls().remove_hook(kind));
+    CallKind::ALL.into_iter().for_each(|kind| sim.calls().remove_hook(kind));
 }
 
 /// Runs the history with a cut before call number `at`, and the start after it with another one. Answers whether the

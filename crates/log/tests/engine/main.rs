@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod appending;
+mod compacting;
 mod counted;
 mod crashing;
 mod cutting;

@@ -10,31 +10,6 @@ use millrace_env::counting::{Call, CallKind};
 use millrace_env::sim::{Sim, SimRng};
 use parking_lot::Mutex;
 
-/// Every call there is.
-const KINDS: [CallKind; 21] = [
-    CallKind::Open,
-    CallKind::Create,
-    CallKind::CreateDir,
-    CallKind::RemoveDir,
-    CallKind::Rename,
-    CallKind::Unlink,
-    CallKind::ReadDir,
-    CallKind::SyncDir,
-    CallKind::SyncFs,
-    CallKind::LockDir,
-    CallKind::MountIdentity,
-    CallKind::SpaceLeft,
-    CallKind::Read,
-    CallKind::Write,
-    CallKind::Size,
-    CallKind::SyncData,
-    CallKind::SetLen,
-    CallKind::Allocate,
-    CallKind::DropCache,
-    CallKind::Map,
-    CallKind::Populate,
-];
-
 fn changes(kind: CallKind) -> bool {
     !matches!(
         kind,
@@ -110,7 +85,7 @@ impl<L: Notes> Recorder<L> {
         let state = State { calls: 0, changed: true, revision: None, points: Vec::new() };
         let recorder =
             Recorder { sim: Arc::clone(sim), ledger: Arc::clone(ledger), state: Arc::new(Mutex::new(state)) };
-        for kind in KINDS {
+        for kind in CallKind::ALL {
             let (sim, ledger) = (Arc::clone(sim), Arc::clone(ledger));
             let state = Arc::clone(&recorder.state);
             let hook = move |call: &Call| {
@@ -126,7 +101,7 @@ impl<L: Notes> Recorder<L> {
 
     /// Ends the recording. Answers the points, the end of the workload as the last one, and the number of calls.
     pub(super) fn finish(self) -> (Vec<Point<L>>, u64) {
-        KINDS.into_iter().for_each(|kind| self.sim.calls().remove_hook(kind));
+        CallKind::ALL.into_iter().for_each(|kind| self.sim.calls().remove_hook(kind));
         let mut state = self.state.lock();
         take(&mut state, &self.sim, &self.ledger, None);
         (std::mem::take(&mut state.points), state.calls)
