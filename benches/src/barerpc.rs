@@ -90,6 +90,7 @@ fn absent<T>() -> Result<Response<T>, Status> {
 
 #[tonic::async_trait]
 impl Millrace for Floor {
+    type SubscribeStream = Pin<Box<dyn Stream<Item = Result<v1::SubscribeResponse, Status>> + Send>>;
     type ProduceStreamStream = Pin<Box<dyn Stream<Item = Result<v1::ProduceResponse, Status>> + Send>>;
 
     async fn produce(
@@ -113,6 +114,21 @@ impl Millrace for Floor {
         let batches = self.fetched.slice(..bytes);
         let partitions = vec![v1::PartitionFetched { batches, ..Default::default() }];
         Ok(Response::new(v1::FetchResponse { partitions }))
+    }
+
+    async fn subscribe(
+        &self,
+        request: Request<v1::SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let bytes = usize::try_from(request.into_inner().max_message_bytes).unwrap_or(FETCHED_BYTES_MAX);
+        let batches = self.fetched.slice(..bytes.min(FETCHED_BYTES_MAX));
+        // Without an end: whoever measures goes away.
+        let messages = futures::stream::repeat_with(move || {
+            let fetched = v1::PartitionFetched { batches: batches.clone(), ..Default::default() };
+            let part = v1::PartitionSubscribed { fetched: Some(fetched), ..Default::default() };
+            Ok(v1::SubscribeResponse { partitions: vec![part] })
+        });
+        Ok(Response::new(Box::pin(messages)))
     }
 
     async fn init_producer(

@@ -12,7 +12,7 @@ fuzz_target!(|data: &[u8]| {
     let message = Bytes::copy_from_slice(body);
     match choice % 4 {
         0 => drop(fuzzing::produce(message)),
-        1 => drop(fuzzing::fetch(message)),
+        1 => drop((fuzzing::fetch(message.clone()), fuzzing::subscribe(message))),
         2 => drop(fuzzing::offsets(message)),
         _ => {
             let from = Offset::from_count(u64::from(choice >> 2));

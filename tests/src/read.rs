@@ -92,8 +92,7 @@ impl Wire {
             partition,
             offset: from,
             end_offset: Some(end),
-            max_bytes: 0,
-            last_read_epoch: None,
+            ..Default::default()
         };
         let request = v1::FetchRequest {
             partitions: vec![wanted],

@@ -139,8 +139,7 @@ async fn fetch(wire: &mut Wire, offset: i64) -> v1::PartitionFetched {
         partition: HURT,
         offset,
         end_offset: None,
-        max_bytes: 0,
-        last_read_epoch: None,
+        ..Default::default()
     };
     let request = v1::FetchRequest {
         partitions: vec![wanted],

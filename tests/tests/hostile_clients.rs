@@ -207,9 +207,7 @@ async fn readers_that_do_not_read_hold_little_and_lose_it_when_they_go() {
             topic: topic_named(TOPIC),
             partition: 0,
             offset: 0,
-            end_offset: None,
-            max_bytes: 0,
-            last_read_epoch: None,
+            ..Default::default()
         }],
         max_bytes: 32 * 1024 * 1024,
         ..v1::FetchRequest::default()

@@ -373,6 +373,14 @@ fn fetches(stage: &Stage, arena: &mut Arena) -> Result<()> {
             Side::new("Millrace, Fetch", || {
                 measure(stage.broker(), || stage.runtime.block_on(read_all(&stage.broker_rpc, topic, bytes)))
             }),
+            Side::new("bare tonic, stream", || {
+                measure(stage.bare(), || stage.runtime.block_on(follow_all(&stage.bare_rpc, topic, bytes)))
+            }),
+            Side::new("Millrace, Subscribe", || {
+                measure(stage.broker(), || {
+                    stage.runtime.block_on(follow_all(&stage.broker_rpc, topic, bytes))
+                })
+            }),
         ];
         arena.contest(&title, &[Column::GbPerSecond, Column::CpuPerGb, Column::CpuMicros], sides)?;
     }
@@ -453,6 +461,44 @@ async fn read_partition(mut rpc: Rpc, topic: v1::TopicRef, partition: usize, byt
         done.bytes += part.batches.len() as u64;
         done.operations += 1;
         offset = part.next_offset;
+    }
+    Ok(done)
+}
+
+async fn follow_all(rpc: &Rpc, topic: &v1::TopicRef, bytes: usize) -> Result<Done> {
+    let readers =
+        (0..READERS).map(|partition| follow_partition(rpc.clone(), topic.clone(), partition, bytes));
+    let mut all = Done::default();
+    for done in futures::future::try_join_all(readers).await? {
+        all.bytes += done.bytes;
+        all.operations += done.operations;
+    }
+    Ok(all)
+}
+
+async fn follow_partition(mut rpc: Rpc, topic: v1::TopicRef, partition: usize, bytes: usize) -> Result<Done> {
+    let part = v1::PartitionSubscribe {
+        topic: Some(topic),
+        partition: i32::try_from(partition)?,
+        ..Default::default()
+    };
+    let request = v1::SubscribeRequest {
+        partitions: vec![part],
+        max_message_bytes: u32::try_from(bytes)?,
+        ..Default::default()
+    };
+    let mut messages = rpc.subscribe(request).await?.into_inner();
+    let mut done = Done::default();
+    // As far as `read_partition` goes.
+    while done.bytes + (64 << 10) < FETCH_PARTITION_BYTES as u64 {
+        let message = messages.message().await?.context("the stream has ended")?;
+        for part in message.partitions.into_iter().filter_map(|part| part.fetched) {
+            if let Some(error) = &part.error {
+                return Err(anyhow!("refused: {error:?}"));
+            }
+            done.bytes += part.batches.len() as u64;
+        }
+        done.operations += 1;
     }
     Ok(done)
 }

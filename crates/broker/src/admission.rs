@@ -14,6 +14,7 @@ pub(crate) enum Operation {
     InitProducer,
     Produce,
     Fetch,
+    Subscribe,
     ListOffsets,
     CommitOffsets,
     FetchOffsets,
@@ -28,10 +29,11 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    pub(crate) const ALL: [Operation; 14] = [
+    pub(crate) const ALL: [Operation; 15] = [
         Operation::InitProducer,
         Operation::Produce,
         Operation::Fetch,
+        Operation::Subscribe,
         Operation::ListOffsets,
         Operation::CommitOffsets,
         Operation::FetchOffsets,
@@ -51,6 +53,7 @@ impl Operation {
             Operation::InitProducer => "init_producer",
             Operation::Produce => "produce",
             Operation::Fetch => "fetch",
+            Operation::Subscribe => "subscribe",
             Operation::ListOffsets => "list_offsets",
             Operation::CommitOffsets => "commit_offsets",
             Operation::FetchOffsets => "fetch_offsets",

@@ -19,9 +19,10 @@ use crate::producer_ids::ProducerIds;
 use crate::unfinished::Unfinished;
 use crate::{
     AlterTopicsRequest, ApiError, ClusterDescription, CommitOffsetsRequest, CommittedOffset, Context,
-    CreatePartitionsRequest, CreateTopicRequest, FetchOffsetsRequest, FetchRequest, FetchResponse,
-    MemoryBudget, OffsetAnswer, OffsetQuery, PendingProduce, ProduceRequest, ProducerIdentity,
-    RecordsToDelete, TopicDescription, TopicLayout, TopicRef, TopicSummary, janitor, start, sync_timer,
+    CreatePartitionsRequest, CreateTopicRequest, DoorMetrics, FetchOffsetsRequest, FetchRequest,
+    FetchResponse, MemoryBudget, OffsetAnswer, OffsetQuery, PendingProduce, ProduceRequest, ProducerIdentity,
+    RangeQuery, RecordsToDelete, ResolvedRange, SubscribeRequest, Subscription, TopicDescription, TopicLayout,
+    TopicRef, TopicSummary, janitor, start, sync_timer,
 };
 
 /// What a broker is started with.
@@ -119,6 +120,13 @@ impl Broker {
         self.core.metrics.register(&self.core, registry);
     }
 
+    /// The handles with which a door counts its calls: `door` is its name, `apis` are the names of its calls. To be asked
+    /// for once.
+    #[must_use]
+    pub fn door_metrics(&self, door: &'static str, apis: &[&'static str]) -> DoorMetrics {
+        self.core.metrics.door(door, apis)
+    }
+
     /// Completes when the data directory has failed and the process must end (exit code 74).
     pub async fn failed(&self) -> Fatal {
         let mut fatal = self.fatal.clone();
@@ -204,6 +212,30 @@ impl Broker {
         request: FetchRequest,
     ) -> Result<FetchResponse<Extent>, ApiError> {
         self.count(Operation::Fetch, self.core.fetch(ctx, request).await)
+    }
+
+    /// Opens a subscription; see [`SubscribeRequest`].
+    ///
+    /// # Errors
+    /// [`ApiError`] if the request as a whole is refused.
+    pub async fn subscribe(
+        &self,
+        ctx: &Context,
+        request: SubscribeRequest,
+    ) -> Result<Subscription, ApiError> {
+        self.count(Operation::Subscribe, self.core.subscribe(ctx, request).await)
+    }
+
+    /// Turns places and times into offsets, in order.
+    ///
+    /// # Errors
+    /// [`ApiError`] if the request as a whole is refused.
+    pub async fn resolve_ranges(
+        &self,
+        ctx: &Context,
+        queries: &[RangeQuery],
+    ) -> Result<Vec<Result<ResolvedRange, ApiError>>, ApiError> {
+        self.count(Operation::ListOffsets, self.core.resolve_ranges(ctx, queries).await)
     }
 
     /// Answers each query, in order.

@@ -17,6 +17,19 @@ pub struct MemoryBudget {
     free: Arc<Semaphore>,
     bytes_max: usize,
     in_use: Arc<AtomicU64>,
+    waiting: AtomicU64,
+}
+
+/// Bytes that somebody waits for, until it has them or gives up.
+struct Wish<'a> {
+    waiting: &'a AtomicU64,
+    bytes: u64,
+}
+
+impl Drop for Wish<'_> {
+    fn drop(&mut self) {
+        self.waiting.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// Granted bytes; they return to the budget when the permit is dropped.
@@ -32,7 +45,7 @@ impl MemoryBudget {
     pub fn new(bytes: u64) -> Arc<MemoryBudget> {
         let bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let free = Arc::new(Semaphore::new(bytes_max));
-        Arc::new(MemoryBudget { free, bytes_max, in_use: Arc::default() })
+        Arc::new(MemoryBudget { free, bytes_max, in_use: Arc::default(), waiting: AtomicU64::new(0) })
     }
 
     /// Waits until `bytes` are free and takes them. First come, first served: a large wish is not overtaken by small
@@ -49,8 +62,15 @@ impl MemoryBudget {
         if bytes > self.bytes_max {
             return Err(too_large());
         }
-        // The semaphore is never closed, so the only error there is cannot happen.
-        let granted = Arc::clone(&self.free).acquire_many_owned(wanted).await.map_err(|_| too_large())?;
+        let granted = match Arc::clone(&self.free).try_acquire_many_owned(wanted) {
+            Ok(granted) => granted,
+            Err(_not_now) => {
+                self.waiting.fetch_add(u64::from(wanted), Ordering::Relaxed);
+                let _wish = Wish { waiting: &self.waiting, bytes: u64::from(wanted) };
+                // The semaphore is never closed, so the only error there is cannot happen.
+                Arc::clone(&self.free).acquire_many_owned(wanted).await.map_err(|_| too_large())?
+            }
+        };
         self.in_use.fetch_add(u64::from(wanted), Ordering::Relaxed);
         Ok(Permit { granted, in_use: Arc::clone(&self.in_use) })
     }
@@ -59,6 +79,12 @@ impl MemoryBudget {
     #[must_use]
     pub fn in_use(&self) -> u64 {
         self.in_use.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that are waited for now.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Bytes that can be granted together.
@@ -103,8 +129,11 @@ mod tests {
         let budget = MemoryBudget::new(100);
         let permit = budget.acquire(60).await.unwrap();
         assert_eq!((budget.in_use(), permit.bytes()), (60, 60));
-        assert!(budget.acquire(41).now_or_never().is_none());
-        assert_eq!(budget.in_use(), 60);
+        let mut waiting = Box::pin(budget.acquire(41));
+        assert!((&mut waiting).now_or_never().is_none());
+        assert_eq!((budget.in_use(), budget.waiting()), (60, 41));
+        drop(waiting);
+        assert_eq!((budget.in_use(), budget.waiting()), (60, 0));
         drop(permit);
         assert_eq!(budget.in_use(), 0);
         assert!(budget.acquire(100).now_or_never().is_some());

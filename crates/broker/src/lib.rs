@@ -28,6 +28,7 @@ pub use api_error::{ApiError, Divergence};
 pub use broker::{Broker, BrokerConfig};
 pub use budget::{MemoryBudget, Permit};
 pub use context::{ConnectionId, Context, ListenerName, Principal};
+pub use metrics::{ApiMetrics, DoorMetrics};
 pub use millrace_log::{Extent, FileRange};
 pub use millrace_metadata::ConfigChange;
 pub use ops::alter_topics::{AlterTopicsRequest, TopicChanges};
@@ -45,4 +46,6 @@ pub use ops::produce::{
     Durability, NewHeader, NewRecord, PartitionProduce, PendingProduce, ProduceData, ProduceRequest,
     ProduceResponse, Produced, SequenceStart,
 };
+pub use ops::ranges::{Begin, End, RangeQuery, ResolvedRange};
+pub use ops::subscribe::{PartitionSubscribe, SubscribeRequest, Subscribed, SubscribedPart, Subscription};
 pub use ops::topic_ref::TopicRef;

@@ -1,4 +1,7 @@
-//! What the broker counts, for Prometheus.
+//! What the broker counts, for Prometheus. Each metric stands in `docs/metrics.md`; a test holds the two together.
+
+mod doors;
+mod logs;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,10 +12,13 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use self::doors::Doors;
+pub use self::doors::{ApiMetrics, DoorMetrics};
+use self::logs::Logs;
 use crate::ApiError;
 use crate::admission::Operation;
 use crate::core::Core;
@@ -28,9 +34,24 @@ struct RequestLabels {
 pub(crate) struct BrokerMetrics {
     requests: Family<RequestLabels, Counter>,
     succeeded: BTreeMap<Operation, Counter>,
+    partition_errors: Family<RequestLabels, Counter>,
     bytes_produced: Counter,
+    records_produced: Counter,
     bytes_fetched: Counter,
+    records_fetched: Counter,
     produce_seconds: Histogram,
+    subscriptions: Gauge,
+    doors: Doors,
+}
+
+/// A subscription that is counted as open until this is dropped.
+#[derive(Debug)]
+pub(crate) struct OpenSubscription(Gauge);
+
+impl Drop for OpenSubscription {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl BrokerMetrics {
@@ -43,11 +64,33 @@ impl BrokerMetrics {
         Arc::new(BrokerMetrics {
             succeeded: Operation::ALL.into_iter().map(ok).collect(),
             requests,
+            partition_errors: Family::default(),
             bytes_produced: Counter::default(),
+            records_produced: Counter::default(),
             bytes_fetched: Counter::default(),
+            records_fetched: Counter::default(),
             // 50 microseconds to 26 seconds.
             produce_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 20)),
+            subscriptions: Gauge::default(),
+            doors: Doors::new(),
         })
+    }
+
+    /// The handles of a door's calls.
+    pub(crate) fn door(&self, door: &'static str, apis: &[&'static str]) -> DoorMetrics {
+        self.doors.door(door, apis)
+    }
+
+    /// Counts a subscription as open.
+    pub(crate) fn subscribed(&self) -> OpenSubscription {
+        self.subscriptions.inc();
+        OpenSubscription(self.subscriptions.clone())
+    }
+
+    /// Counts a partition that a read answered with an error.
+    pub(crate) fn partition_failed(&self, operation: Operation, code: ErrorCode) {
+        let labels = RequestLabels { operation: operation.name(), code: code.name() };
+        self.partition_errors.get_or_create(&labels).inc();
     }
 
     /// Counts a request by its outcome and passes it on.
@@ -69,12 +112,15 @@ impl BrokerMetrics {
         }
     }
 
-    pub(crate) fn produced(&self, bytes: usize) {
+    pub(crate) fn produced(&self, bytes: usize, records: u64) {
         self.bytes_produced.inc_by(bytes as u64);
+        self.records_produced.inc_by(records);
     }
 
-    pub(crate) fn fetched(&self, bytes: usize) {
+    /// Records are counted by their offsets: to look into the batches would touch bytes that only pass through.
+    pub(crate) fn fetched(&self, bytes: usize, records: u64) {
         self.bytes_fetched.inc_by(bytes as u64);
+        self.records_fetched.inc_by(records);
     }
 
     pub(crate) fn acknowledged(&self, seconds: f64) {
@@ -88,10 +134,18 @@ impl BrokerMetrics {
         registry.register("requests", "Requests by operation and outcome", requests);
         registry.register_with_unit("produced", "Batches appended", Unit::Bytes, produced);
         registry.register_with_unit("fetched", "Batches answered to readers", Unit::Bytes, fetched);
+        registry.register("produced_records", "Records appended", self.records_produced.clone());
+        let help = "Records answered to readers, counted by their offsets";
+        registry.register("fetched_records", help, self.records_fetched.clone());
+        let help = "Partitions of fetches and subscriptions that were answered with an error";
+        registry.register("partition_errors", help, self.partition_errors.clone());
+        registry.register("subscriptions", "Subscriptions that are open", self.subscriptions.clone());
+        self.doors.register(registry);
         let latency = self.produce_seconds.clone();
         let help = "From the arrival of a produce to its acknowledgement";
         registry.register_with_unit("produce_latency", help, Unit::Seconds, latency);
         registry.register_collector(Box::new(Gauges { core: Arc::downgrade(core) }));
+        registry.register_collector(Box::new(Logs { core: Arc::downgrade(core) }));
     }
 }
 
@@ -115,6 +169,7 @@ impl Collector for Gauges {
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
         };
         gauge("memory_in_use_bytes", "Bytes granted to requests and answers", core.memory.in_use())?;
+        gauge("memory_waiting_bytes", "Bytes that requests and answers wait for", core.memory.waiting())?;
         let limit = core.memory.bytes_max() as u64;
         gauge("memory_limit_bytes", "Bytes that can be granted", limit)?;
         gauge("requests_in_flight", "Requests under way", core.admission.in_flight() as u64)?;

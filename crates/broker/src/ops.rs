@@ -15,4 +15,6 @@ pub(crate) mod init_producer;
 pub(crate) mod layout;
 pub(crate) mod list_offsets;
 pub(crate) mod produce;
+pub(crate) mod ranges;
+pub(crate) mod subscribe;
 pub(crate) mod topic_ref;

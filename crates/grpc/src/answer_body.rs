@@ -14,6 +14,8 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
 
 use crate::error_map::refuse;
+use crate::metered::Metered;
+use crate::pace::{Pace, Unsent};
 use crate::permits::CallPermits;
 use crate::unread::{Entry, Unread};
 
@@ -21,20 +23,30 @@ use crate::unread::{Entry, Unread};
 pub(crate) struct AnswerBody {
     inner: tonic::body::Body,
     permits: Arc<CallPermits>,
-    answer: Option<Arc<Permit>>,
+    /// What pays for the answer's frames, or for the newest of them where each pays for itself.
+    answer: Arc<[Permit]>,
     unread: Arc<Unread>,
+    /// Of a stream that goes on and on: how far its client is behind.
+    pace: Option<Arc<Pace>>,
     /// Set from handing out a frame until the client makes us ask for the next.
     handed_out: Option<Entry>,
     /// For answers that have no end of their own: ends them when the broker drains.
     draining: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     ended: bool,
+    metered: Option<Metered>,
 }
 
 /// Bytes that are paid for until HTTP/2 has written them: it buffers them long after this body is gone.
 struct PaidBytes {
     bytes: Bytes,
-    _permit: Arc<Permit>,
-    _unread: Entry,
+    _permits: Arc<[Permit]>,
+    _unread: Waiting,
+}
+
+/// What sees to it that the bytes do not wait for ever.
+enum Waiting {
+    Answer { _entry: Entry },
+    Stream { _frame: Unsent },
 }
 
 impl AsRef<[u8]> for PaidBytes {
@@ -48,24 +60,52 @@ impl AnswerBody {
         inner: tonic::body::Body,
         permits: Arc<CallPermits>,
         unread: Arc<Unread>,
-        draining: Option<WaitForCancellationFutureOwned>,
+        pace: Option<Arc<Pace>>,
     ) -> AnswerBody {
-        let draining = draining.map(Box::pin);
-        AnswerBody { inner, permits, answer: None, unread, handed_out: None, draining, ended: false }
+        let answer = Arc::from([]);
+        AnswerBody {
+            inner,
+            permits,
+            answer,
+            unread,
+            pace,
+            handed_out: None,
+            draining: None,
+            ended: false,
+            metered: None,
+        }
+    }
+
+    /// Counts what is handed out, and the call when it is over.
+    pub(crate) fn metered(mut self, metered: Metered) -> AnswerBody {
+        self.metered = Some(metered);
+        self
+    }
+
+    /// Ends the answer when the broker drains.
+    pub(crate) fn until(mut self, draining: Option<WaitForCancellationFutureOwned>) -> AnswerBody {
+        self.draining = draining.map(Box::pin);
+        self
     }
 
     fn hand_out(&mut self, bytes: Bytes) -> Bytes {
+        if let Some(metered) = &self.metered {
+            metered.api().sent(bytes.len());
+        }
+        let paid = self.permits.take_answers();
+        if let Some(pace) = &self.pace {
+            let unread = Waiting::Stream { _frame: pace.enter(bytes.len()) };
+            return Bytes::from_owner(PaidBytes { bytes, _permits: paid.into(), _unread: unread });
+        }
         self.handed_out = Some(self.unread.enter(bytes.len()));
-        if let Some(permit) = self.permits.take_answer() {
-            self.answer = Some(Arc::new(permit));
+        if !paid.is_empty() {
+            self.answer = paid.into();
         }
-        match &self.answer {
-            Some(permit) => {
-                let (permit, unread) = (Arc::clone(permit), self.unread.enter(bytes.len()));
-                Bytes::from_owner(PaidBytes { bytes, _permit: permit, _unread: unread })
-            }
-            None => bytes,
+        if self.answer.is_empty() {
+            return bytes;
         }
+        let unread = Waiting::Answer { _entry: self.unread.enter(bytes.len()) };
+        Bytes::from_owner(PaidBytes { bytes, _permits: Arc::clone(&self.answer), _unread: unread })
     }
 
     fn end_with(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {

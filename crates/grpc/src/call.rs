@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use hyper::body::Incoming;
-use millrace_broker::ConnectionId;
+use millrace_broker::{ConnectionId, DoorMetrics};
 use millrace_env::{Clock, Monotonic};
 use millrace_types::ErrorCode;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,8 @@ use tower::Service;
 use crate::answer_body::{AnswerBody, panicked};
 use crate::caller::Caller;
 use crate::error_map::refuse;
+use crate::metered::Metered;
+use crate::pace::Pace;
 use crate::request_body::{Admission, AdmittedBody};
 use crate::route::Route;
 use crate::unread::Unread;
@@ -32,6 +34,7 @@ pub(crate) struct Calls {
     pub(crate) admission: Admission,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) draining: CancellationToken,
+    pub(crate) metrics: DoorMetrics,
 }
 
 impl Calls {
@@ -43,12 +46,15 @@ impl Calls {
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Infallible> {
         let route = Route::of(request.uri().path());
+        let metered = Metered::begin(&self.metrics, route, &self.clock);
         let (mut parts, body) = request.into_parts();
-        let caller = Caller::of(&parts.headers, connection, self.clock.monotonic());
+        let pace = route.is_paced.then(|| Pace::new(Arc::clone(&unread)));
+        let caller = Caller::of(&parts.headers, connection, self.clock.monotonic()).paced(pace.clone());
         let permits = Arc::clone(&caller.permits);
         let deadline = caller.context.deadline;
         parts.extensions.insert(caller);
-        let body = AdmittedBody::new(body, route, self.admission.clone(), Arc::clone(&permits));
+        let body = AdmittedBody::new(body, route, self.admission.clone(), Arc::clone(&permits))
+            .metered(metered.api().clone());
         let request = Request::from_parts(parts, tonic::body::Body::new(body));
 
         let answer = self.handle(request);
@@ -59,7 +65,7 @@ impl Calls {
         };
         explain(response.headers_mut());
         let draining = route.is_side_call().then(|| self.draining.clone().cancelled_owned());
-        Ok(response.map(|body| AnswerBody::new(body, permits, unread, draining)))
+        Ok(response.map(|body| AnswerBody::new(body, permits, unread, pace).until(draining).metered(metered)))
     }
 
     async fn handle(&self, request: Request<tonic::body::Body>) -> Response<tonic::body::Body> {

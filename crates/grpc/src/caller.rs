@@ -8,6 +8,7 @@ use millrace_broker::{ConnectionId, Context, ListenerName, Principal};
 use millrace_env::Monotonic;
 use millrace_types::limits::CLIENT_ID_BYTES_MAX;
 
+use crate::pace::Pace;
 use crate::permits::CallPermits;
 
 /// The header in which a client says what it calls itself.
@@ -20,6 +21,8 @@ const TIMEOUT_HEADER: &str = "grpc-timeout";
 pub(crate) struct Caller {
     pub(crate) context: Context,
     pub(crate) permits: Arc<CallPermits>,
+    /// Of a stream that goes on and on: how far its client is behind.
+    pub(crate) pace: Option<Arc<Pace>>,
 }
 
 impl Caller {
@@ -36,7 +39,12 @@ impl Caller {
             connection,
             deadline: timeout.map(|timeout| now.after(timeout)),
         };
-        Caller { context, permits: Arc::default() }
+        Caller { context, permits: Arc::default(), pace: None }
+    }
+
+    /// With the pace of its client.
+    pub(crate) fn paced(self, pace: Option<Arc<Pace>>) -> Caller {
+        Caller { pace, ..self }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::call::Calls;
 use crate::connection::Connections;
 use crate::listener::Accepting;
 use crate::request_body::Admission;
+use crate::route::METHODS;
 use crate::service::Api;
 use crate::windows::Windows;
 
@@ -80,9 +81,11 @@ impl GrpcDoor {
             clock: Arc::clone(&env.clock),
             message_patience: patience.message,
         };
+        let metrics = broker.door_metrics("grpc", METHODS);
         let api = Api { broker, env: env.clone(), draining: draining.clone() };
         let (health, routes) = routes(api).await?;
-        let calls = Calls { routes, admission, clock: Arc::clone(&env.clock), draining: draining.clone() };
+        let calls =
+            Calls { routes, admission, clock: Arc::clone(&env.clock), draining: draining.clone(), metrics };
         let connections = Connections {
             calls: Arc::new(calls),
             clock: Arc::clone(&env.clock),

@@ -9,7 +9,7 @@ use millrace_types::Offset;
 use prost::Message as _;
 
 use crate::decode::{Wanted, decode_partition};
-use crate::handlers::{commit_offsets, fetch, fetch_offsets, list_offsets, produce};
+use crate::handlers::{commit_offsets, fetch, fetch_offsets, list_offsets, produce, subscribe};
 
 /// Takes a produce apart; true if the broker would have been asked.
 pub fn produce(message: Bytes) -> bool {
@@ -22,6 +22,12 @@ pub fn produce(message: Bytes) -> bool {
 pub fn fetch(message: Bytes) -> usize {
     let Ok(request) = v1::FetchRequest::decode(message) else { return 0 };
     request.partitions.iter().flat_map(fetch::question).count()
+}
+
+/// Takes a subscription apart; how many of its partitions can be read.
+pub fn subscribe(message: Bytes) -> usize {
+    let Ok(request) = v1::SubscribeRequest::decode(message) else { return 0 };
+    request.partitions.iter().flat_map(subscribe::question).count()
 }
 
 /// Takes the requests about offsets apart, whichever of them the bytes are.

@@ -15,3 +15,4 @@ pub(crate) mod list_offsets;
 pub(crate) mod list_topics;
 pub(crate) mod produce;
 pub(crate) mod produce_stream;
+pub(crate) mod subscribe;

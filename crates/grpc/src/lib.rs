@@ -19,6 +19,8 @@ mod error_page;
 pub mod fuzzing;
 mod handlers;
 mod listener;
+mod metered;
+mod pace;
 mod parts;
 mod permits;
 mod request_body;

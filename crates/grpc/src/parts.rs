@@ -1,6 +1,6 @@
 //! Parts that many requests have: a topic, a partition, an offset, an epoch.
 
-use millrace_broker::{ApiError, TopicRef};
+use millrace_broker::{ApiError, Isolation, TopicRef};
 use millrace_proto::{CheckedTopicRef, TopicRefError, v1};
 use millrace_types::limits::PARTITIONS_PER_REQUEST_MAX;
 use millrace_types::{ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex};
@@ -46,6 +46,15 @@ pub(crate) fn offset(field: &'static str, wire: i64) -> Result<Offset, ApiError>
 /// An epoch; absent and -1 both mean that none is known.
 pub(crate) fn epoch(wire: Option<i32>) -> Option<LeaderEpoch> {
     wire.filter(|epoch| *epoch >= 0).map(LeaderEpoch)
+}
+
+/// How far a reader sees.
+pub(crate) fn isolation(wire: i32) -> Result<Isolation, ApiError> {
+    match v1::Isolation::try_from(wire) {
+        Ok(v1::Isolation::Committed) => Ok(Isolation::Committed),
+        Ok(v1::Isolation::Stable) => Ok(Isolation::Stable),
+        Err(unknown) => Err(invalid(format!("isolation: {unknown}"))),
+    }
 }
 
 /// A group's name.

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 #[derive(Debug, Default)]
 pub(crate) struct CallPermits {
     messages: Mutex<VecDeque<Permit>>,
-    answer: Mutex<Option<Permit>>,
+    answers: Mutex<Vec<Permit>>,
 }
 
 impl CallPermits {
@@ -34,13 +34,14 @@ impl CallPermits {
         self.messages.lock().clear();
     }
 
-    /// The handler: the answer's bytes are paid for with this until they have been written to the client.
+    /// The handler: the answer's bytes, or those of the next message of a stream of them, are paid for with this until they
+    /// have been written to the client.
     pub(crate) fn pay_answer(&self, permit: Permit) {
-        *self.answer.lock() = Some(permit);
+        self.answers.lock().push(permit);
     }
 
-    /// The writer: takes over what pays for the answer.
-    pub(crate) fn take_answer(&self) -> Option<Permit> {
-        self.answer.lock().take()
+    /// The writer: takes over what pays for the next frame, which may hold several small messages.
+    pub(crate) fn take_answers(&self) -> Vec<Permit> {
+        std::mem::take(&mut *self.answers.lock())
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use millrace_broker::{ApiError, MemoryBudget, Permit};
+use millrace_broker::{ApiError, ApiMetrics, MemoryBudget, Permit};
 use millrace_env::{BoxFuture, Clock};
 use millrace_types::ErrorCode;
 use millrace_types::limits::REQUEST_OVERHEAD_BYTES;
@@ -50,6 +50,7 @@ pub(crate) struct AdmittedBody<B> {
     state: State,
     /// Set while a message has begun and the client lets us wait.
     stalled: Option<BoxFuture<()>>,
+    metrics: Option<ApiMetrics>,
 }
 
 enum State {
@@ -66,7 +67,14 @@ enum State {
 impl<B> AdmittedBody<B> {
     pub(crate) fn new(inner: B, route: Route, admission: Admission, permits: Arc<CallPermits>) -> Self {
         let (received, state) = (Bytes::new(), State::Prefix);
-        AdmittedBody { inner, route, admission, permits, received, messages: 0, state, stalled: None }
+        let (messages, stalled, metrics) = (0, None, None);
+        AdmittedBody { inner, route, admission, permits, received, messages, state, stalled, metrics }
+    }
+
+    /// Counts what is handed on.
+    pub(crate) fn metered(mut self, metrics: ApiMetrics) -> Self {
+        self.metrics = Some(metrics);
+        self
     }
 
     /// Reads the prefix if it is there whole, and asks for the bytes of its message.
@@ -104,6 +112,9 @@ impl<B> AdmittedBody<B> {
         }
         let part = self.received.split_to(left.min(self.received.len()));
         let left = left - part.len();
+        if let Some(metrics) = &self.metrics {
+            metrics.received(part.len());
+        }
         self.state = if left == 0 { State::Prefix } else { State::Granted { left } };
         if left == 0 {
             self.stalled = None;

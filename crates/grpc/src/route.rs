@@ -13,23 +13,50 @@ pub(crate) enum Messages {
     OneAtATime,
 }
 
+/// The methods of the native API.
+pub(crate) const METHODS: &[&str] = &[
+    "InitProducer",
+    "Produce",
+    "ProduceStream",
+    "Fetch",
+    "Subscribe",
+    "ListOffsets",
+    "CommitOffsets",
+    "FetchOffsets",
+    "CreateTopic",
+    "DeleteTopic",
+    "ListTopics",
+    "DescribeTopic",
+    "DescribeCluster",
+];
+
 /// What a call may send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Route {
     pub(crate) messages: Messages,
     pub(crate) message_bytes_max: usize,
+    /// Whether it answers on and on, at the pace of its client.
+    pub(crate) is_paced: bool,
+    /// Its name in the metrics; empty for what is not ours.
+    pub(crate) name: &'static str,
 }
 
 impl Route {
     pub(crate) fn of(path: &str) -> Route {
-        match path.strip_prefix("/millrace.v1.Millrace/") {
-            Some("ProduceStream") => {
-                Route { messages: Messages::Claimed, message_bytes_max: REQUEST_BYTES_MAX }
-            }
-            Some(_) => Route { messages: Messages::One, message_bytes_max: REQUEST_BYTES_MAX },
+        let method = path.strip_prefix("/millrace.v1.Millrace/");
+        let name = METHODS.iter().find(|name| method == Some(**name)).copied().unwrap_or_default();
+        let (messages, message_bytes_max) = match method {
+            Some("ProduceStream") => (Messages::Claimed, REQUEST_BYTES_MAX),
+            Some(_) => (Messages::One, REQUEST_BYTES_MAX),
             // Health, reflection, and whatever does not exist.
-            None => Route { messages: Messages::OneAtATime, message_bytes_max: SIDE_MESSAGE_BYTES_MAX },
-        }
+            None => (Messages::OneAtATime, SIDE_MESSAGE_BYTES_MAX),
+        };
+        Route { messages, message_bytes_max, is_paced: name == "Subscribe", name }
+    }
+
+    /// Whether how long it takes says nothing: it goes on for as long as the client likes.
+    pub(crate) fn is_stream(self) -> bool {
+        self.messages != Messages::One || self.is_paced
     }
 
     /// Whether the answer may go on for ever without the door's handlers seeing that the broker is draining.

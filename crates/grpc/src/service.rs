@@ -76,6 +76,15 @@ macro_rules! unary {
         #[tonic::async_trait]
         impl Millrace for Api {
             type ProduceStreamStream = handlers::produce_stream::Answers;
+            type SubscribeStream = handlers::subscribe::Messages;
+
+            async fn subscribe(
+                &self,
+                request: Request<v1::SubscribeRequest>,
+            ) -> Result<Response<Self::SubscribeStream>, Status> {
+                let (caller, request) = open(request)?;
+                handlers::subscribe::handle(self.clone(), caller, request).await.map(Response::new)
+            }
 
             async fn produce_stream(
                 &self,

@@ -15,6 +15,10 @@ use tokio::sync::Notify;
 /// The slowest that a client may read an answer, in bytes per second, once its first patience is over.
 const BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 
+/// How long a stream whose frames stand still is kept, counted in patiences: one for the stream, which is then told to end,
+/// and as long for the client to hear of it. Then its connection is closed.
+const STREAM_PATIENCES: u32 = 2;
+
 /// What waits for the client of one connection.
 #[derive(Debug)]
 pub(crate) struct Unread {
@@ -45,8 +49,26 @@ impl Unread {
 
     /// `bytes` were handed to the client and wait to be read.
     pub(crate) fn enter(self: &Arc<Self>, bytes: usize) -> Entry {
-        let patience = self.patience + Duration::from_secs(bytes as u64 / BYTES_PER_SECOND_MIN);
-        let until = self.clock.monotonic().after(patience);
+        self.enter_for(self.allowance(bytes))
+    }
+
+    /// A stream has frames that wait, `bytes` of them in the first one, and the client has just taken the one before.
+    pub(crate) fn enter_stream(self: &Arc<Self>, bytes: usize) -> Entry {
+        self.enter_for(self.allowance(bytes) * STREAM_PATIENCES)
+    }
+
+    /// How long `bytes` may wait.
+    pub(crate) fn allowance(&self, bytes: usize) -> Duration {
+        self.patience + Duration::from_secs(bytes as u64 / BYTES_PER_SECOND_MIN)
+    }
+
+    /// What the time is.
+    pub(crate) fn now(&self) -> Monotonic {
+        self.clock.monotonic()
+    }
+
+    fn enter_for(self: &Arc<Self>, allowance: Duration) -> Entry {
+        let until = self.clock.monotonic().after(allowance);
         let mut waiting = self.waiting.lock();
         let (id, was_empty) = (waiting.next_id, waiting.until.is_empty());
         waiting.next_id += 1;

@@ -11,5 +11,7 @@ mod draining;
 mod raw;
 #[path = "door/streams.rs"]
 mod streams;
+#[path = "door/subscribe.rs"]
+mod subscribe;
 #[path = "door/world.rs"]
 mod world;

@@ -29,6 +29,7 @@ use crate::passing::{is_passing, is_storage_full};
 use crate::recovery::{self, LastStop, OpenRequest};
 use crate::room::{Claim, Room, StorageRoom};
 use crate::tail_cache::TailBudget;
+use crate::tally::{DirStats, DirTallies};
 use crate::{DirError, Log, LogConfig, PartitionMeta};
 use janitor::Expiry;
 use layout::FoundPartitions;
@@ -98,6 +99,7 @@ pub(crate) struct DirShared {
     pub(crate) handles: Arc<HandleCache>,
     /// Bytes that were appended to its logs: what works in the background yields to them.
     pub(crate) appended: AtomicU64,
+    pub(crate) tallies: DirTallies,
     /// Whether there may be a deleted log that is not unlinked yet. Held while one is renamed or unlinked.
     gone: Mutex<bool>,
     report: Mutex<StartReport>,
@@ -224,6 +226,7 @@ impl LogDir {
             marks: Marks::new(layout.marks_file, layout.previous_marks),
             handles,
             appended: AtomicU64::new(0),
+            tallies: DirTallies::default(),
             gone: Mutex::new(true),
             report: Mutex::new(report),
         });
@@ -360,6 +363,12 @@ impl LogDir {
     #[must_use]
     pub fn start_report(&self) -> StartReport {
         self.shared.report.lock().clone()
+    }
+
+    /// What was counted since it was opened.
+    #[must_use]
+    pub fn stats(&self) -> DirStats {
+        self.shared.tallies.snapshot()
     }
 
     /// The open files and maps that its logs keep now.

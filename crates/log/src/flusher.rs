@@ -382,6 +382,7 @@ impl LogInner {
     }
 
     fn run_sync(&self, job: &SyncJob) -> io::Result<()> {
+        let began = self.shared.env.clock.monotonic();
         for file in &job.files {
             #[cfg(feature = "teeth")]
             millrace_types::planted!(RetryFailedSync => drop(file.sync_data()));
@@ -391,6 +392,9 @@ impl LogInner {
         millrace_types::planted!(RollWithoutDirSync => return Ok(()));
         if job.dir {
             self.shared.env.fs.sync_dir(&self.path)?;
+        }
+        if !job.files.is_empty() {
+            self.shared.tallies.synced(self.shared.env.clock.monotonic().since(began));
         }
         Ok(())
     }

@@ -237,6 +237,7 @@ impl LogInner {
             self.shared.tail_budget.push(&self.tail, run);
         }
         let (bytes, until) = (group.bytes(), writer.mark());
+        self.shared.tallies.wrote(bytes, group.spots().len());
         self.hold(Wrote { file, bytes, until, began }, woken);
         self.answer(&mut group, woken);
     }

@@ -46,6 +46,10 @@ impl Shape for v1::FetchRequest {
     const REPEATED: &'static [Repeated] = &[repeated(1, &[])];
 }
 
+impl Shape for v1::SubscribeRequest {
+    const REPEATED: &'static [Repeated] = &[repeated(1, &[])];
+}
+
 impl Shape for v1::ListOffsetsRequest {
     const REPEATED: &'static [Repeated] = &[repeated(1, &[])];
 }
@@ -77,8 +81,8 @@ macro_rules! shapeless {
 shapeless! {
     CreatePartitionsRequest AlterTopicResponse CreatePartitionsResponse DeleteRecordsResponse
     InitProducerRequest DeleteTopicRequest ListTopicsRequest DescribeTopicRequest DescribeClusterRequest
-    InitProducerResponse ProduceResponse FetchResponse ListOffsetsResponse CommitOffsetsResponse FetchOffsetsResponse
-    CreateTopicResponse DeleteTopicResponse ListTopicsResponse DescribeTopicResponse DescribeClusterResponse
+    InitProducerResponse ProduceResponse FetchResponse SubscribeResponse ListOffsetsResponse CommitOffsetsResponse
+    FetchOffsetsResponse CreateTopicResponse DeleteTopicResponse ListTopicsResponse DescribeTopicResponse DescribeClusterResponse
 }
 
 /// Refuses a message of type `M` that would become too many elements.

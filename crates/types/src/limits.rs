@@ -29,6 +29,13 @@ pub const REQUEST_BYTES_MAX: usize = 100 * 1024 * 1024;
 pub const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
 /// The most bytes that one fetch answers, whatever the client asks for.
 pub const FETCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that one subscription may have handed to HTTP/2 and not yet written to its client, before it reads on; one message
+/// more, if it is as large.
+pub const SUBSCRIBE_UNSENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Frames (of one message or several small ones) that one subscription may have handed to HTTP/2 and not yet written.
+pub const SUBSCRIBE_UNSENT_FRAMES_MAX: usize = 64;
+/// The most partitions that one message of a subscription tells of.
+pub const SUBSCRIBE_PARTITIONS_PER_MESSAGE_MAX: usize = 1024;
 /// The longest that a fetch waits for records, in milliseconds.
 pub const FETCH_WAIT_MS_MAX: u64 = 60_000;
 /// The longest that a produce waits for its sync, in milliseconds; also what it waits if the client says nothing.
@@ -173,6 +180,8 @@ pub const FILE_RANGE_BYTES_MIN: usize = 128 * 1024;
 // The largest request must be grantable from the default budget.
 const _: () = assert!((REQUEST_BYTES_MAX as u64) < MEMORY_BUDGET_BYTES_DEFAULT);
 
+/// Topics that have series of their own in the metrics, the first by name; all others are added up.
+pub const METRIC_TOPICS_MAX: usize = 100;
 /// Connections that one door holds at once; more are closed as soon as they are accepted.
 pub const CONNECTIONS_MAX: usize = 10_000;
 /// Requests of one produce stream that may be appended and not yet acknowledged; the next is read when one of them is.

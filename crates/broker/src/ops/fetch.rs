@@ -135,28 +135,28 @@ impl Piece for Extent {
 }
 
 /// A partition of the request, its log found.
-struct Reader {
-    log: Arc<Log>,
-    fetch: PartitionFetch,
+pub(super) struct Reader {
+    pub(super) log: Arc<Log>,
+    pub(super) fetch: PartitionFetch,
 }
 
 /// What one partition can answer now.
-struct Planned {
+pub(super) struct Planned {
     /// The marks before the plan was made.
-    offsets: LogOffsets,
+    pub(super) offsets: LogOffsets,
     from: Offset,
     /// `None` if the byte budget was used up by the partitions before.
-    plan: Option<ReadPlan>,
+    pub(super) plan: Option<ReadPlan>,
     /// Whether waiting cannot bring more: the end of the range that was asked for is reached.
     complete: bool,
 }
 
 /// What all partitions can answer now.
-struct Round {
-    partitions: Vec<Result<Planned, ApiError>>,
-    bytes: usize,
+pub(super) struct Round {
+    pub(super) partitions: Vec<Result<Planned, ApiError>>,
+    pub(super) bytes: usize,
     /// Whether to answer however few bytes there are.
-    at_once: bool,
+    pub(super) at_once: bool,
 }
 
 impl Core {
@@ -212,19 +212,44 @@ impl Core {
             0 => None,
             bytes => Some(self.memory_for(bytes).await?),
         };
+        let froms: Vec<_> =
+            round.partitions.iter().map(|planned| planned.as_ref().ok().map(|p| p.from)).collect();
         let partitions = self.load::<E>(round).await?;
-        let fetched = || partitions.iter().flatten().flat_map(|fetched| &fetched.extents);
-        self.metrics.fetched(fetched().map(Piece::len).sum());
+        for (result, from) in partitions.iter().zip(froms) {
+            self.count_read(Operation::Fetch, result, from);
+        }
+        let fetched = partitions.iter().flatten().flat_map(|fetched| &fetched.extents);
         if let Some(permit) = &mut permit {
-            permit.give_back(fetched().map(Piece::bytes_in_files).sum());
+            permit.give_back(fetched.map(Piece::bytes_in_files).sum());
         }
         let partitions =
             partitions.into_iter().map(|fetched| fetched.map_err(|error| self.unless_closing(error)));
         Ok(FetchResponse { partitions: partitions.collect(), permit })
     }
 
+    /// Counts what was read of a partition, beginning at `from`.
+    pub(super) fn count_read<E: Piece>(
+        &self,
+        operation: Operation,
+        result: &Result<Fetched<E>, ApiError>,
+        from: Option<Offset>,
+    ) {
+        match result {
+            Ok(fetched) if fetched.extents.is_empty() => {}
+            Ok(fetched) => {
+                let records = from.map_or(0, |from| fetched.next_offset.get() - from.get());
+                let bytes = fetched.extents.iter().map(Piece::len).sum();
+                self.metrics.fetched(bytes, u64::try_from(records).unwrap_or(0));
+            }
+            Err(error) => self.metrics.partition_failed(operation, error.code),
+        }
+    }
+
     /// Loads what is in memory here and the rest on the pool: a hop there and back costs more than copying 64 KiB.
-    async fn load<E: Piece>(&self, round: Round) -> Result<Vec<Result<Fetched<E>, ApiError>>, ApiError> {
+    pub(super) async fn load<E: Piece>(
+        &self,
+        round: Round,
+    ) -> Result<Vec<Result<Fetched<E>, ApiError>>, ApiError> {
         let few = round.bytes <= limits::READ_IN_PLACE_BYTES_MAX;
         let mut loaded: Vec<Result<Fetched<E>, ApiError>> = Vec::with_capacity(round.partitions.len());
         let mut rest = round.partitions.into_iter();
@@ -297,7 +322,7 @@ fn marks(readers: &[Result<Reader, ApiError>], round: Round) -> Vec<(Arc<Log>, O
 
 impl Reader {
     /// Plans within `left` bytes. Only the first batch of a whole answer may be larger than what is left.
-    fn plan(&self, left: usize, first: bool) -> Result<Planned, ApiError> {
+    pub(super) fn plan(&self, left: usize, first: bool) -> Result<Planned, ApiError> {
         let PartitionFetch { offset: from, end_offset, last_read_epoch, .. } = self.fetch;
         // Before the plan: a mark that rises in between wakes the wait at once.
         let offsets = self.log.offsets();

@@ -177,9 +177,9 @@ impl Core {
         }
         let log = self.log(&topic, part.partition)?;
         let batch = self.batch(&topic, part.data)?;
-        let bytes = batch.size();
+        let (bytes, records) = (batch.size(), u64::from(batch.record_count()));
         let ticket = self.append_when_there_is_room(&log, batch, deadline).await?;
-        self.metrics.produced(bytes);
+        self.metrics.produced(bytes, records);
         Ok(ticket)
     }
 

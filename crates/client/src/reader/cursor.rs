@@ -113,6 +113,7 @@ impl Cursor {
             end_offset: self.end.map(Offset::get),
             max_bytes: 0,
             last_read_epoch: self.last_epoch.map(|epoch| epoch.0),
+            ..Default::default()
         }
     }
 

@@ -1,12 +1,15 @@
 //! `Fetch`: batches as they are stored, or records decoded here for clients that cannot.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use millrace_broker::{ApiError, FetchRequest, Fetched, Isolation, PartitionFetch, Permit};
+use millrace_broker::{
+    ApiError, Begin, End, FetchRequest, Fetched, PartitionFetch, Permit, RangeQuery, ResolvedRange,
+};
 use millrace_proto::v1;
 use millrace_types::limits::{FETCH_BYTES_MAX, FETCH_WAIT_MS_MAX};
-use millrace_types::{ErrorCode, Offset};
+use millrace_types::{ErrorCode, Offset, TimestampMs};
 use tonic::Status;
 
 use crate::caller::Caller;
@@ -21,11 +24,12 @@ const BYTES_MAX_DEFAULT: usize = 1024 * 1024;
 pub(crate) async fn handle(
     api: &Api,
     caller: &Caller,
-    request: v1::FetchRequest,
+    mut request: v1::FetchRequest,
 ) -> Result<v1::FetchResponse, Status> {
     let format = check_format(&request).map_err(status_of)?;
     let bytes_max = bytes_max(&request);
-    let (answers, permit) = ask(api, caller, &request).await.map_err(status_of)?;
+    let refused = resolve_times(api, caller, &mut request.partitions).await.map_err(status_of)?;
+    let (answers, permit) = ask(api, caller, &request, &refused).await.map_err(status_of)?;
     // The request has been read: its memory goes back before decoded records ask for theirs, or calls that hold one
     // and wait for the other could lock each other out. (The broker bounds its own wait for the answer's memory.)
     caller.permits.release();
@@ -65,18 +69,74 @@ fn check_format(request: &v1::FetchRequest) -> Result<v1::FetchFormat, ApiError>
     v1::FetchFormat::try_from(request.format).map_err(|unknown| parts::invalid(format!("format: {unknown}")))
 }
 
+/// Puts offsets in the place of times; tells of the partitions of which that cannot be done.
+async fn resolve_times(
+    api: &Api,
+    caller: &Caller,
+    partitions: &mut [v1::PartitionFetch],
+) -> Result<BTreeMap<usize, ApiError>, ApiError> {
+    let mut refused = BTreeMap::new();
+    let (mut places, mut queries) = (Vec::new(), Vec::new());
+    for (place, part) in partitions.iter().enumerate() {
+        if part.from_ms.is_some() || part.until_ms.is_some() {
+            match range_query(part) {
+                Ok(query) => {
+                    places.push(place);
+                    queries.push(query);
+                }
+                Err(error) => {
+                    refused.insert(place, error);
+                }
+            }
+        }
+    }
+    if queries.is_empty() {
+        return Ok(refused);
+    }
+    let ranges = api.broker.resolve_ranges(&caller.context, &queries).await?;
+    for (place, range) in places.into_iter().zip(ranges) {
+        match (range, partitions.get_mut(place)) {
+            (Ok(ResolvedRange { begin, end }), Some(part)) => {
+                part.offset = begin.get();
+                part.end_offset = end.map(Offset::get);
+            }
+            (Err(error), _) => {
+                refused.insert(place, error);
+            }
+            (Ok(_), None) => {}
+        }
+    }
+    Ok(refused)
+}
+
+fn range_query(part: &v1::PartitionFetch) -> Result<RangeQuery, ApiError> {
+    let time = |ms: i64| TimestampMs(ms.max(0));
+    let begin = match part.from_ms {
+        Some(ms) => Begin::Time(time(ms)),
+        None => Begin::Offset(parts::offset("offset", part.offset)?),
+    };
+    let end = match (part.until_ms, part.end_offset) {
+        (Some(ms), _) => Some(End::Time(time(ms))),
+        (None, Some(end)) => Some(End::Offset(parts::offset("end offset", end)?)),
+        (None, None) => None,
+    };
+    let topic = parts::topic(part.topic.as_ref())?;
+    Ok(RangeQuery { topic, partition: parts::partition(part.partition)?, begin, end })
+}
+
 /// Asks the broker; a broker that drains answers nobody who still waits.
 async fn ask(
     api: &Api,
     caller: &Caller,
     request: &v1::FetchRequest,
+    refused: &BTreeMap<usize, ApiError>,
 ) -> Result<(Vec<Result<Fetched, ApiError>>, Option<Permit>), ApiError> {
-    let isolation = match v1::Isolation::try_from(request.isolation) {
-        Ok(v1::Isolation::Committed) => Isolation::Committed,
-        Ok(v1::Isolation::Stable) => Isolation::Stable,
-        Err(unknown) => return Err(parts::invalid(format!("isolation: {unknown}"))),
+    let isolation = parts::isolation(request.isolation)?;
+    let question = |(place, part)| match refused.get(&place) {
+        Some(error) => Err(error.clone()),
+        None => question(part),
     };
-    let questions: Vec<_> = request.partitions.iter().map(question).collect();
+    let questions: Vec<_> = request.partitions.iter().enumerate().map(question).collect();
     let wait_ms = if questions.iter().any(Result::is_err) { 0 } else { u64::from(request.max_wait_ms) };
     let mut permit = None;
     let asked = parts::ask_readable(questions, async |partitions| {
@@ -126,12 +186,12 @@ fn joined(extents: &[Bytes]) -> Bytes {
     }
 }
 
-fn batches_to_wire(fetched: &Fetched) -> v1::PartitionFetched {
+pub(super) fn batches_to_wire(fetched: &Fetched) -> v1::PartitionFetched {
     let batches = joined(&fetched.extents);
     v1::PartitionFetched { batches, ..offsets_to_wire(fetched, fetched.next_offset) }
 }
 
-fn records_to_wire(decoded: DecodedRecords) -> v1::PartitionFetched {
+pub(super) fn records_to_wire(decoded: DecodedRecords) -> v1::PartitionFetched {
     let offsets = offsets_to_wire(&decoded.fetched, decoded.next_offset);
     v1::PartitionFetched { records: decoded.records, ..offsets }
 }
@@ -152,8 +212,9 @@ fn to_response(
 ) -> v1::FetchResponse {
     let partitions = asked.into_iter().zip(answers).map(|(asked, answer)| {
         let (topic, partition) = (asked.topic, asked.partition);
+        let end_offset = asked.until_ms.and(asked.end_offset);
         match answer {
-            Ok(answer) => v1::PartitionFetched { topic, partition, ..answer },
+            Ok(answer) => v1::PartitionFetched { topic, partition, end_offset, ..answer },
             Err(error) => v1::PartitionFetched {
                 topic,
                 partition,

@@ -10,9 +10,13 @@ use millrace_types::limits::{REQUEST_BYTES_MAX, SIDE_MESSAGE_BYTES_MAX};
 
 use super::*;
 
-const ONE: Route = Route { messages: Messages::One, message_bytes_max: REQUEST_BYTES_MAX };
-const CLAIMED: Route = Route { messages: Messages::Claimed, message_bytes_max: REQUEST_BYTES_MAX };
-const SIDE: Route = Route { messages: Messages::OneAtATime, message_bytes_max: SIDE_MESSAGE_BYTES_MAX };
+const fn route(messages: Messages, message_bytes_max: usize) -> Route {
+    Route { messages, message_bytes_max, is_paced: false, name: "" }
+}
+
+const ONE: Route = route(Messages::One, REQUEST_BYTES_MAX);
+const CLAIMED: Route = route(Messages::Claimed, REQUEST_BYTES_MAX);
+const SIDE: Route = route(Messages::OneAtATime, SIDE_MESSAGE_BYTES_MAX);
 
 fn admission(budget_bytes: u64) -> Admission {
     let clock = millrace_env::real::env().clock;
