@@ -202,3 +202,59 @@ fn logs_are_dumped_and_verified_once_nobody_serves_them() {
     assert_eq!(dumped.code, 0, "{}", dumped.err);
     assert!(dumped.out.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{}", dumped.out);
 }
+
+#[test]
+fn headers_keep_their_order_their_doubles_and_their_nulls() {
+    let world = World::new();
+    world.done(&["topic", "create", "t"], "");
+    let added =
+        ["produce", "t", "--header", "a=1", "--header", "a=2=3", "--header", "flag", "--header", "a="];
+    world.done(&added, "plain\n");
+    let object = concat!(
+        r#"{"key":"k","value":null,"timestamp":7,"headers":[{"key":"z","value":"1"},{"key":"z","value":null},"#,
+        r#"{"key":"b","value_base64":"//4="}]}"#,
+    );
+    world.done(&["produce", "t", "--json", "--header", "z=last"], object);
+    let records = world.json(&["consume", "t", "--format", "json"]);
+    let header = |key: &str, value: Value| serde_json::json!({ "key": key, "value": value });
+    let first = [
+        header("a", "1".into()),
+        header("a", "2=3".into()),
+        header("flag", Value::Null),
+        header("a", "".into()),
+    ];
+    assert_eq!(records[0]["headers"], Value::from(first.to_vec()));
+    let base64 = serde_json::json!({ "key": "b", "value_base64": "//4=" });
+    let second = [header("z", "1".into()), header("z", Value::Null), base64, header("z", "last".into())];
+    assert_eq!(records[1]["headers"], Value::from(second.to_vec()));
+    assert_eq!((&records[1]["value"], &records[1]["timestamp"]), (&Value::Null, &7.into()));
+    // What came out goes in again, and comes out the same.
+    let out = world.done(&["consume", "t", "--format", "json"], "");
+    world.done(&["topic", "create", "copy"], "");
+    world.done(&["produce", "copy", "--json"], &out);
+    let copied = world.done(&["consume", "copy", "--format", "json"], "");
+    assert_eq!(copied.replace(r#""topic":"copy""#, r#""topic":"t""#), out);
+    let said = world.ask(&["produce", "t", "--json"], "{}\n[1]\n");
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains("line 2 is no record"), "{}", said.err);
+}
+
+#[test]
+fn a_range_of_time_is_by_the_order_of_offsets() {
+    let world = World::new();
+    world.done(&["topic", "create", "t"], "");
+    // Not in the order of time.
+    let csv = "at,name\n10,a\n40,b\n20,c\n30,d\n50,e\n45,f\n";
+    world.done(&["produce", "t", "--time-column", "at"], csv);
+    let range = |words: &[&str]| {
+        let out = world.done(&[&["consume", "t"], words].concat(), "");
+        out.lines().filter_map(|line| line.split(',').nth(1)).collect::<String>()
+    };
+    assert_eq!(range(&["--from", "@30"]), "bcdef");
+    assert_eq!(range(&["--from", "@11", "--to", "@45"]), "bcd");
+    assert_eq!(range(&["--to", "@30"]), "a");
+    assert_eq!(range(&["--from", "1970-01-01T00:00:00.041Z"]), "ef");
+    assert_eq!(range(&["--from", "@51"]), "", "nothing is that late");
+    assert_eq!(range(&["--to", "-1h"]), "abcdef", "every record is older");
+    assert_eq!(range(&["--from", "-1h"]), "");
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use millrace_client::Header;
 
 pub(crate) use self::bench::{
     BenchCommand, BenchConsumeArgs, BenchEndToEndArgs, BenchLoadArgs, BenchProduceArgs, BenchRecordArgs,
@@ -294,6 +295,13 @@ pub(crate) struct ProduceArgs {
     /// The column of a CSV that holds the record's time, RFC 3339 or milliseconds (implies --csv).
     #[arg(long, value_name = "COLUMN")]
     pub(crate) time_column: Option<String>,
+    /// Each line is a JSON object as `consume --format json` prints it; its topic, partition and offset are not looked at.
+    #[arg(long, conflicts_with_all = ["csv", "key_column", "time_column", "key_separator"])]
+    pub(crate) json: bool,
+    /// Adds a header to every record, behind those that the record has; may be repeated, also with one key. Without `=` it
+    /// has no value.
+    #[arg(long = "header", value_name = "KEY=VALUE", value_parser = parse_header)]
+    pub(crate) headers: Vec<Header>,
     /// Send everything to this partition.
     #[arg(long, value_name = "N")]
     pub(crate) partition: Option<u32>,
@@ -446,6 +454,17 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 
 fn parse_size(text: &str) -> Result<ByteSize, String> {
     text.parse().map_err(|_| "a size is written 64KiB or 1MiB".to_owned())
+}
+
+fn parse_header(text: &str) -> Result<Header, String> {
+    let (key, value) = match text.split_once('=') {
+        Some((key, value)) => (key, Some(value.to_owned().into())),
+        None => (text, None),
+    };
+    if key.is_empty() {
+        return Err(format!("{text:?} is not KEY=VALUE or KEY"));
+    }
+    Ok(Header { key: key.to_owned().into(), value })
 }
 
 fn parse_pair(text: &str) -> Result<(String, String), String> {

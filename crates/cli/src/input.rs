@@ -1,12 +1,15 @@
-//! What `produce` reads: lines, or the rows of a CSV.
+//! What `produce` reads: lines, the rows of a CSV, or JSON.
 
 mod csv_rows;
+mod json_lines;
 mod lines;
 
 use bytes::Bytes;
+use millrace_client::Header;
 use millrace_types::{TimestampMs, limits};
 
 pub(crate) use csv_rows::{CsvColumns, CsvRows};
+pub(crate) use json_lines::JsonLines;
 pub(crate) use lines::Lines;
 
 /// The longest line or row: what fits into the largest batch that a topic can be configured to take.
@@ -17,10 +20,12 @@ pub(crate) const ROW_BYTES_MAX: usize = limits::BATCH_BYTES_MAX - 1024;
 pub(crate) struct InputRecord {
     /// The key, if the input has one.
     pub(crate) key: Option<Bytes>,
-    /// The value.
-    pub(crate) value: Bytes,
+    /// The value; `None` is a tombstone.
+    pub(crate) value: Option<Bytes>,
     /// When it happened, if the input says.
     pub(crate) timestamp: Option<TimestampMs>,
+    /// Headers, in order; names may repeat.
+    pub(crate) headers: Vec<Header>,
 }
 
 /// Input that cannot be turned into records.
@@ -47,6 +52,14 @@ pub(crate) enum InputError {
         line: u64,
         /// What was looked for.
         separator: String,
+    },
+    /// A line is no JSON object that describes a record.
+    #[error("line {line} is no record: {reason}")]
+    NoRecord {
+        /// Where, from 1.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The CSV breaks its own rules.
     #[error("{0}")]

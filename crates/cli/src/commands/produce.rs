@@ -1,4 +1,4 @@
-//! `millrace produce`: lines or CSV rows become records; ends when every one is acknowledged.
+//! `millrace produce`: lines, CSV rows or JSON objects become records; ends when every one is acknowledged.
 
 use std::io::{BufReader, IsTerminal, Read};
 use std::path::Path;
@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::args::{CompressionArg, DurabilityArg, ProduceArgs};
 use crate::exit::{Usage, tell};
-use crate::input::{CsvColumns, CsvRows, InputError, InputRecord, Lines};
+use crate::input::{CsvColumns, CsvRows, InputError, InputRecord, JsonLines, Lines};
 use crate::table::counted;
 use crate::watching;
 
@@ -74,12 +74,14 @@ async fn send(
     let mut number = 0_u64;
     while let Some(record) = input.recv().await {
         number += 1;
-        let InputRecord { key, value, timestamp } = record?;
+        let InputRecord { key, value, timestamp, headers } = record?;
         let record = ProducerRecord {
+            topic: Arc::clone(&topic),
             partition: args.partition.map(PartitionIndex),
             key,
+            value,
+            headers: headers.into_iter().chain(args.headers.iter().cloned()).collect(),
             timestamp,
-            ..ProducerRecord::new(Arc::clone(&topic), value)
         };
         let delivery = producer.send(record).await.with_context(|| format!("record {number}"))?;
         if deliveries.send(delivery).await.is_err() {
@@ -107,6 +109,7 @@ async fn collect(mut outstanding: mpsc::Receiver<Delivery>, bar: ProgressBar) ->
 fn open_input(args: &ProduceArgs) -> anyhow::Result<Input> {
     let reader = open(args.file.as_deref())?;
     let columns = CsvColumns { key: args.key_column.clone(), time: args.time_column.clone() };
+    let is_json = args.json;
     let is_csv = args.csv || columns != CsvColumns::default();
     let separator = args.key_separator.clone();
     if separator.as_deref() == Some("") {
@@ -115,7 +118,9 @@ fn open_input(args: &ProduceArgs) -> anyhow::Result<Input> {
     let (sender, receiver) = mpsc::channel(READ_AHEAD_MAX);
     let read = move || {
         let reader = BufReader::with_capacity(256 * 1024, reader);
-        let done = if is_csv {
+        let done = if is_json {
+            Ok(JsonLines::new(reader).try_for_each(|object| forward(&sender, object)))
+        } else if is_csv {
             CsvRows::new(reader, &columns).map(|mut rows| rows.try_for_each(|row| forward(&sender, row)))
         } else {
             let mut lines = Lines::new(reader, separator);

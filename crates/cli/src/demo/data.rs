@@ -36,6 +36,6 @@ mod tests {
         assert_eq!(flights.len(), 80_789);
         assert!(flights.iter().all(|flight| flight.timestamp.is_some() && flight.key.is_some()));
         let first = "2013,1,1,517,515,2,830,819,11,UA,1545,N14228,EWR,IAH,227,1400,5,15,2013-01-01T10:00:00Z";
-        assert_eq!(flights[0].value, first);
+        assert_eq!(flights[0].value, Some(first.into()));
     }
 }

@@ -27,7 +27,7 @@ impl Tally {
 
     fn add_input(&mut self, record: &InputRecord) {
         let timestamp = record.timestamp.unwrap_or(TimestampMs::NONE);
-        self.add(record.key.as_deref(), Some(&record.value), timestamp);
+        self.add(record.key.as_deref(), record.value.as_deref(), timestamp);
     }
 
     /// How many records were counted in.
@@ -106,8 +106,9 @@ mod tests {
     fn row(key: &str, value: &str, at: i64) -> InputRecord {
         InputRecord {
             key: Some(key.to_owned().into()),
-            value: value.to_owned().into(),
+            value: Some(value.to_owned().into()),
             timestamp: Some(TimestampMs(at)),
+            headers: Vec::new(),
         }
     }
 

@@ -152,7 +152,8 @@ impl Sender<'_> {
         let record = ProducerRecord {
             key: flight.key.clone(),
             timestamp: flight.timestamp,
-            ..ProducerRecord::new(TOPIC, flight.value.clone())
+            value: flight.value.clone(),
+            ..ProducerRecord::new(TOPIC, "")
         };
         let delivery = self.producer.send(record).await?;
         self.board.so_far.lock().sent += 1;

@@ -62,7 +62,8 @@ impl<R: Read> CsvRows<R> {
                 text: String::from_utf8_lossy(text).into_owned(),
             })?),
         };
-        Ok(Some(InputRecord { key, value: to_line(&self.row)?, timestamp }))
+        let value = Some(to_line(&self.row)?);
+        Ok(Some(InputRecord { key, value, timestamp, headers: Vec::new() }))
     }
 }
 
@@ -110,16 +111,16 @@ mod tests {
         let rows = rows(text, Some("plane"), Some("at")).unwrap();
         assert_eq!(rows[0].key, Some("N1".into()));
         assert_eq!(rows[0].timestamp, Some(TimestampMs(1_357_034_400_000)));
-        assert_eq!(rows[0].value, "2013-01-01T10:00:00Z,N1,\"a, \"\"b\"\"\"");
+        assert_eq!(rows[0].value, Some("2013-01-01T10:00:00Z,N1,\"a, \"\"b\"\"\"".into()));
         assert_eq!(rows[1].timestamp, Some(TimestampMs(1_359_633_600_000)));
-        assert_eq!(rows[1].value, "1359633600000,N2, ");
+        assert_eq!(rows[1].value, Some("1359633600000,N2, ".into()));
     }
 
     #[test]
     fn a_row_over_several_lines_is_one_record() {
         let rows = rows("a,b\n1,\"x\ny\"\n2,z\n", None, None).unwrap();
         assert_eq!(rows.len(), 2);
-        assert_eq!(rows[0].value, "1,\"x\ny\"");
+        assert_eq!(rows[0].value, Some("1,\"x\ny\"".into()));
     }
 
     #[test]

@@ -20,6 +20,11 @@ impl<R: BufRead> Lines<R> {
         Lines { reader, separator, line: 0 }
     }
 
+    /// The number of the line that was read last, from 1.
+    pub(crate) fn line(&self) -> u64 {
+        self.line
+    }
+
     fn read_line(&mut self) -> Result<Option<Vec<u8>>, InputError> {
         self.line += 1;
         let mut bytes = Vec::new();
@@ -43,7 +48,7 @@ impl<R: BufRead> Lines<R> {
     fn split(&self, bytes: Vec<u8>) -> Result<InputRecord, InputError> {
         let line = Bytes::from(bytes);
         let Some(separator) = &self.separator else {
-            return Ok(InputRecord { key: None, value: line, timestamp: None });
+            return Ok(InputRecord { key: None, value: Some(line), timestamp: None, headers: Vec::new() });
         };
         let wanted = separator.as_bytes();
         let at = line.windows(wanted.len().max(1)).position(|window| window == wanted);
@@ -51,7 +56,8 @@ impl<R: BufRead> Lines<R> {
             return Err(InputError::NoSeparator { line: self.line, separator: separator.clone() });
         };
         let value = line.slice(at + wanted.len()..);
-        Ok(InputRecord { key: Some(line.slice(..at)), value, timestamp: None })
+        let (key, value) = (Some(line.slice(..at)), Some(value));
+        Ok(InputRecord { key, value, timestamp: None, headers: Vec::new() })
     }
 }
 
@@ -78,7 +84,7 @@ mod tests {
     #[test]
     fn every_line_is_a_record_and_the_last_newline_is_optional() {
         for text in ["a\nb\n\nc\n", "a\nb\n\nc", "a\r\nb\r\n\r\nc"] {
-            let values: Vec<_> = read(text, None).into_iter().map(|r| r.unwrap().value).collect();
+            let values: Vec<_> = read(text, None).into_iter().map(|r| r.unwrap().value.unwrap()).collect();
             assert_eq!(values, ["a", "b", "", "c"], "{text:?}");
         }
         assert!(read("", None).is_empty());
@@ -88,7 +94,7 @@ mod tests {
     fn a_separator_splits_at_its_first_occurrence() {
         let records = read("k::v::w\n", Some("::"));
         let record = records.into_iter().next().unwrap().unwrap();
-        assert_eq!((record.key.unwrap(), record.value), ("k".into(), "v::w".into()));
+        assert_eq!((record.key.unwrap(), record.value.unwrap()), ("k".into(), "v::w".into()));
     }
 
     #[test]
