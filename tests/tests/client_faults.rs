@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use millrace_client::{
-    Client, Offset, Outcome, PartitionIndex, ProduceError, Producer, ProducerRecord, RecordMetadata, Until,
+    Client, Offset, Outcome, PartitionIndex, ProduceError, Producer, ProducerRecord, ReaderBuilder,
+    RecordMetadata, Until,
 };
 use millrace_tests::cutting_proxy::{Cut, Direction, Proxy};
 use millrace_tests::embedded::Embedded;
@@ -85,21 +86,24 @@ async fn a_reader_behind_broken_connections_misses_and_repeats_nothing() {
     }
     producer.close().await.unwrap();
 
-    let proxy = Proxy::start(broker.addr()).await;
-    let through = broker.client(&[proxy.addr()]).await;
-    let reader = through.reader().topic("cut").fetch_bytes(5_000).prefetch_bytes(5_000);
-    let mut reader = reader.until(Until::EndAtStart).start().await.unwrap();
-    proxy.cut_next((0..40).map(|n| Cut { direction: Direction::ToClient, after: 1 + n * 397 }));
-    proxy.cut_all();
-    let mut next = BTreeMap::new();
-    let mut count = 0;
-    while let Some(record) = reader.next().await {
-        let record = record.unwrap();
-        let expected = next.insert(record.partition, record.offset.next()).unwrap_or(Offset::ZERO);
-        assert_eq!(record.offset, expected);
-        count += 1;
+    let readers: [fn(ReaderBuilder) -> ReaderBuilder; 2] = [|fetching| fetching, ReaderBuilder::subscribe];
+    for with in readers {
+        let proxy = Proxy::start(broker.addr()).await;
+        let through = broker.client(&[proxy.addr()]).await;
+        let reader = with(through.reader().topic("cut").fetch_bytes(5_000).prefetch_bytes(5_000));
+        let mut reader = reader.until(Until::EndAtStart).start().await.unwrap();
+        proxy.cut_next((0..40).map(|n| Cut { direction: Direction::ToClient, after: 1 + n * 397 }));
+        proxy.cut_all();
+        let mut next = BTreeMap::new();
+        let mut count = 0;
+        while let Some(record) = reader.next().await {
+            let record = record.unwrap();
+            let expected = next.insert(record.partition, record.offset.next()).unwrap_or(Offset::ZERO);
+            assert_eq!(record.offset, expected);
+            count += 1;
+        }
+        assert_eq!(count, 2_000);
     }
-    assert_eq!(count, 2_000);
 }
 
 #[tokio::test]
@@ -109,6 +113,7 @@ async fn a_restart_in_mid_stream_is_waited_for_by_producer_and_reader() {
     let client = broker.client(&[]).await;
     let producer = producer(&client);
     let mut reader = client.reader().topic("restart").start().await.unwrap();
+    let mut follower = client.reader().topic("restart").subscribe().start().await.unwrap();
     let (mut stored, mut deliveries) = (Vec::new(), Vec::new());
     for n in 0..3_000 {
         deliveries.push(producer.send(record("restart", n)).await.unwrap());
@@ -121,10 +126,14 @@ async fn a_restart_in_mid_stream_is_waited_for_by_producer_and_reader() {
     for delivery in deliveries {
         stored.push(delivery.await.unwrap());
     }
-    let mut read = 0;
+    let (mut read, mut followed) = (0, 0);
     while read < stored.len() {
         reader.next().await.unwrap().unwrap();
         read += 1;
+    }
+    while followed < stored.len() {
+        follower.next().await.unwrap().unwrap();
+        followed += 1;
     }
     check(&client, "restart", &stored).await;
 }

@@ -51,9 +51,19 @@ pub enum OnOutOfRange {
     Latest,
 }
 
+/// How records are asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Asking {
+    /// One fetch after the other.
+    Fetch,
+    /// One stream for all.
+    Subscribe,
+}
+
 /// How fetches are made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FetchRules {
+    pub(crate) asking: Asking,
     pub(crate) fetch_bytes: usize,
     pub(crate) prefetch_bytes: usize,
     pub(crate) wait_max: Duration,
@@ -81,6 +91,7 @@ impl ReaderBuilder {
             from: Position::default(),
             until: Until::default(),
             rules: FetchRules {
+                asking: Asking::Fetch,
                 fetch_bytes: 4 * 1024 * 1024,
                 prefetch_bytes: 16 * 1024 * 1024,
                 wait_max: WAIT_MAX_DEFAULT,
@@ -144,6 +155,14 @@ impl ReaderBuilder {
         self
     }
 
+    /// Reads by a subscription: the broker sends as records come, without being asked for each answer. For readers that
+    /// follow; [`ReaderBuilder::wait_max`] means nothing then, and [`ReaderBuilder::fetch_bytes`] is the size of a message.
+    #[must_use]
+    pub fn subscribe(mut self) -> ReaderBuilder {
+        self.rules.asking = Asking::Subscribe;
+        self
+    }
+
     /// How long a fetch waits at the broker for records to come. 5 s. Records that come are answered at once.
     #[must_use]
     pub fn wait_max(mut self, wait: Duration) -> ReaderBuilder {
@@ -192,7 +211,10 @@ impl ReaderBuilder {
         let (sender, items) = mpsc::channel(ITEMS_MAX);
         let tasks = Arc::clone(&self.client.env().tasks);
         let fetcher = Fetcher::new(self.client, rules, cursors, Arc::clone(&high_watermarks), sender);
-        let task = tasks.spawn("reader", Box::pin(fetcher.run()));
+        let task = match rules.asking {
+            Asking::Fetch => tasks.spawn("reader", Box::pin(fetcher.run())),
+            Asking::Subscribe => tasks.spawn("reader", Box::pin(fetcher.run_subscribed())),
+        };
         Ok(Reader { partitions, high_watermarks, items, task, chunk: None, records: None })
     }
 

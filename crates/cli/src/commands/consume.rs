@@ -86,9 +86,7 @@ async fn open(client: &Client, args: &ConsumeArgs) -> anyhow::Result<SelectAll<R
     let mut readers = Vec::new();
     for (partitions, until) in bounded {
         let mut reader = client.reader().from(from).until(until);
-        if !args.follow {
-            reader = reader.give_up_after(TOOL_PATIENCE);
-        }
+        reader = if args.follow { reader.subscribe() } else { reader.give_up_after(TOOL_PATIENCE) };
         for partition in partitions {
             reader = reader.partition(args.topic.as_str(), partition);
         }

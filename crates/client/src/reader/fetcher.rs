@@ -1,5 +1,7 @@
 //! The reader's task: keeps one fetch on its way to every broker that leads a partition, within a bound on memory.
 
+mod subscribed;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +59,9 @@ pub(crate) struct Fetcher {
     /// Which partition is asked for first: an answer is filled in the order of the request.
     rotation: usize,
     items: mpsc::Sender<Item>,
+    /// Where it subscribes: how many streams were begun, and which of them was the last to feed each partition.
+    feeds_begun: u64,
+    fed_by: BTreeMap<usize, u64>,
 }
 
 impl Fetcher {
@@ -69,7 +74,19 @@ impl Fetcher {
     ) -> Fetcher {
         let memory = Arc::new(Semaphore::new(rules.prefetch_bytes));
         let backoff = Backoff::new(client.options());
-        Fetcher { client, rules, cursors, high_watermarks, memory, backoff, rotation: 0, items }
+        let (rotation, feeds_begun, fed_by) = (0, 0, BTreeMap::new());
+        Fetcher {
+            client,
+            rules,
+            cursors,
+            high_watermarks,
+            memory,
+            backoff,
+            rotation,
+            items,
+            feeds_begun,
+            fed_by,
+        }
     }
 
     /// Runs until every partition has ended, or the reader is gone.
