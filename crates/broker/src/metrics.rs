@@ -211,6 +211,11 @@ impl Collector for Gauges {
             let counter = ConstCounter::new(value);
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)
         };
+        let stats = core.dir.stats();
+        let help = "Bytes of segments that retention has let go since the start";
+        counter("retention_removed_bytes", help, stats.retention_bytes)?;
+        let help = "Segments that retention has let go since the start";
+        counter("retention_removed_segments", help, stats.retention_segments)?;
         counter(
             "scrub_read_bytes",
             "Sealed bytes read back from the medium since the start",

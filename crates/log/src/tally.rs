@@ -33,6 +33,10 @@ pub struct DirStats {
     pub write_bytes: TallySnapshot,
     /// Batches of each write.
     pub write_batches: TallySnapshot,
+    /// Segments that retention has let go.
+    pub retention_segments: u64,
+    /// Their bytes.
+    pub retention_bytes: u64,
 }
 
 /// The counters behind [`DirStats`].
@@ -41,6 +45,8 @@ pub(crate) struct DirTallies {
     sync_micros: Tally,
     write_bytes: Tally,
     write_batches: Tally,
+    retention_segments: AtomicU64,
+    retention_bytes: AtomicU64,
 }
 
 impl Default for Tally {
@@ -77,11 +83,19 @@ impl DirTallies {
         self.write_batches.add(batches as u64);
     }
 
+    /// Retention has let segments go.
+    pub(crate) fn retention_removed(&self, segments: usize, bytes: u64) {
+        self.retention_segments.fetch_add(segments as u64, Ordering::Relaxed);
+        self.retention_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     pub(crate) fn snapshot(&self) -> DirStats {
         DirStats {
             sync_micros: self.sync_micros.snapshot(),
             write_bytes: self.write_bytes.snapshot(),
             write_batches: self.write_batches.snapshot(),
+            retention_segments: self.retention_segments.load(Ordering::Relaxed),
+            retention_bytes: self.retention_bytes.load(Ordering::Relaxed),
         }
     }
 }

@@ -87,6 +87,8 @@ impl LogInner {
         let cleaned = retained_from(&policy, &facts, &[], (now, high_watermark, segments_max));
         let Some(cleaned) = cleaned else { return Ok(0) };
         self.trim(cleaned.log_start)?;
+        let bytes = facts.iter().take(cleaned.segments).map(|segment| segment.bytes).sum();
+        self.shared.tallies.retention_removed(cleaned.segments, bytes);
         tracing::info!(
             partition = %self.meta.id,
             log_start = %cleaned.log_start,
