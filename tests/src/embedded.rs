@@ -52,8 +52,13 @@ impl Embedded {
     /// When it does not start.
     pub async fn resume(&mut self) {
         let data = self.directory.path().join("data").display().to_string();
-        let flags =
-            [(Key::DataDir, data), (Key::Grpc, self.grpc.to_string()), (Key::Http, "127.0.0.1:0".to_owned())];
+        let any = || "127.0.0.1:0".to_owned();
+        let flags = [
+            (Key::DataDir, data),
+            (Key::Grpc, self.grpc.to_string()),
+            (Key::Kafka, any()),
+            (Key::Http, any()),
+        ];
         let layers =
             flags.into_iter().try_fold(Layers::default(), |layers, (key, value)| layers.flag(key, value));
         let config = layers.and_then(|layers| ServerConfig::read(&layers));

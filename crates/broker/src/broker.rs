@@ -21,8 +21,8 @@ use crate::{
     AlterTopicsRequest, ApiError, ClusterDescription, CommitOffsetsRequest, CommittedOffset, Context,
     CreatePartitionsRequest, CreateTopicRequest, DoorMetrics, FetchOffsetsRequest, FetchRequest,
     FetchResponse, MemoryBudget, OffsetAnswer, OffsetQuery, PendingProduce, ProduceRequest, ProducerIdentity,
-    RangeQuery, RecordsToDelete, ResolvedRange, SubscribeRequest, Subscription, TopicDescription, TopicLayout,
-    TopicRef, TopicSummary, janitor, start, sync_timer,
+    RangeQuery, RecordsToDelete, ResolvedRange, SubscribeRequest, Subscription, TopicDescription,
+    TopicLayout, TopicRef, TopicSummary, janitor, start, sync_timer,
 };
 
 /// What a broker is started with.
