@@ -1,9 +1,11 @@
-//! An answer on its way out: a rope of pieces that follow each other. Record bytes are pieces of their own, never copied.
+//! An answer on its way out: a rope of pieces that follow each other. Record bytes are pieces of their own, never copied; large
+//! runs of them are ranges of the files in which they lie.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use millrace_broker::{Extent, FileRange};
 use millrace_kafka_wire::{ApiRequest, Message, ResponseHeader, WireError, Writer};
 use millrace_types::limits::FETCH_BYTES_MAX;
 
@@ -18,12 +20,20 @@ const PIECE_BYTES_MIN: usize = 1024;
 /// Bytes that follow each other.
 #[derive(Debug, Default)]
 pub(crate) struct Rope {
-    pieces: VecDeque<Bytes>,
+    pieces: VecDeque<Extent>,
     bytes: usize,
 }
 
+/// What is to be sent next.
+pub(crate) enum Front<'a> {
+    /// So many slices were filled.
+    Slices(usize),
+    File(&'a FileRange),
+}
+
 impl Rope {
-    pub(crate) fn push(&mut self, piece: Bytes) {
+    pub(crate) fn push(&mut self, piece: impl Into<Extent>) {
+        let piece = piece.into();
         if !piece.is_empty() {
             self.bytes += piece.len();
             self.pieces.push_back(piece);
@@ -43,14 +53,18 @@ impl Rope {
         self.bytes == 0
     }
 
-    /// The first pieces, as many as `slices` takes.
-    pub(crate) fn front<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+    /// The first pieces: those in memory, as many as `slices` takes, or one of a file.
+    pub(crate) fn front<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> Front<'a> {
         let mut count = 0;
         for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
-            *slice = IoSlice::new(piece);
+            match piece {
+                Extent::Memory(bytes) => *slice = IoSlice::new(bytes),
+                Extent::File(range) if count == 0 => return Front::File(range),
+                Extent::File(_) => break,
+            }
             count += 1;
         }
-        count
+        Front::Slices(count)
     }
 
     /// So many bytes were sent.
@@ -58,7 +72,10 @@ impl Rope {
         self.bytes = self.bytes.saturating_sub(sent);
         while let Some(piece) = self.pieces.front_mut() {
             if sent < piece.len() {
-                piece.advance(sent);
+                match piece {
+                    Extent::Memory(bytes) => bytes.advance(sent),
+                    Extent::File(range) => range.skip(sent),
+                }
                 return;
             }
             sent -= piece.len();
@@ -70,21 +87,27 @@ impl Rope {
 /// Records that an answer carries in several extents.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
-    waiting: VecDeque<Vec<Bytes>>,
+    waiting: VecDeque<Vec<Extent>>,
 }
 
 impl Records {
     /// Stands for `extents` in a message that [`encode`] is going to write. Hand them in in the order in which the
     /// message carries them.
-    pub(crate) fn stand_for(&mut self, extents: Vec<Bytes>) -> Bytes {
-        let bytes: usize = extents.iter().map(Bytes::len).sum();
+    pub(crate) fn stand_for(&mut self, extents: Vec<Extent>) -> Bytes {
+        let bytes: usize = extents.iter().map(Extent::len).sum();
         match HOLLOW.get(..bytes) {
             Some(hollow) if bytes >= PIECE_BYTES_MIN => {
                 self.waiting.push_back(extents);
                 Bytes::from_static(hollow)
             }
-            // Few bytes are copied by the encoder anyway; more than an answer may carry do not come.
-            _ => extents.concat().into(),
+            // Few bytes are copied by the encoder anyway, and never lie in a file; more than an answer may carry do not come.
+            _ => {
+                let in_memory = extents.iter().map_while(|extent| match extent {
+                    Extent::Memory(bytes) => Some(bytes.clone()),
+                    Extent::File(_) => None,
+                });
+                in_memory.collect::<Vec<_>>().concat().into()
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use millrace_kafka_wire::WireError;
 use tokio::io::AsyncWrite;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use crate::answer::Rope;
+use crate::answer::{Front, Rope};
 use crate::frames::BYTES_PER_SECOND_MIN;
 use crate::socket::Socket;
 
@@ -110,9 +110,13 @@ impl Answers {
             while !rope.is_empty() {
                 let sent = poll_fn(|cx| {
                     let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-                    let count = rope.front(&mut slices);
-                    let slices = slices.get(..count).unwrap_or_default();
-                    Pin::new(&mut *socket).poll_write_vectored(cx, slices)
+                    match rope.front(&mut slices) {
+                        Front::File(range) => socket.poll_send_file(cx, range),
+                        Front::Slices(count) => {
+                            let slices = slices.get(..count).unwrap_or_default();
+                            Pin::new(&mut *socket).poll_write_vectored(cx, slices)
+                        }
+                    }
                 })
                 .await?;
                 if sent == 0 {

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use millrace_broker::FileRange;
 use millrace_env::NetStream;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -16,6 +17,11 @@ pub(crate) struct Socket(Arc<Mutex<Box<dyn NetStream>>>);
 impl Socket {
     pub(crate) fn new(stream: Box<dyn NetStream>) -> Socket {
         Socket(Arc::new(Mutex::new(stream)))
+    }
+
+    /// Sends some of `range` from its file.
+    pub(crate) fn poll_send_file(&self, cx: &mut Context<'_>, range: &FileRange) -> Poll<io::Result<usize>> {
+        Pin::new(&mut **self.0.lock()).poll_send_file(cx, &**range.file(), range.bytes())
     }
 }
 

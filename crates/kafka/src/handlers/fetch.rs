@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_broker::{FetchRequest, Fetched, Isolation, PartitionFetch};
+use millrace_broker::{Extent, FetchRequest, Fetched, Isolation, PartitionFetch};
 use millrace_kafka_wire as wire;
 use millrace_kafka_wire::WireError;
 use millrace_kafka_wire::fetch_request::{FetchPartition, FetchTopic};
@@ -60,12 +60,12 @@ pub(super) async fn handle(
             Isolation::Committed
         },
     };
-    let (answers, permit) = match api.broker.fetch(&caller.context, ask).await {
+    let (answers, permit) = match api.broker.fetch_located(&caller.context, ask).await {
         Ok(answer) => (answer.partitions, answer.permit),
         Err(refused) => (vec![Err(refused); count], None),
     };
     let answers = answers.into_iter().map(|answer| answer.map_err(|error| naming.fault(error)));
-    let answers: Vec<Result<Fetched, Fault>> = faults.between(answers.collect());
+    let answers: Vec<Result<Fetched<Extent>, Fault>> = faults.between(answers.collect());
     let error = answers.iter().find_map(|answer| answer.as_ref().err()).map(|fault| fault.error);
     api.requests.count(Operation::Fetch, error);
     let (response, records) = to_wire(request, answers, asked.version);
@@ -91,7 +91,7 @@ pub(crate) fn question(
 
 fn to_wire(
     request: wire::FetchRequest,
-    answers: Vec<Result<Fetched, Fault>>,
+    answers: Vec<Result<Fetched<Extent>, Fault>>,
     version: i16,
 ) -> (wire::FetchResponse, Records) {
     let (mut records, mut answers) = (Records::default(), answers.into_iter());
@@ -119,7 +119,7 @@ fn to_wire(
     (wire::FetchResponse { responses, ..wire::FetchResponse::default() }, records)
 }
 
-fn fetched_to_wire(fetched: Fetched, records: &mut Records, version: i16) -> PartitionData {
+fn fetched_to_wire(fetched: Fetched<Extent>, records: &mut Records, version: i16) -> PartitionData {
     PartitionData {
         high_watermark: fetched.high_watermark.get(),
         last_stable_offset: fetched.last_stable.get(),

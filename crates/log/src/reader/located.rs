@@ -72,6 +72,11 @@ impl FileRange {
         self.bytes.clone()
     }
 
+    /// Leaves out the first `bytes`: they were sent.
+    pub fn skip(&mut self, bytes: usize) {
+        self.bytes.start = self.bytes.end.min(self.bytes.start.saturating_add(bytes as u64));
+    }
+
     /// How many bytes.
     #[must_use]
     pub fn len(&self) -> usize {
