@@ -7,6 +7,7 @@ use millrace_kafka_wire::list_offsets_response::ListOffsetsPartitionResponse;
 use millrace_kafka_wire::{FetchRequest, ListOffsetsRequest, Message};
 
 use crate::world::{Client, World, batch, fetch, produce, values};
+use tokio::io::AsyncReadExt as _;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_version_reads_what_was_written() {
@@ -48,6 +49,45 @@ async fn the_first_batch_comes_whole_however_few_bytes_are_asked_for() {
         request.topics[0].partitions[0].partition_max_bytes = partition_max_bytes;
         let answered = client.call(12, &request).await;
         assert_eq!(values(&answered.responses[0].partitions[0]), [vec![7; 100_000]]);
+    }
+    world.stop().await;
+}
+
+/// More than the tail cache of the world holds: 64 MiB.
+const LARGE_RECORDS: u32 = 90;
+
+fn large_value(number: u32) -> Vec<u8> {
+    (0..225_000_u32).flat_map(|word| (word ^ number.wrapping_mul(0x9e37_79b9)).to_be_bytes()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_reads_come_from_their_files_byte_for_byte() {
+    let world = World::new().await;
+    let mut client = world.client().await;
+    client.topic("a").await;
+    for number in 0..LARGE_RECORDS {
+        let produced = client.produce("a", batch(&[&large_value(number)])).await;
+        assert_eq!((produced.error_code, produced.base_offset), (0, i64::from(number)));
+    }
+    let mut request = fetch("a", 0);
+    request.topics[0].partitions[0].partition_max_bytes = 8 << 20;
+    // An answer on its way, of which nobody reads more than its length, holds no memory for what lies in a file.
+    let mut slow = world.client().await;
+    slow.ask(12, &request).await;
+    assert!(slow.stream.read_u32().await.unwrap() > 7 << 20);
+    assert!(world.broker.memory().in_use() < 1 << 20, "{} bytes", world.broker.memory().in_use());
+    drop(slow);
+    let mut next = 0;
+    while next < LARGE_RECORDS {
+        request.topics[0].partitions[0].fetch_offset = next.into();
+        client.ask(12, &request).await;
+        let (_, answered) = client.answer::<FetchRequest>(12).await;
+        let read = values(&answered.responses[0].partitions[0]);
+        assert!(!read.is_empty());
+        for value in read {
+            assert!(value == large_value(next), "record {next}");
+            next += 1;
+        }
     }
     world.stop().await;
 }
