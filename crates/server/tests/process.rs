@@ -16,7 +16,8 @@ fn config(data_dir: &Path) -> ServerConfig {
     let layers = Layers::default()
         .flag(Key::DataDir, data_dir.to_str().unwrap())
         .and_then(|layers| layers.flag(Key::Grpc, "localhost:0"))
-        .and_then(|layers| layers.flag(Key::Http, "localhost:0"));
+        .and_then(|layers| layers.flag(Key::Http, "localhost:0"))
+        .and_then(|layers| layers.flag(Key::Kafka, "localhost:0"));
     ServerConfig::read(&layers.unwrap()).unwrap()
 }
 
@@ -102,8 +103,10 @@ async fn one_directory_is_served_once_and_a_taken_port_is_named() {
     let server = started(&env, &data_dir).await;
     let second = start(env.clone(), config(&data_dir)).await.unwrap_err();
     assert!(matches!(second, StartError::Broker(_)), "{second}");
-    let layers = Layers::default().flag(Key::Grpc, server.info().grpc[0].to_string()).unwrap();
-    let taken = start(env.clone(), ServerConfig::read(&layers).unwrap()).await.unwrap_err();
+    let layers = Layers::default()
+        .flag(Key::Grpc, server.info().grpc[0].to_string())
+        .and_then(|layers| layers.flag(Key::Kafka, "localhost:0"));
+    let taken = start(env.clone(), ServerConfig::read(&layers.unwrap()).unwrap()).await.unwrap_err();
     assert!(matches!(taken, StartError::Listen { key: Key::Grpc, .. }), "{taken}");
     assert!(taken.to_string().starts_with("grpc = 127.0.0.1:"), "{taken}");
     assert_eq!(server.drain().await, Exit::Clean);
