@@ -62,6 +62,10 @@ impl<R: BufRead> Iterator for JsonLines<R> {
 }
 
 fn parse(line: &[u8]) -> Result<InputRecord, String> {
+    // An array of the fields' values would be taken for an object.
+    if line.trim_ascii_start().first() != Some(&b'{') {
+        return Err("it is no JSON object".to_owned());
+    }
     let object: Object = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     let headers = object.headers.into_iter().map(|header| {
         let key = one_of("key", header.key, header.key_base64)?.ok_or("a header without a key")?;
