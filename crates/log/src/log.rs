@@ -167,6 +167,12 @@ impl Log {
         writer.epochs.end_of(epoch, writer.end).map(|found| (found.epoch, found.end))
     }
 
+    /// The epoch in which the record at `offset` was appended, if the log knows.
+    #[must_use]
+    pub fn epoch_of(&self, offset: Offset) -> Option<LeaderEpoch> {
+        self.inner.writer.lock().epochs.epoch_of(offset)
+    }
+
     /// Drops the suffix from `end` on; a batch that reaches past it goes whole. Synced before it returns.
     ///
     /// # Errors

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_broker::{
-    ApiError, Broker, FetchOffsetsRequest, FetchRequest, Isolation, OffsetPoint, OffsetQuery, PartitionFetch,
+    ApiError, Broker, FetchOffsetsRequest, FetchRequest, Isolation, OffsetAnswer, OffsetPoint, OffsetQuery,
+    PartitionFetch,
 };
 use millrace_env::Env;
 use millrace_log::StartReport;
@@ -139,6 +140,11 @@ impl Answers {
         let asked = broker.list_offsets(&ctx(), points.iter().map(query).collect()).await.expect("answers");
         for (point, answer) in points.iter().zip(asked) {
             let question = format!("{topic} {partition} at {point:?}");
+            // The leader's epoch is a new one after every unclean stop, and a fault may well make a stop unclean.
+            let answer = answer.map(|answer| match point {
+                OffsetPoint::Latest => OffsetAnswer { leader_epoch: None, ..answer },
+                _ => answer,
+            });
             self.others.insert(question, (dir.clone(), answer.map(|answer| format!("{answer:?}"))));
         }
         self.records(broker, topic, partition).await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millrace_log::{Log, ReadError, TimeHit};
+use millrace_log::{Log, LogOffsets, ReadError, TimeHit};
 use millrace_types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs};
 
 use crate::admission::{Operation, Resource};
@@ -43,7 +43,8 @@ pub struct OffsetAnswer {
     pub offset: Option<Offset>,
     /// The timestamp of the record found, for points in time.
     pub timestamp: Option<TimestampMs>,
-    /// The leader's epoch, for points that are marks of the log.
+    /// For [`OffsetPoint::Earliest`] the epoch in which that record was appended (`None` if there is none), for
+    /// [`OffsetPoint::Latest`] the leader's own; `None` for points in time.
     pub leader_epoch: Option<LeaderEpoch>,
 }
 
@@ -77,13 +78,16 @@ impl Core {
             Ok(log) => log,
             Err(error) => return Lookup::Known(Err(error)),
         };
-        let known = |offset| {
-            let leader_epoch = Some(log.leader_epoch());
+        let known = |offset, leader_epoch| {
             Lookup::Known(Ok(OffsetAnswer { offset: Some(offset), timestamp: None, leader_epoch }))
         };
         match query.point {
-            OffsetPoint::Earliest => known(log.offsets().log_start),
-            OffsetPoint::Latest => known(log.offsets().high_watermark),
+            OffsetPoint::Earliest => {
+                let LogOffsets { log_start, high_watermark, .. } = log.offsets();
+                let has_record = log_start < high_watermark;
+                known(log_start, log.epoch_of(log_start).filter(|_| has_record))
+            }
+            OffsetPoint::Latest => known(log.offsets().high_watermark, Some(log.leader_epoch())),
             OffsetPoint::Time(timestamp) => Lookup::Time(log, timestamp),
             OffsetPoint::LargestTimestamp => Lookup::Largest(log),
         }

@@ -203,6 +203,8 @@ async fn offsets_are_found_by_position_and_by_time() {
         }
         let latest = list(&mut client, version, -1).await;
         assert_eq!(latest.leader_epoch, if version >= 4 { epoch } else { -1 });
+        let earliest = list(&mut client, version, -2).await;
+        assert_eq!(earliest.leader_epoch, if version >= 4 { epoch } else { -1 });
     }
     world.stop().await;
 }
