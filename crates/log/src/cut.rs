@@ -99,7 +99,7 @@ impl LogInner {
         let _upkeep = self.upkeep.lock();
         self.check_not_closed()?;
         let mut waited = Waited::default();
-        let outcome = change(&mut self.writer.lock()).map(|found| waited = found);
+        let outcome = change(&mut self.turn()).map(|found| waited = found);
         let reason = AppendError::StorageFailed("the batch was truncated".to_owned());
         let gone = waited.gone.iter().filter_map(|cell| cell.refuse(reason.clone()));
         let wakers: Vec<_> = gone.chain(waited.safe.iter().filter_map(|cell| cell.take_waker())).collect();
@@ -299,7 +299,7 @@ impl LogInner {
         let first_kept = kept.first().map_or(start, |segment| segment.base);
         // What the dropped segments say of producers must survive them, and a power cut: a snapshot of an end that is synced.
         let snapshot = (!below.is_empty()).then(|| {
-            let writer = self.writer.lock();
+            let writer = self.turn();
             Snapshot { offset: writer.end, state: writer.producers.clone() }
         });
         if snapshot.is_some() || start > self.view.read().synced_end {
@@ -336,12 +336,12 @@ impl LogInner {
     }
 
     /// Unlinks what was dropped, and writes the epochs that are left. A crash in between is no matter: the next start does it.
-    fn finish_trim(&self, start: Offset, below: &[Arc<Segment>]) -> io::Result<()> {
+    fn finish_trim(self: &Arc<Self>, start: Offset, below: &[Arc<Segment>]) -> io::Result<()> {
         for gone in below {
             unlink_segment(&*self.shared.env.fs, &self.path, gone.base)?;
         }
         let epochs = {
-            let mut writer = self.writer.lock();
+            let mut writer = self.turn();
             let _changed = writer.epochs.trim_from_start(start);
             writer.epochs.clone()
         };

@@ -269,7 +269,7 @@ impl LogInner {
     }
 
     /// Runs `work` while no sync is in flight and none can begin. The caller holds the writer, so nothing is written.
-    pub(crate) fn while_no_sync<R>(&self, work: impl FnOnce() -> R) -> R {
+    pub(crate) fn while_no_sync<R>(self: &Arc<Self>, work: impl FnOnce() -> R) -> R {
         {
             let mut sync = self.sync.lock();
             while sync.in_flight {
@@ -280,6 +280,8 @@ impl LogInner {
         let result = work();
         self.sync.lock().in_flight = false;
         self.sync_idle.notify_all();
+        // A ticket that was polled meanwhile took this for a sync that would wake it.
+        self.hand_over();
         result
     }
 

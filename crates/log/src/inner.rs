@@ -20,7 +20,7 @@ use crate::room::Claim;
 use crate::segment::Segment;
 use crate::tail_cache::TailCache;
 use crate::waiters::Waiters;
-use crate::writer::Writer;
+use crate::writer::{Turns, Writer};
 use crate::{AppendError, DirError, LogConfig, LogOffsets, PartitionMeta, ReadError};
 
 /// Indexes are no larger than one byte for so many of the log, at the default interval.
@@ -38,7 +38,7 @@ pub(crate) struct LogInner {
     pub(crate) queue: AppendQueue,
     /// Held by whoever makes, renames or unlinks files other than by a roll: the janitor, cuts, closing, deleting.
     pub(crate) upkeep: Mutex<()>,
-    pub(crate) writer: Mutex<Writer>,
+    pub(crate) writer: Turns,
     pub(crate) view: RwLock<View>,
     pub(crate) sync: Mutex<SyncState>,
     /// Notified when no sync is in flight any more.
@@ -109,7 +109,7 @@ impl LogInner {
             config: RwLock::new(Arc::new(config)),
             queue: AppendQueue::default(),
             upkeep: Mutex::new(()),
-            writer: Mutex::new(writer),
+            writer: Turns::new(writer),
             view: RwLock::new(view),
             sync: Mutex::new(sync),
             sync_idle: Condvar::new(),
@@ -233,8 +233,8 @@ impl LogInner {
     }
 
     /// Waits until whoever unlinks or replaces segments has shown readers the log as it is then.
-    pub(crate) fn after_change(&self) -> Result<(), ReadError> {
-        drop(self.writer.lock());
+    pub(crate) fn after_change(self: &Arc<Self>) -> Result<(), ReadError> {
+        drop(self.turn());
         self.check_open()
     }
 

@@ -163,14 +163,14 @@ impl Log {
     /// The largest epoch at or below `epoch` and where it ended (KIP-101, KIP-279), for readers that may be ahead.
     #[must_use]
     pub fn end_of_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
-        let writer = self.inner.writer.lock();
+        let writer = self.inner.turn();
         writer.epochs.end_of(epoch, writer.end).map(|found| (found.epoch, found.end))
     }
 
     /// The epoch in which the record at `offset` was appended, if the log knows.
     #[must_use]
     pub fn epoch_of(&self, offset: Offset) -> Option<LeaderEpoch> {
-        self.inner.writer.lock().epochs.epoch_of(offset)
+        self.inner.turn().epochs.epoch_of(offset)
     }
 
     /// Drops the suffix from `end` on; a batch that reaches past it goes whole. Synced before it returns.

@@ -53,7 +53,7 @@ impl LogInner {
         let work = || -> io::Result<()> {
             self.seal_rolled()?;
             self.write_snapshots()?;
-            let active = Arc::clone(&self.writer.lock().active);
+            let active = Arc::clone(&self.turn().active);
             write_indexes(&*self.shared.env.fs, &active)?;
             self.make_spare(&active)
         };
@@ -75,7 +75,7 @@ impl LogInner {
         let now = self.shared.env.clock.wall();
         let retention = RetentionPolicy::of(&config);
         {
-            let mut writer = self.writer.lock();
+            let mut writer = self.turn();
             // The active segment is never deleted, so one that nobody appends to any more is rolled for retention's sake.
             let appended = writer.active.body.read().appended_last;
             let quiet_ms = u64::try_from(now.0.saturating_sub(appended.0)).unwrap_or(0);
@@ -111,7 +111,7 @@ impl LogInner {
     /// Writes the producer states of rolls, and one between rolls when much was appended since.
     fn write_snapshots(self: &Arc<Self>) -> io::Result<()> {
         let taken = {
-            let mut writer = self.writer.lock();
+            let mut writer = self.turn();
             let mut taken = std::mem::take(&mut writer.snapshots);
             if writer.bytes_since_snapshot >= SNAPSHOT_EVERY_BYTES {
                 taken.push(Snapshot { offset: writer.end, state: writer.producers.clone() });
@@ -155,15 +155,15 @@ impl LogInner {
     }
 
     /// Makes the file of the next roll once the active one is half full.
-    fn make_spare(&self, active: &Segment) -> io::Result<()> {
-        if active.size() < self.config().segment_bytes / 2 || self.writer.lock().spare.is_some() {
+    fn make_spare(self: &Arc<Self>, active: &Segment) -> io::Result<()> {
+        if active.size() < self.config().segment_bytes / 2 || self.turn().spare.is_some() {
             return Ok(());
         }
         if self.shared.room.seen().level >= StorageLevel::Scarce {
             return Ok(());
         }
         // The file is made under the writer's lock: a roll that finds none makes one under the same name.
-        let mut writer = self.writer.lock();
+        let mut writer = self.turn();
         if writer.spare.is_none() {
             writer.spare = Some(Spare::make(&*self.shared.env.fs, &self.path, &self.shared.room)?);
         }
@@ -186,7 +186,7 @@ impl LogInner {
         *self.config.write() = Arc::new(config);
         {
             // Whoever was writing by the old configuration is done when this is.
-            let _writer = self.writer.lock();
+            let _writer = self.turn();
             let now = self.shared.env.clock.monotonic();
             let (held, safe) = {
                 let mut sync = self.sync.lock();
@@ -225,7 +225,7 @@ impl LogInner {
         self.mark_closed();
         self.shared.failure.check()?;
         self.seal_rolled().map_err(|e| self.soft_error("closing", e))?;
-        let mut writer = self.writer.lock();
+        let mut writer = self.turn();
         self.trim_ragged(&mut writer).map_err(|e| self.soft_error("closing", e))?;
         let active = Arc::clone(&writer.active);
         let last = Snapshot { offset: writer.end, state: writer.producers.clone() };
@@ -251,17 +251,17 @@ impl LogInner {
 
     /// Whether nothing waits to be written or synced. The writer is asked for: batches that somebody has taken out of
     /// the queue and not written yet are in nobody's books.
-    fn is_drained(&self) -> bool {
-        let _writer = self.writer.lock();
+    fn is_drained(self: &Arc<Self>) -> bool {
+        let _writer = self.turn();
         self.queue.is_empty() && !self.sync.lock().is_dirty()
     }
 
     /// Refuses everything from now on, without a sync: the log is being deleted.
-    pub(crate) fn end_without_sync(&self) {
+    pub(crate) fn end_without_sync(self: &Arc<Self>) {
         self.mark_closed();
         // The janitor, if it is at this log, finishes its turn and never comes back.
         let _upkeep = self.upkeep.lock();
-        let writer = self.writer.lock();
+        let writer = self.turn();
         let gone = self.while_no_sync(|| {
             let mut gone = self.sync.lock().abandon();
             gone.extend(self.queue.take_all().into_iter().map(|pending| pending.cell));

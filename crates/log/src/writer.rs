@@ -8,6 +8,7 @@
 
 mod group;
 mod roll;
+mod turn;
 
 use std::io;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::{AppendError, Appended, LogConfig, TimestampType};
 use group::{Group, Placed};
 
 pub(crate) use roll::{Snapshot, Spare, create_segment_file, is_too_old};
+pub(crate) use turn::Turns;
 
 /// What only the holder of the writer may touch.
 #[derive(Debug)]
@@ -65,7 +67,7 @@ impl LogInner {
     /// once more.
     pub(crate) fn combine(self: &Arc<Self>) {
         loop {
-            let Some(mut writer) = self.writer.try_lock() else {
+            let Some(mut writer) = self.writer.try_take() else {
                 return;
             };
             let woken = self.drain(&mut writer);
@@ -75,10 +77,15 @@ impl LogInner {
                 return self.refuse_all();
             }
             self.plan_sync();
-            if !self.queue.is_ready(self.bounded_bytes()) {
+            if !self.has_writable() {
                 return;
             }
         }
+    }
+
+    /// Whether something is queued that can be written now.
+    fn has_writable(&self) -> bool {
+        self.queue.is_ready(self.bounded_bytes())
     }
 
     /// The unsynced bytes that count against the bound on them.
@@ -89,7 +96,7 @@ impl LogInner {
         }
     }
 
-    fn drain(&self, writer: &mut Writer) -> Vec<Waker> {
+    fn drain(self: &Arc<Self>, writer: &mut Writer) -> Vec<Waker> {
         let mut woken = Vec::new();
         loop {
             let taken = self.queue.take(self.bounded_bytes());
@@ -118,7 +125,7 @@ impl LogInner {
 
     /// Decides about one batch and adds it to the group. What is refused is handed back with the reason.
     fn place(
-        &self,
+        self: &Arc<Self>,
         writer: &mut Writer,
         group: &mut Group,
         config: &LogConfig,
@@ -175,7 +182,7 @@ impl LogInner {
 
     /// Rolls if the batch does not fit into the active segment any more. What was placed before is written first.
     fn make_room(
-        &self,
+        self: &Arc<Self>,
         writer: &mut Writer,
         group: &mut Group,
         config: &LogConfig,
@@ -200,7 +207,13 @@ impl LogInner {
     }
 
     /// Writes a group with one call and publishes it.
-    fn write(&self, writer: &mut Writer, mut group: Group, config: &LogConfig, woken: &mut Vec<Waker>) {
+    fn write(
+        self: &Arc<Self>,
+        writer: &mut Writer,
+        mut group: Group,
+        config: &LogConfig,
+        woken: &mut Vec<Waker>,
+    ) {
         woken.append(&mut group.woken);
         if group.is_empty() {
             return self.answer(&mut group, woken);
@@ -271,7 +284,13 @@ impl LogInner {
     }
 
     /// The write failed: nothing of the group may be seen, in the file, the indexes or the producer state.
-    fn undo(&self, writer: &mut Writer, mut group: Group, error: &io::Error, woken: &mut Vec<Waker>) {
+    fn undo(
+        self: &Arc<Self>,
+        writer: &mut Writer,
+        mut group: Group,
+        error: &io::Error,
+        woken: &mut Vec<Waker>,
+    ) {
         for (id, before) in group.take_undo().into_iter().rev() {
             writer.producers.put_back(id, before);
         }

@@ -115,7 +115,7 @@ impl Pass {
         let last =
             |producer: &crate::producers::Producer| producer.batches().last().map(|last| last.last_offset);
         let producers = {
-            let writer = log.inner().writer.lock();
+            let writer = log.inner().turn();
             let known = writer.producers.producers().iter();
             known.filter_map(|(id, producer)| Some((*id, (producer.epoch, last(producer)?)))).collect()
         };
@@ -354,7 +354,12 @@ impl Pass {
         Ok(())
     }
 
-    fn replace(&self, inner: &LogInner, old: &[Arc<Segment>], (seal, body): (Seal, Body)) -> io::Result<()> {
+    fn replace(
+        &self,
+        inner: &Arc<LogInner>,
+        old: &[Arc<Segment>],
+        (seal, body): (Seal, Body),
+    ) -> io::Result<()> {
         let fs = &*inner.shared.env.fs;
         let base = seal.records.base;
         let sealed = SealedPart::just_sealed(seal, &inner.shared.handles);
@@ -368,7 +373,7 @@ impl Pass {
         });
         {
             // Readers who find a segment lost wait for the writer, and then plan anew.
-            let _writer = inner.writer.lock();
+            let _writer = inner.turn();
             old.iter().for_each(|segment| segment.lose());
             swap::rename_files(fs, &inner.path, base)?;
             let mut view = inner.view.write();

@@ -46,7 +46,7 @@ impl Expiry {
 pub(super) fn step(shared: &DirShared, logs: &[Arc<Log>], (expiry, retention): (&mut Expiry, &mut Round)) {
     if let Some(now) = expiry.due(&*shared.env.clock) {
         for log in logs {
-            log.inner().writer.lock().producers.expire(now, PRODUCER_ID_EXPIRATION_MS);
+            log.inner().turn().producers.expire(now, PRODUCER_ID_EXPIRATION_MS);
         }
     }
     shared.sync_due();

@@ -18,12 +18,18 @@ impl LogInner {
     ///
     /// Batches are looked at in the order of their offsets, so among records out of order in time the one with the
     /// lowest offset is found, as in Kafka.
-    pub(crate) fn offset_for_time(&self, timestamp: TimestampMs) -> Result<Option<TimeHit>, ReadError> {
+    pub(crate) fn offset_for_time(
+        self: &Arc<Self>,
+        timestamp: TimestampMs,
+    ) -> Result<Option<TimeHit>, ReadError> {
         self.on_committed(|committed| self.first_reaching(committed, timestamp))
     }
 
     /// Looks into the committed part of the log; again if a segment was unlinked or replaced meanwhile.
-    fn on_committed<T>(&self, look: impl Fn(&Committed) -> Result<T, ReadError>) -> Result<T, ReadError> {
+    fn on_committed<T>(
+        self: &Arc<Self>,
+        look: impl Fn(&Committed) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
         let mut replans = 0;
         loop {
             self.check_open()?;
@@ -58,7 +64,7 @@ impl LogInner {
     }
 
     /// The largest timestamp in the committed part of the log, and the first record that carries it.
-    pub(crate) fn largest_timestamp(&self) -> Result<Option<TimeHit>, ReadError> {
+    pub(crate) fn largest_timestamp(self: &Arc<Self>) -> Result<Option<TimeHit>, ReadError> {
         let best = self.on_committed(|committed| self.largest_committed(committed))?;
         match best {
             Some(timestamp) => self.offset_for_time(timestamp),

@@ -1,4 +1,9 @@
-//! What a group hears that could not be written.
+//! What a group hears that could not be written, and who is told when somebody else had the writer or kept syncs away.
+
+use std::pin::Pin;
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
 
 use millrace_env::counting::CallKind;
 use millrace_env::sim::Fault;
@@ -6,12 +11,23 @@ use millrace_env::sim::Fault;
 use crate::fixture::{batch, fresh, stamp};
 use crate::{AppendError, Log, Ticket};
 
+/// A safety net: nothing waits that long unless something is broken.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A waker that says so.
+struct Telling(mpsc::Sender<()>);
+
+impl Wake for Telling {
+    fn wake(self: Arc<Self>) {
+        self.0.send(()).unwrap();
+    }
+}
+
 /// Appends batches that are written as one group.
 fn together(log: &Log, batches: Vec<millrace_record::Batch>) -> Vec<Ticket> {
-    let writer = log.inner().writer.lock();
+    let writer = log.inner().turn();
     let tickets = batches.into_iter().map(|batch| log.append(batch).unwrap()).collect();
     drop(writer);
-    log.inner().combine();
     tickets
 }
 
@@ -39,4 +55,29 @@ fn a_retry_of_what_is_stored_is_not_refused_with_the_group_it_came_in() {
     let retry: crate::Appended = retry.unwrap();
     assert_eq!((retry.base_offset, retry.duplicate), (first.base_offset, true));
     assert_eq!((new, retry_of_new), (Err(AppendError::StorageFull), Err(AppendError::StorageFull)));
+}
+
+#[test]
+fn a_batch_that_came_while_somebody_had_the_writer_is_written_when_he_lets_go() {
+    let (_sim, _dir, log) = fresh(4);
+    let turn = log.inner().turn();
+    let _ticket = log.append(batch(&[b"a"], stamp(5, 0))).unwrap();
+    assert_eq!(log.offsets().end.get(), 0);
+    drop(turn);
+    assert_eq!(log.offsets().end.get(), 1, "nobody else need come by");
+}
+
+#[test]
+fn a_ticket_that_was_asked_while_no_sync_could_begin_is_answered_afterwards() {
+    let (_sim, _dir, log) = fresh(5);
+    let mut ticket = log.append(batch(&[b"a"], stamp(5, 0))).unwrap();
+    let (sender, woken) = mpsc::channel();
+    let waker = Waker::from(Arc::new(Telling(sender)));
+    let turn = log.inner().turn();
+    log.inner().while_no_sync(|| {
+        assert!(Pin::new(&mut ticket).poll(&mut Context::from_waker(&waker)).is_pending());
+    });
+    drop(turn);
+    woken.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(log.offsets().synced_end.get(), 1, "without anybody asking again");
 }
