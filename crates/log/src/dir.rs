@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use crate::cleaning::Round;
 use crate::compaction::Compaction;
 use crate::failure::Failure;
-use crate::flusher::{DueSyncs, Pool, SyncDueWait};
+use crate::flusher::{DueSyncs, Leaders, Pool, SyncDueWait};
 use crate::format::node_meta::NodeMeta;
 use crate::format::run_mark::{CleanLog, CleanMark};
 use crate::handles::{HandleCache, HandleLimits, HandlesOpen, RoomyFs};
@@ -92,6 +92,7 @@ pub(crate) struct DirShared {
     pub(crate) node: NodeMeta,
     pub(crate) failure: Failure,
     pub(crate) pool: Arc<Pool>,
+    pub(crate) leaders: Leaders,
     pub(crate) due: Arc<DueSyncs>,
     pub(crate) tail_budget: TailBudget,
     pub(crate) room: Room,
@@ -221,6 +222,7 @@ impl LogDir {
             node: layout.node,
             failure: Failure::default(),
             pool: Pool::new(env.clone()),
+            leaders: Leaders::default(),
             due: Arc::default(),
             tail_budget: TailBudget::new(tail_cache_bytes),
             marks: Marks::new(layout.marks_file, layout.previous_marks),

@@ -15,6 +15,7 @@
 //! What is held may be acknowledged and read. `due` keeps the times by which intervals want a sync that nobody waits for.
 
 mod due;
+mod leaders;
 mod pool;
 
 use std::io;
@@ -31,6 +32,7 @@ use crate::ticket::{Cell, Unsynced};
 
 pub(crate) use due::DueSyncs;
 pub use due::SyncDueWait;
+pub(crate) use leaders::Leaders;
 pub(crate) use pool::Pool;
 
 /// A place in a log: up to `offset` everything lies below `position` of the segment `segment`.
@@ -239,8 +241,13 @@ fn sync_bytes(bounds: SyncInterval) -> u64 {
 }
 
 impl LogInner {
-    /// Runs one sync on this thread if somebody may have to wait for it and nobody else is at it. Tells whether it ran.
+    /// Runs one sync on this thread if somebody may have to wait for it and nobody else is at it; where too many threads sync
+    /// already, the pool will. Tells whether it ran.
     pub(crate) fn lead_sync(self: &Arc<Self>) -> bool {
+        let Some(_leading) = self.shared.leaders.enter() else {
+            self.sync_if_awaited();
+            return false;
+        };
         let Some(job) = self.begin_sync_if(SyncState::is_awaited) else {
             return false;
         };
