@@ -21,6 +21,8 @@ use steps::{Context, STEPS};
 const TOTAL_MAX: Duration = Duration::from_secs(60 * 60);
 /// Then the command that still runs is killed, so that the summary is printed all the same.
 const KILLED_AFTER: Duration = Duration::from_secs(80 * 60);
+/// A step that takes so many times its share hangs: it is killed, so that those after it still have their say.
+const SHARES_MAX: u32 = 2;
 
 /// Runs every step. Does not come back when one failed: the closing line stays the last.
 pub(crate) fn run() -> Result<()> {
@@ -28,7 +30,7 @@ pub(crate) fn run() -> Result<()> {
     let metadata = Metadata::of_workspace()?;
     inventory::print(&metadata.target_directory);
     let report = test::fresh_report(&metadata)?;
-    let context = Context { metadata, skip_report: report.clone(), end: started + KILLED_AFTER };
+    let mut context = Context { metadata, skip_report: report.clone(), end: started + KILLED_AFTER };
 
     let mut outcomes: Vec<Outcome> = Vec::new();
     for step in &STEPS {
@@ -37,6 +39,7 @@ pub(crate) fn run() -> Result<()> {
             outcomes.iter().any(|outcome| outcome.step.name == *after && outcome.error.is_some())
         });
         let began = Instant::now();
+        context.end = (started + KILLED_AFTER).min(began + SHARES_MAX * step.share.limit());
         let result = match unbuilt {
             Some(after) => Err(anyhow::anyhow!("not run: {after} failed")),
             None => (step.run)(&context),
@@ -54,6 +57,7 @@ pub(crate) fn run() -> Result<()> {
 
     println!("\n=== summary ===");
     test::print_report(&report);
+    report::print_errors(&outcomes);
     let total = started.elapsed();
     report::print(&outcomes, total);
     let mut failed = outcomes.iter().filter(|outcome| outcome.error.is_some()).count();

@@ -1,10 +1,20 @@
 //! Running a command of a step: its output goes straight through, and it may be given an end.
 
+mod said;
+
+use std::io::{Read, Write};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+
+use said::Said;
+
+/// How long output is waited for once a command has ended: a process that it left behind may hold the pipe for ever.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Runs it to its end, its output on ours; an error when it does not succeed.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
@@ -17,24 +27,70 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Like `run`, but the command and everything it started are killed when `limit` has passed.
+/// Like `run`, but the command and everything it started are killed when `limit` has passed, and the error ends with the
+/// lines that say what went wrong: who reads a long report, or only its end, finds them without a search.
 pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<()> {
     let shown = show(command);
     println!("$ {shown}");
     // A group of its own, so that the end reaches the test binaries that cargo started too.
     let mut child = command
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .process_group(0)
         .spawn()
         .with_context(|| format!("{shown} did not start"))?;
-    match wait(&mut child, limit)? {
-        Some(status) if status.success() => Ok(()),
-        Some(status) => bail!("{shown}: {status}"),
-        None => {
-            kill_group(&mut child);
-            bail!("{shown}: killed after {} s", limit.as_secs())
-        }
+    let heard = [
+        child.stdout.take().map(|pipe| Passing::start(pipe, std::io::stdout())),
+        child.stderr.take().map(|pipe| Passing::start(pipe, std::io::stderr())),
+    ];
+    let end = wait(&mut child, limit)?;
+    if end.is_none() {
+        kill_group(&mut child);
     }
+    let said: String = heard.into_iter().flatten().map(Passing::last_words).collect();
+    match end {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => bail!("{shown}: {status}\n{}", said),
+        None => bail!("{shown}: killed after {} s\n{}", limit.as_secs(), said),
+    }
+}
+
+/// A pipe that is copied to our own output on a thread.
+struct Passing {
+    said: Arc<Mutex<Said>>,
+    /// Hangs up at the pipe's end.
+    ended: Receiver<()>,
+}
+
+impl Passing {
+    fn start(mut pipe: impl Read + Send + 'static, mut out: impl Write + Send + 'static) -> Passing {
+        let (end, ended) = mpsc::channel();
+        let said = Arc::new(Mutex::new(Said::default()));
+        let hearing = Arc::clone(&said);
+        std::thread::spawn(move || {
+            let _until_the_end = end;
+            let mut buffer = [0; 8192];
+            while let Ok(count) = pipe.read(&mut buffer)
+                && count > 0
+            {
+                let bytes = buffer.get(..count).unwrap_or_default();
+                // Nobody reads our output any more: the command goes on all the same.
+                let _passed_on = out.write_all(bytes).and_then(|()| out.flush());
+                lock(&hearing).hear(bytes);
+            }
+        });
+        Passing { said, ended }
+    }
+
+    fn last_words(self) -> String {
+        let _ended = self.ended.recv_timeout(LAST_WORDS);
+        lock(&self.said).text()
+    }
+}
+
+fn lock(said: &Mutex<Said>) -> MutexGuard<'_, Said> {
+    said.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
@@ -74,6 +130,14 @@ mod tests {
     fn a_failing_command_is_named() {
         let error = run(Command::new("sh").args(["-c", "exit 3"])).unwrap_err();
         assert!(error.to_string().contains("sh -c exit 3"), "{error}");
+    }
+
+    #[test]
+    fn an_error_repeats_what_told_of_it() {
+        let script = "echo test one ... ok; echo test two ... FAILED >&2; exit 1";
+        let limit = Duration::from_secs(60);
+        let error = run_within(Command::new("sh").args(["-c", script]), limit).unwrap_err().to_string();
+        assert!(error.contains("test two ... FAILED") && !error.contains("test one ... ok\n"), "{error}");
     }
 
     #[test]

@@ -11,6 +11,15 @@ pub(super) struct Outcome {
     pub(super) error: Option<String>,
 }
 
+/// Prints once more what failed and what it said, near the end, where a reader looks first.
+pub(super) fn print_errors(outcomes: &[Outcome]) {
+    for Outcome { step, error, .. } in outcomes {
+        if let Some(error) = error {
+            println!("{} FAILED: {error}", step.name);
+        }
+    }
+}
+
 /// Prints the steps, then the shares; a share that is overdrawn is a warning.
 pub(super) fn print(outcomes: &[Outcome], total: Duration) {
     for Outcome { step, took, error } in outcomes {
