@@ -37,10 +37,25 @@ pub async fn connect(addr: &str) -> Result<Rpc> {
 /// # Errors
 /// The broker refuses.
 pub async fn create_topic(rpc: &mut Rpc, name: &str, partitions: u32) -> Result<v1::TopicRef> {
+    create_topic_with(rpc, name, partitions, &[]).await
+}
+
+/// As [`create_topic`], with some of its configuration.
+///
+/// # Errors
+/// The broker refuses.
+pub async fn create_topic_with(
+    rpc: &mut Rpc,
+    name: &str,
+    partitions: u32,
+    configs: &[(&str, &str)],
+) -> Result<v1::TopicRef> {
+    let configs = configs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     let request = v1::CreateTopicRequest {
         name: name.to_owned(),
         partitions,
         replication_factor: 1,
+        configs: configs.collect(),
         ..Default::default()
     };
     let topic = rpc.create_topic(request).await?.into_inner().topic.context("no topic in the answer")?;

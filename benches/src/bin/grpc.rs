@@ -1,5 +1,5 @@
-//! End to end through gRPC: a real `millrace serve` as a child process, sync.mode `always`, against two floors of the
-//! same run: a raw server (threads, frames over TCP, append, `fdatasync`) and a bare tonic server that stores nothing.
+//! End to end through gRPC: a real `millrace serve` as a child process, sync.mode `always` unless the title says otherwise,
+//! against two floors of the same run: a raw server (threads, frames over TCP, append, `fdatasync`) and a bare tonic server that stores nothing.
 //!
 //! Processor time is that of the server alone. The client is the generated one on one thread; it shares the cores.
 
@@ -32,6 +32,8 @@ const PINGS: u64 = 2000;
 const ROUND_BYTES: usize = 256 << 20;
 /// Plain records that one round sends.
 const ROUND_RECORDS: usize = 800_000;
+/// Encoded batches that one round sends, if they are small.
+const ROUND_REQUESTS_MAX: usize = 20_000;
 const RECORDS_PER_REQUEST: usize = 100;
 const REQUESTS_IN_FLIGHT: usize = 16;
 /// How long the closed loop of many clients goes on.
@@ -39,6 +41,15 @@ const CROWD_ROUND: Duration = Duration::from_secs(1);
 /// Readers that fetch side by side, each its own partition.
 const READERS: usize = 2;
 const FETCH_PARTITION_BYTES: usize = 192 << 20;
+
+/// What is produced in encoded batches.
+#[derive(Clone, Copy)]
+struct Load {
+    sync_mode: &'static str,
+    partitions: u32,
+    /// Of a batch, roughly.
+    bytes: usize,
+}
 
 struct Stage {
     runtime: Runtime,
@@ -125,8 +136,15 @@ fn main() -> Result<()> {
         pings(&stage, &mut arena, bytes)?;
     }
     crowd(&stage, &mut arena)?;
-    for bytes in [256 << 10, 1 << 20] {
-        encoded(&stage, &mut arena, bytes)?;
+    for sync_mode in ["os", "always"] {
+        let sizes: &[usize] = if options.quick { &[256, 1024] } else { &[1, 16, 64, 256, 1024] };
+        for kib in sizes {
+            encoded(&stage, &mut arena, Load { sync_mode, partitions: 1, bytes: kib << 10 })?;
+        }
+        let crowds: &[u32] = if options.quick { &[256] } else { &[16, 256, 2000] };
+        for &partitions in crowds {
+            encoded(&stage, &mut arena, Load { sync_mode, partitions, bytes: 16 << 10 })?;
+        }
     }
     for bytes in [100, 1024] {
         plain(&stage, &mut arena, bytes)?;
@@ -266,19 +284,33 @@ async fn stream_crowd(rpc: Rpc, topic: &v1::TopicRef, value: &Bytes) -> Result<D
 }
 
 /// Ready-made batches, pipelined.
-fn encoded(stage: &Stage, arena: &mut Arena, bytes: usize) -> Result<()> {
+fn encoded(stage: &Stage, arena: &mut Arena, load: Load) -> Result<()> {
+    let Load { sync_mode, partitions, bytes } = load;
     let title = format!(
-        "grpc, produce: encoded batches of {} KiB (records of 1 KiB), {REQUESTS_IN_FLIGHT} in flight, 1 partition",
+        "grpc, produce: encoded batches of {} KiB (records of 1 KiB), {REQUESTS_IN_FLIGHT} in flight, {partitions} partitions, \
+         sync.mode {sync_mode}",
         bytes >> 10
     );
+    if !arena.wants(&title) {
+        return Ok(());
+    }
     let batch = records::batch_of_size(bytes)?.into_bytes();
-    let count = ROUND_BYTES / bytes;
-    let topic = &stage.topic(1)?;
-    let send = async |rpc| stream_all(rpc, topic, &rpc::encoded(batch.clone()), count, batch.len()).await;
+    let count = (ROUND_BYTES / bytes).min(ROUND_REQUESTS_MAX);
+    let mut rpc = stage.broker_rpc.clone();
+    let configs = [("sync.mode", sync_mode)];
+    let topic =
+        &stage.runtime.block_on(rpc::create_topic_with(&mut rpc, "measured", partitions, &configs))?;
+    let (data, size) = (rpc::encoded(batch.clone()), batch.len());
+    let all = Sending { topic, partitions, data: &data, count, bytes: size };
+    let send = async |rpc| stream_all(rpc, &all).await;
+    let (mode, raw) = match sync_mode {
+        "always" => (Mode::Pipelined, "raw TCP + CRC + append + fdatasync"),
+        _ => (Mode::Buffered, "raw TCP + CRC + append"),
+    };
     let sides = vec![
-        Side::new("raw TCP + CRC + fdatasync", || {
+        Side::new(raw, || {
             stage.warm()?;
-            measure(stage.raw(), || raw_stream(stage, &batch, count))
+            measure(stage.raw(), || raw_stream(stage, mode, &batch, count))
         }),
         Side::new("bare tonic stream, not stored", || {
             stage.warm()?;
@@ -293,8 +325,8 @@ fn encoded(stage: &Stage, arena: &mut Arena, bytes: usize) -> Result<()> {
     stage.drop_topic(topic)
 }
 
-fn raw_stream(stage: &Stage, batch: &[u8], count: usize) -> Result<Done> {
-    let mut stream = stage.raw.connect(Mode::Pipelined)?;
+fn raw_stream(stage: &Stage, mode: Mode, batch: &[u8], count: usize) -> Result<Done> {
+    let mut stream = stage.raw.connect(mode)?;
     let (mut sent, mut synced) = (0, 0);
     for _ in 0..count {
         while sent - synced >= REQUESTS_IN_FLIGHT as u64 {
@@ -309,16 +341,21 @@ fn raw_stream(stage: &Stage, batch: &[u8], count: usize) -> Result<Done> {
     Ok(Done { bytes: sent * batch.len() as u64, operations: sent, latencies: None })
 }
 
-async fn stream_all(
-    mut rpc: Rpc,
-    topic: &v1::TopicRef,
-    data: &Data,
+/// The same data again and again, to one partition after the other.
+struct Sending<'a> {
+    topic: &'a v1::TopicRef,
+    partitions: u32,
+    data: &'a Data,
     count: usize,
+    /// Of the data.
     bytes: usize,
-) -> Result<Done> {
+}
+
+async fn stream_all(mut rpc: Rpc, sending: &Sending<'_>) -> Result<Done> {
+    let Sending { topic, partitions, data, count, bytes } = *sending;
     let mut pipeline = Pipeline::open(&mut rpc, REQUESTS_IN_FLIGHT).await?;
-    for _ in 0..count {
-        pipeline.send(rpc::produce_request(topic, 0, data.clone())).await?;
+    for partition in (0..i32::try_from(partitions)?).cycle().take(count) {
+        pipeline.send(rpc::produce_request(topic, partition, data.clone())).await?;
     }
     pipeline.drain().await?;
     Ok(Done { bytes: (count * bytes) as u64, operations: count as u64, latencies: None })
@@ -335,7 +372,8 @@ fn plain(stage: &Stage, arena: &mut Arena, bytes: usize) -> Result<()> {
     let count = ROUND_RECORDS / RECORDS_PER_REQUEST * 100 / bytes.clamp(100, 400);
     let topic = &stage.topic(1)?;
     let send = async |rpc| {
-        let done = stream_all(rpc, topic, &data, count, RECORDS_PER_REQUEST * bytes).await?;
+        let bytes = RECORDS_PER_REQUEST * bytes;
+        let done = stream_all(rpc, &Sending { topic, partitions: 1, data: &data, count, bytes }).await?;
         Ok(Done { operations: done.operations * RECORDS_PER_REQUEST as u64, ..done })
     };
     let sides = vec![

@@ -75,17 +75,8 @@ impl Stage {
     }
 
     fn create(&self, partitions: u32, configs: &[(&str, &str)]) -> Result<v1::TopicRef> {
-        let configs = configs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        let request = v1::CreateTopicRequest {
-            name: "measured".to_owned(),
-            partitions,
-            replication_factor: 1,
-            configs: configs.collect(),
-            ..Default::default()
-        };
-        let created = self.runtime.block_on(self.rpc.clone().create_topic(request))?;
-        let topic = created.into_inner().topic.context("no topic in the answer")?;
-        Ok(v1::TopicRef { name: topic.name, id: topic.id })
+        let mut rpc = self.rpc.clone();
+        self.runtime.block_on(rpc::create_topic_with(&mut rpc, "measured", partitions, configs))
     }
 
     fn delete(&self, topic: &v1::TopicRef) -> Result<()> {
