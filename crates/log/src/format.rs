@@ -18,6 +18,7 @@ pub mod producer_snapshot;
 pub mod run_mark;
 pub mod scrub_progress;
 pub mod seal;
+mod single_offset;
 pub mod synced_marks;
 pub mod time_index;
 
