@@ -92,6 +92,11 @@ impl Cursor {
         self.is_ended
     }
 
+    /// Whether it is to be asked for now: it reads on, nobody is asking, and its pause is over.
+    pub(crate) fn is_due(&self, now: Monotonic) -> bool {
+        !self.is_ended && !self.is_busy && self.paused_until <= now
+    }
+
     /// Reads no more.
     pub(crate) fn stop(&mut self) {
         self.is_ended = true;

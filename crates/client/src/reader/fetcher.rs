@@ -95,19 +95,12 @@ impl Fetcher {
         while self.cursors.iter().any(|cursor| !cursor.is_ended()) {
             let now = self.now();
             self.begin(now, &mut fetches);
-            let nap = self.next_pause_end(now);
-            let clock = Arc::clone(&self.client.env().clock);
-            let items = self.items.clone();
+            let (nap, items) = (self.nap(now), self.items.clone());
             tokio::select! {
                 biased;
                 () = items.closed() => return,
                 Some(fetched) = fetches.next(), if !fetches.is_empty() => self.on_fetched(fetched).await,
-                () = async {
-                    match nap {
-                        Some(until) => clock.sleep(until.since(now)).await,
-                        None => std::future::pending().await,
-                    }
-                } => {}
+                () = nap => {}
             }
         }
     }
@@ -116,9 +109,17 @@ impl Fetcher {
         self.client.env().clock.monotonic()
     }
 
-    fn next_pause_end(&self, now: Monotonic) -> Option<Monotonic> {
+    /// Completes when the next pause of a partition ends.
+    fn nap(&self, now: Monotonic) -> impl Future<Output = ()> + use<> {
         let waiting = self.cursors.iter().filter(|cursor| !cursor.is_ended() && !cursor.is_busy);
-        waiting.map(|cursor| cursor.paused_until).filter(|until| *until > now).min()
+        let end = waiting.map(|cursor| cursor.paused_until).filter(|until| *until > now).min();
+        let clock = Arc::clone(&self.client.env().clock);
+        async move {
+            match end {
+                Some(end) => clock.sleep(end.since(now)).await,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Begins a fetch at every broker that has partitions to be fetched and no fetch on its way.
@@ -132,8 +133,7 @@ impl Fetcher {
         for index in (0..count).map(|index| (index + self.rotation) % count) {
             let Some(cursor) = self.cursors.get(index) else { continue };
             let server = server_of(cursor);
-            let is_due = !cursor.is_ended() && !cursor.is_busy && cursor.paused_until <= now;
-            if is_due && !busy.contains(&server) {
+            if cursor.is_due(now) && !busy.contains(&server) {
                 due.entry(server).or_default().push(index);
             }
         }

@@ -70,19 +70,12 @@ impl Fetcher {
         while self.cursors.iter().any(|cursor| !cursor.is_ended()) {
             let now = self.now();
             self.open_feeds(now, &mut feeds);
-            let nap = self.next_pause_end(now);
-            let clock = Arc::clone(&self.client.env().clock);
-            let items = self.items.clone();
+            let (nap, items) = (self.nap(now), self.items.clone());
             tokio::select! {
                 biased;
                 () = items.closed() => return,
                 Some(news) = feeds.next(), if !feeds.is_empty() => self.on_news(news).await,
-                () = async {
-                    match nap {
-                        Some(until) => clock.sleep(until.since(now)).await,
-                        None => std::future::pending().await,
-                    }
-                } => {}
+                () = nap => {}
             }
         }
     }
@@ -92,7 +85,7 @@ impl Fetcher {
         let home = self.client.home();
         let mut due: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (index, cursor) in self.cursors.iter_mut().enumerate() {
-            if !cursor.is_ended() && !cursor.is_busy && cursor.paused_until <= now {
+            if cursor.is_due(now) {
                 cursor.is_busy = true;
                 due.entry(cursor.leader.clone().unwrap_or_else(|| home.clone())).or_default().push(index);
             }
