@@ -2,13 +2,15 @@
 //!
 //! Nothing else in the workspace reads a clock, draws a random number, touches a file or a socket, or spawns: so
 //! the same broker runs on the real machine ([`real`]) and inside the simulator ([`sim`]), where a test decides what
-//! the clock says and which bytes survive a power cut. The traits are object safe and passed on as [`Env`].
+//! the clock says and which bytes survive a power cut. The traits are object safe and passed on as [`Env`]. On top of
+//! them stands what every door needs to let connections in and out ([`Entrance`]).
 //!
 //! `unsafe` code lives in this crate only, in [`real`], each use with its reason.
 #![warn(missing_docs)]
 
 mod clock;
 pub mod counting;
+mod entrance;
 mod fs;
 mod net;
 pub mod real;
@@ -19,6 +21,7 @@ mod tasks;
 use std::sync::Arc;
 
 pub use clock::{Clock, Monotonic};
+pub use entrance::Entrance;
 pub use fs::{
     DirEntry, DirLock, EntryKind, File, Fs, FsExt, HandlesMax, Map, MountIdentity, OpenMode, SpaceLeft,
     is_out_of_files,

@@ -6,19 +6,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_broker::Broker;
-use millrace_env::{Env, Listener};
+use millrace_broker::{Broker, ConnectionId};
+use millrace_env::{Entrance, Env, Listener};
 use millrace_proto::v1::millrace_server::MillraceServer;
-use millrace_types::limits::REQUEST_BYTES_MAX;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use millrace_types::limits::{CONNECTIONS_MAX, REQUEST_BYTES_MAX};
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::call::Calls;
 use crate::connection::Connections;
-use crate::listener::Accepting;
 use crate::request_body::Admission;
 use crate::route::METHODS;
 use crate::service::Api;
@@ -56,11 +53,8 @@ pub enum OpenError {
 /// The native door, open. Dropping it leaves it open; [`GrpcDoor::drain`] closes it.
 pub struct GrpcDoor {
     addrs: Vec<SocketAddr>,
-    env: Env,
+    entrance: Entrance,
     health: HealthReporter,
-    served: TaskTracker,
-    draining: CancellationToken,
-    ending: CancellationToken,
 }
 
 impl GrpcDoor {
@@ -75,7 +69,8 @@ impl GrpcDoor {
         patience: Patience,
     ) -> Result<GrpcDoor, OpenError> {
         let addrs = listeners.iter().map(|listener| listener.local_addr()).collect::<io::Result<Vec<_>>>()?;
-        let (draining, ending) = (CancellationToken::new(), CancellationToken::new());
+        let entrance = Entrance::new(&env, "grpc", CONNECTIONS_MAX);
+        let draining = entrance.draining();
         let admission = Admission {
             budget: Arc::clone(broker.memory()),
             clock: Arc::clone(&env.clock),
@@ -93,16 +88,12 @@ impl GrpcDoor {
             windows: Windows::new(),
             preface_patience: patience.preface,
             answer_patience: patience.answer,
-            draining: draining.clone(),
-            ending: ending.clone(),
+            draining,
+            ending: entrance.ending(),
         };
-        let served = TaskTracker::new();
-        let accepting = Accepting { connections, served: served.clone(), next_id: Arc::default() };
-        for listener in listeners {
-            let loops = accepting.clone().run(listener);
-            let _runs_on = env.tasks.spawn("grpc listener", Box::pin(served.track_future(loops)));
-        }
-        Ok(GrpcDoor { addrs, env, health, served, draining, ending })
+        entrance
+            .accept(listeners, move |number, stream| connections.clone().serve(ConnectionId(number), stream));
+        Ok(GrpcDoor { addrs, entrance, health })
     }
 
     /// Where it listens.
@@ -114,8 +105,7 @@ impl GrpcDoor {
     /// How many connections are open.
     #[must_use]
     pub fn connections(&self) -> usize {
-        // The accept loops are tracked as well.
-        self.served.len().saturating_sub(self.addrs.len())
+        self.entrance.connections()
     }
 
     /// Tells health checks that no new requests should come.
@@ -128,16 +118,7 @@ impl GrpcDoor {
     /// `patience`. Returns whether everything was answered.
     pub async fn drain(&self, patience: Duration) -> bool {
         self.announce_draining().await;
-        self.draining.cancel();
-        self.served.close();
-        let answered = tokio::select! {
-            biased;
-            () = self.served.wait() => true,
-            () = self.env.clock.sleep(patience) => false,
-        };
-        self.ending.cancel();
-        self.served.wait().await;
-        answered
+        self.entrance.drain(patience).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! The native door: gRPC on one side, the broker's own words on the other.
 //!
 //! ```text
-//!  listener -> connection -> call -> (request_body | answer_body) -> service -> handlers/* -> broker
+//!  entrance -> connection -> call -> (request_body | answer_body) -> service -> handlers/* -> broker
 //! ```
 //!
 //! A door holds nothing that outlives its connection. Memory is granted for each message before it is read
@@ -18,7 +18,6 @@ mod error_page;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod handlers;
-mod listener;
 mod metered;
 mod pace;
 mod parts;

@@ -6,17 +6,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_broker::Broker;
-use millrace_env::{Env, Listener};
+use millrace_broker::{Broker, ConnectionId};
+use millrace_env::{Entrance, Env, Listener};
 use millrace_types::NodeId;
-use millrace_types::limits::KAFKA_IDLE_MS_MAX;
+use millrace_types::limits::{CONNECTIONS_MAX, KAFKA_IDLE_MS_MAX};
 use prometheus_client::registry::Registry;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::connection::Connections;
 use crate::handlers::Handlers;
-use crate::listener::Accepting;
 use crate::metrics::Requests;
 
 /// How patient the door is with clients.
@@ -87,11 +84,8 @@ pub struct Settings {
 /// The door for clients of Kafka, open. Dropping it leaves it open; [`KafkaDoor::drain`] closes it.
 pub struct KafkaDoor {
     addrs: Vec<SocketAddr>,
-    env: Env,
-    served: TaskTracker,
+    entrance: Entrance,
     requests: Requests,
-    draining: CancellationToken,
-    ending: CancellationToken,
 }
 
 impl KafkaDoor {
@@ -106,22 +100,13 @@ impl KafkaDoor {
         settings: Settings,
     ) -> io::Result<KafkaDoor> {
         let addrs = listeners.iter().map(|listener| listener.local_addr()).collect::<io::Result<Vec<_>>>()?;
-        let (draining, ending) = (CancellationToken::new(), CancellationToken::new());
-        let (served, requests) = (TaskTracker::new(), Requests::default());
-        let api = Handlers {
-            broker,
-            env: env.clone(),
-            settings: Arc::new(settings),
-            draining: draining.clone(),
-            requests: requests.clone(),
-        };
-        let connections = Connections { api, ending: ending.clone() };
-        let accepting = Accepting { connections, served: served.clone(), next_id: Arc::default() };
-        for listener in listeners {
-            let loops = accepting.clone().run(listener);
-            let _runs_on = env.tasks.spawn("kafka listener", Box::pin(served.track_future(loops)));
-        }
-        Ok(KafkaDoor { addrs, env, served, requests, draining, ending })
+        let (entrance, requests) = (Entrance::new(&env, "kafka", CONNECTIONS_MAX), Requests::default());
+        let (settings, draining) = (Arc::new(settings), entrance.draining());
+        let api = Handlers { broker, env, settings, draining, requests: requests.clone() };
+        let connections = Connections { api, ending: entrance.ending() };
+        entrance
+            .accept(listeners, move |number, stream| connections.clone().serve(ConnectionId(number), stream));
+        Ok(KafkaDoor { addrs, entrance, requests })
     }
 
     /// Where it listens.
@@ -133,8 +118,7 @@ impl KafkaDoor {
     /// How many connections are open.
     #[must_use]
     pub fn connections(&self) -> usize {
-        // The accept loops are tracked as well.
-        self.served.len().saturating_sub(self.addrs.len())
+        self.entrance.connections()
     }
 
     /// Shows the door's counters in `registry`.
@@ -145,16 +129,7 @@ impl KafkaDoor {
     /// Stops accepting and reading, answers the produces in flight, and closes what is left after `patience`. Returns
     /// whether everything was answered.
     pub async fn drain(&self, patience: Duration) -> bool {
-        self.draining.cancel();
-        self.served.close();
-        let answered = tokio::select! {
-            biased;
-            () = self.served.wait() => true,
-            () = self.env.clock.sleep(patience) => false,
-        };
-        self.ending.cancel();
-        self.served.wait().await;
-        answered
+        self.entrance.drain(patience).await
     }
 }
 

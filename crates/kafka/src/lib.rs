@@ -1,7 +1,7 @@
 //! The door for clients of Kafka: its wire protocol on one side, the broker's own words on the other.
 //!
 //! ```text
-//!  listener -> connection -> frames -> request -> handlers/* -> broker
+//!  entrance -> connection -> frames -> request -> handlers/* -> broker
 //!                  ^                                  |
 //!                  +-------- answers <- answer <------+
 //! ```
@@ -21,7 +21,6 @@ mod frames;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod handlers;
-mod listener;
 mod metrics;
 mod parts;
 mod request;

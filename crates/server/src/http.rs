@@ -14,9 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use millrace_env::{Env, Listener, NetStream};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use millrace_env::{Clock, Entrance, Env, Listener, NetStream};
 
 use crate::metrics::Measured;
 
@@ -28,8 +26,6 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long one connection lives at most: a scrape takes milliseconds.
 const CONNECTION_PATIENCE: Duration = Duration::from_secs(300);
-/// How long an accept loop rests after an error.
-const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// Whether requests are taken.
 #[derive(Debug)]
@@ -68,47 +64,24 @@ impl Readiness {
 /// The pages.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpDoor {
-    pub(crate) env: Env,
-    pub(crate) measured: Arc<Measured>,
-    pub(crate) closing: CancellationToken,
-    pub(crate) served: TaskTracker,
+    clock: Arc<dyn Clock>,
+    measured: Arc<Measured>,
+    entrance: Entrance,
 }
 
 impl HttpDoor {
     /// Serves `listeners` until the door is closed.
-    pub(crate) fn open(&self, listeners: Vec<Box<dyn Listener>>) {
-        for listener in listeners {
-            let accepting = self.served.track_future(self.clone().accept(listener));
-            let _runs_on = self.env.tasks.spawn("http listener", Box::pin(accepting));
-        }
+    pub(crate) fn open(env: &Env, measured: Arc<Measured>, listeners: Vec<Box<dyn Listener>>) -> HttpDoor {
+        let entrance = Entrance::new(env, "http", HTTP_CONNECTIONS_MAX);
+        let door = HttpDoor { clock: Arc::clone(&env.clock), measured, entrance };
+        let serving = door.clone();
+        door.entrance.accept(listeners, move |_, stream| serving.clone().serve(stream));
+        door
     }
 
     /// Stops accepting, closes every connection, waits for that.
     pub(crate) async fn close(&self) {
-        self.closing.cancel();
-        self.served.close();
-        self.served.wait().await;
-    }
-
-    async fn accept(self, listener: Box<dyn Listener>) {
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = self.closing.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok(stream) if self.served.len() < HTTP_CONNECTIONS_MAX => {
-                    let serving = self.served.track_future(self.clone().serve(stream));
-                    let _runs_on = self.env.tasks.spawn("http connection", Box::pin(serving));
-                }
-                Ok(_too_many) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    self.env.clock.sleep(ACCEPT_BACKOFF).await;
-                }
-            }
-        }
+        self.entrance.close().await;
     }
 
     async fn serve(self, stream: Box<dyn NetStream>) {
@@ -122,16 +95,16 @@ impl HttpDoor {
             .header_read_timeout(HEAD_PATIENCE)
             .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(TokioIo::new(stream), service);
-        let mut connection = pin!(connection);
+        let (mut connection, ending) = (pin!(connection), self.entrance.ending());
         tokio::select! {
             biased;
-            () = self.closing.cancelled() => {}
+            () = ending.cancelled() => {}
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "an HTTP connection broke");
                 }
             }
-            () = self.env.clock.sleep(CONNECTION_PATIENCE) => {}
+            () = self.clock.sleep(CONNECTION_PATIENCE) => {}
         }
     }
 }

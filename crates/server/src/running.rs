@@ -15,8 +15,6 @@ use millrace_env::{Env, Listener};
 use millrace_grpc::{GrpcDoor, OpenError};
 use millrace_kafka::KafkaDoor;
 use millrace_types::NodeId;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::config::{Key, ServerConfig};
 use crate::http::{HttpDoor, Readiness};
@@ -93,9 +91,7 @@ pub async fn start(env: Env, config: ServerConfig) -> Result<RunningServer, Star
         door: OnceLock::new(),
         kafka: OnceLock::new(),
     });
-    let (closing, served) = (CancellationToken::new(), TaskTracker::new());
-    let http = HttpDoor { env: env.clone(), measured: Arc::clone(&measured), closing, served };
-    http.open(http_listeners);
+    let http = HttpDoor::open(&env, Arc::clone(&measured), http_listeners);
 
     let listeners = Listeners { grpc: grpc_listeners, kafka: kafka_listeners };
     match start_broker(&env, &config, listeners, &grpc).await {
