@@ -28,6 +28,7 @@ pub fn grpc_code(code: ErrorCode) -> Code {
         | ErrorCode::InvalidRequest
         | ErrorCode::CorruptBatch
         | ErrorCode::BatchTooLarge
+        | ErrorCode::InvalidRecord
         | ErrorCode::UnsupportedCompression
         | ErrorCode::GroupIdInvalid
         | ErrorCode::OffsetMetadataTooLarge => Code::InvalidArgument,

@@ -104,6 +104,7 @@ pub fn kafka_error(code: ErrorCode) -> KafkaError {
         ErrorCode::NotEnoughReplicasAfterAppend => KafkaError::NotEnoughReplicasAfterAppend,
         ErrorCode::FencedLeaderEpoch => KafkaError::FencedLeaderEpoch,
         ErrorCode::UnknownLeaderEpoch => KafkaError::UnknownLeaderEpoch,
+        ErrorCode::InvalidRecord => KafkaError::InvalidRecord,
         // A code appended to the list and not to this table; a test refuses that.
         unlisted => {
             tracing::error!(code = %unlisted, "an error code without one of Kafka's");

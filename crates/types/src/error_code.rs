@@ -84,6 +84,7 @@ error_codes! {
     NotEnoughReplicasAfterAppend = 32, Indefinite, true, "Replicas fell out of sync after the append; the record may or may not stay.";
     FencedLeaderEpoch = 33, Definite, true, "The request names an older leader epoch than the partition has.";
     UnknownLeaderEpoch = 34, Definite, true, "The request names a newer leader epoch than this broker knows.";
+    InvalidRecord = 35, Definite, false, "A record is malformed, or not one that the topic takes: a compacted topic wants a key.";
 }
 
 impl ErrorCode {

@@ -202,7 +202,7 @@ impl Core {
 
     /// Refuses records without a key, which compaction could not keep apart. Opens the batch, compressed or not.
     fn check_keys(&self, batch: &Batch) -> Result<(), ApiError> {
-        let invalid = |text: String| ApiError::new(ErrorCode::InvalidRequest, text);
+        let invalid = |text: String| ApiError::new(ErrorCode::InvalidRecord, text);
         let mut checked = Ok(());
         let mut check = || {
             let opened = batch.records().map_err(|error| invalid(error.to_string()));

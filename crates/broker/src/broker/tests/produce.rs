@@ -115,6 +115,23 @@ async fn bad_batches_are_refused_alone_and_definitely() {
 }
 
 #[tokio::test]
+async fn a_compacted_topic_refuses_a_record_without_a_key() {
+    let world = World::new(1).await;
+    let configs = [("cleanup.policy".to_owned(), "compact".to_owned())].into();
+    let request = CreateTopicRequest { configs, ..new_topic("a", 1) };
+    world.broker.create_topic(&ctx(), request).await.unwrap();
+    assert_eq!(code(world.produce("a", &["no key"]).await), Some(ErrorCode::InvalidRecord));
+    for compression in [Compression::None, Compression::Gzip] {
+        let batch = batch(&["no key"], BatchOptions { compression, ..BatchOptions::default() });
+        assert_eq!(code(one(&world, encoded("a", batch)).await), Some(ErrorCode::InvalidRecord));
+    }
+    let keyed = NewRecord { key: Some(Bytes::from_static(b"k")), ..record("v") };
+    let data = ProduceData::Records { records: vec![keyed], sequence: None, compression: Compression::None };
+    one(&world, PartitionProduce { data, ..plain("a", 0, &[], None) }).await.unwrap();
+    assert_eq!(world.values("a", 0).await.unwrap(), ["v"]);
+}
+
+#[tokio::test]
 async fn a_produce_that_waits_for_nothing_answers_nothing_and_is_stored() {
     let world = World::new(1).await;
     world.create("a", 1).await;
