@@ -28,11 +28,11 @@ pub(crate) enum DumpFormat {
     Json,
 }
 
-/// Prints `rows`; the keys of the first row are the columns.
+/// Prints `rows`: as JSON whole, else these columns of them, and of no rows a CSV is its header.
 ///
 /// # Errors
 /// Standard output's.
-pub(crate) fn print(rows: &[Map<String, Value>], format: ListFormat) -> io::Result<()> {
+pub(crate) fn print(columns: &[&str], rows: &[Map<String, Value>], format: ListFormat) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match format {
         ListFormat::Json => {
@@ -41,19 +41,24 @@ pub(crate) fn print(rows: &[Map<String, Value>], format: ListFormat) -> io::Resu
                 out.write_all(b"\n")?;
             }
         }
-        ListFormat::Csv => write_csv(&mut out, rows)?,
+        ListFormat::Csv => write_csv(&mut out, columns, rows)?,
+        ListFormat::Table if rows.is_empty() => {}
         ListFormat::Table => {
-            let Some(first) = rows.first() else { return Ok(()) };
             let mut table = Table::new();
             table.load_style(presets::NOTHING);
-            table.set_header(first.keys().map(|key| key.replace('_', " ").to_uppercase()));
+            table.set_header(columns.iter().map(|column| column.replace('_', " ").to_uppercase()));
             for row in rows {
-                table.add_row(row.values().map(cell));
+                table.add_row(in_order(columns, row).map(cell));
             }
             writeln!(out, "{}", table.trim_fmt())?;
         }
     }
     out.flush()
+}
+
+/// The values of a row in the order of the columns.
+fn in_order<'a>(columns: &[&str], row: &'a Map<String, Value>) -> impl Iterator<Item = &'a Value> {
+    columns.iter().map(|column| row.get(*column).unwrap_or(&Value::Null))
 }
 
 fn cell(value: &Value) -> String {
@@ -65,13 +70,11 @@ fn cell(value: &Value) -> String {
     }
 }
 
-fn write_csv(out: &mut impl Write, rows: &[Map<String, Value>]) -> io::Result<()> {
+fn write_csv(out: &mut impl Write, columns: &[&str], rows: &[Map<String, Value>]) -> io::Result<()> {
     let mut csv = csv_writer(out);
-    if let Some(first) = rows.first() {
-        csv.write_record(first.keys())?;
-    }
+    csv.write_record(columns)?;
     for row in rows {
-        csv.write_record(row.values().map(field))?;
+        csv.write_record(in_order(columns, row).map(field))?;
     }
     csv.flush()
 }
@@ -116,8 +119,15 @@ mod tests {
             row! { "name": "b,\"c\"\nd", "isr": Vec::<u32>::new(), "note": 1.5 },
         ];
         let mut out = Vec::new();
-        write_csv(&mut out, &rows).unwrap();
+        write_csv(&mut out, &["name", "isr", "note"], &rows).unwrap();
         let expected = "name,isr,note\r\na,1 2,\r\n\"b,\"\"c\"\"\nd\",,1.5\r\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_csv_of_nothing_is_its_header() {
+        let mut out = Vec::new();
+        write_csv(&mut out, &["topic", "id"], &[]).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "topic,id\r\n");
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
             }
         })
         .collect();
-    table::print(&rows, args.format)?;
+    table::print(&["key", "value", "source"], &rows, args.format)?;
     Ok(())
 }
 

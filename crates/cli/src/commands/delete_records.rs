@@ -39,7 +39,7 @@ pub(super) async fn run(client: &Client, args: DeleteRecordsArgs) -> anyhow::Res
             }
         }
     }
-    table::print(&rows, args.format)?;
+    table::print(&["topic", "partition", "log_start"], &rows, args.format)?;
     refused.map_or(Ok(()), Err)
 }
 

@@ -160,7 +160,7 @@ pub(super) fn verify(path: &Path, format: ListFormat) -> anyhow::Result<u8> {
             tell!("{}: {}: {}", word(finding.severity()), finding.path.display(), finding.problem);
         }
     }
-    table::print(&rows, format)?;
+    table::print(&SEGMENT_COLUMNS, &rows, format)?;
     let code = if worst == Some(Severity::Damage) { exit::FAILURE } else { exit::SUCCESS };
     let verdict = match worst {
         None => "nothing is wrong",
@@ -171,6 +171,19 @@ pub(super) fn verify(path: &Path, format: ListFormat) -> anyhow::Result<u8> {
     tell!("{}: {verdict}", counted(rows.len() as u64, "segment"));
     Ok(code)
 }
+
+const SEGMENT_COLUMNS: [&str; 10] = [
+    "topic",
+    "partition",
+    "base_offset",
+    "size_bytes",
+    "valid_bytes",
+    "batches",
+    "records",
+    "last_offset",
+    "seal",
+    "findings",
+];
 
 fn segment_row(
     report: &PartitionReport,

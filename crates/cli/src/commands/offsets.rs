@@ -10,17 +10,20 @@ use crate::exit::Usage;
 use crate::position::Place;
 use crate::table::{self, counted, row};
 
+const RANGE_COLUMNS: [&str; 5] = ["topic", "partition", "log_start", "high_watermark", "records"];
+const FOUND_COLUMNS: [&str; 4] = ["topic", "partition", "offset", "timestamp"];
+
 /// Runs the verb.
 ///
 /// # Errors
 /// The broker's answer, or standard output's.
 pub(super) async fn run(client: &Client, args: OffsetsArgs) -> anyhow::Result<()> {
     let partitions = chosen_partitions(client, &args.topic, &args.partitions).await?;
-    let rows = match args.at {
-        None => ranges(client, &args.topic, &partitions).await?,
-        Some(place) => found(client, &args.topic, &partitions, place).await?,
+    let (columns, rows) = match args.at {
+        None => (&RANGE_COLUMNS[..], ranges(client, &args.topic, &partitions).await?),
+        Some(place) => (&FOUND_COLUMNS[..], found(client, &args.topic, &partitions, place).await?),
     };
-    table::print(&rows, args.format)?;
+    table::print(columns, &rows, args.format)?;
     Ok(())
 }
 

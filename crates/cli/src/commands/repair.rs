@@ -12,6 +12,9 @@ use crate::args::{OrphanChoice, RepairMetadataArgs};
 use crate::exit::tell;
 use crate::table::{self, counted, row};
 
+const COLUMNS: [&str; 8] =
+    ["topic", "id", "partitions", "replication_factor", "missing_partitions", "configs", "entered", "note"];
+
 /// Surveys, tells, and writes if asked to.
 ///
 /// # Errors
@@ -30,7 +33,7 @@ pub(super) fn metadata(args: &RepairMetadataArgs) -> anyhow::Result<()> {
     let report = repair_metadata(&real::env(), &request)?;
     let mut rows: Vec<Map<String, Value>> = report.topics.iter().map(topic_row).collect();
     rows.extend(report.orphans.iter().map(orphan_row));
-    table::print(&rows, args.format)?;
+    table::print(&COLUMNS, &rows, args.format)?;
     say(&report, args);
     Ok(())
 }

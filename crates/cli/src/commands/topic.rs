@@ -7,6 +7,21 @@ use crate::args::{TopicAlterArgs, TopicChangesArgs, TopicCommand, TopicCreateArg
 use crate::exit::tell;
 use crate::table::{self, ListFormat, counted, row};
 
+const TOPIC_COLUMNS: [&str; 4] = ["topic", "id", "partitions", "replication_factor"];
+const PARTITION_COLUMNS: [&str; 10] = [
+    "topic",
+    "partition",
+    "leader",
+    "leader_epoch",
+    "replicas",
+    "isr",
+    "log_start",
+    "high_watermark",
+    "end_offset",
+    "size_bytes",
+];
+const CONFIG_COLUMNS: [&str; 4] = ["topic", "key", "value", "source"];
+
 /// Runs the verb.
 ///
 /// # Errors
@@ -31,15 +46,17 @@ pub(super) async fn run(client: &Client, command: TopicCommand) -> anyhow::Resul
                     }
                 })
                 .collect();
-            table::print(&rows, format)?;
+            table::print(&TOPIC_COLUMNS, &rows, format)?;
             if rows.is_empty() && format == ListFormat::Table {
                 tell!("there is no topic yet; `millrace topic create NAME` makes one");
             }
         }
         TopicCommand::Describe { name, configs, format } => {
             let topic = admin.describe_topic(&name).await?;
-            let rows = if configs { config_rows(&topic) } else { partition_rows(&topic) };
-            table::print(&rows, format)?;
+            match configs {
+                true => table::print(&CONFIG_COLUMNS, &config_rows(&topic), format)?,
+                false => table::print(&PARTITION_COLUMNS, &partition_rows(&topic), format)?,
+            }
         }
         TopicCommand::Alter(args) => alter(client, args).await?,
         TopicCommand::Delete { name } => {

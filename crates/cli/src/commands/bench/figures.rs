@@ -167,7 +167,10 @@ impl Figures {
     /// Prints what there is.
     pub(super) fn print(&self, format: ListFormat) -> io::Result<()> {
         if format != ListFormat::Table || self.rows.is_empty() {
-            return table::print(&self.rows, format);
+            // Every row has all of them; without a row the run has failed.
+            let columns: Vec<&str> =
+                self.rows.iter().take(1).flat_map(Map::keys).map(String::as_str).collect();
+            return table::print(&columns, &self.rows, format);
         }
         let mut out = io::stdout().lock();
         for line in &self.head {
@@ -175,11 +178,7 @@ impl Figures {
         }
         writeln!(out)?;
         drop(out);
-        let shown = |row: &Map<String, Value>| {
-            SHOWN.iter().filter_map(|key| Some(((*key).to_owned(), row.get(*key)?.clone()))).collect()
-        };
-        let rows: Vec<Map<String, Value>> = self.rows.iter().map(shown).collect();
-        table::print(&rows, format)?;
+        table::print(&SHOWN, &self.rows, format)?;
         let late = self
             .rows
             .iter()
