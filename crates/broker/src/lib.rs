@@ -29,7 +29,7 @@ pub use broker::{Broker, BrokerConfig};
 pub use budget::{MemoryBudget, Permit};
 pub use context::{ConnectionId, Context, ListenerName, Principal};
 pub use metrics::{ApiMetrics, DoorMetrics};
-pub use millrace_log::{Extent, FileRange};
+pub use millrace_log::{DamageTotal, Extent, FileRange};
 pub use millrace_metadata::ConfigChange;
 pub use ops::alter_topics::{AlterTopicsRequest, TopicChanges};
 pub use ops::cluster::{BrokerDescription, ClusterDescription};

@@ -34,6 +34,15 @@ impl std::fmt::Display for DamagedRange {
     }
 }
 
+/// How much damage is known of a log.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct DamageTotal {
+    /// Damaged ranges of its files.
+    pub ranges: usize,
+    /// Their bytes together, as far as it is known which they are.
+    pub bytes: u64,
+}
+
 /// The list of one log.
 #[derive(Debug, Default)]
 pub(crate) struct DamageList {
@@ -80,6 +89,13 @@ impl DamageList {
     /// What is listed.
     pub(crate) fn list(&self) -> Vec<DamagedRange> {
         self.ranges.lock().clone()
+    }
+
+    /// How much is listed.
+    pub(crate) fn total(&self) -> DamageTotal {
+        let ranges = self.ranges.lock();
+        let bytes = ranges.iter().map(|known| known.bytes.end.saturating_sub(known.bytes.start)).sum();
+        DamageTotal { ranges: ranges.len(), bytes }
     }
 
     /// Forgets what lies in the log no more, which has `offsets` by now: it was cut, trimmed or reset.

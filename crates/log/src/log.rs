@@ -11,8 +11,8 @@ use crate::inner::LogInner;
 use crate::queue::{self, Pending};
 use crate::ticket::Cell;
 use crate::{
-    AppendError, DamagedRange, DirError, HighWatermarkWait, LogConfig, ReadError, ReadPlan, ReadRequest,
-    Ticket, TimeHit,
+    AppendError, DamageTotal, DamagedRange, DirError, HighWatermarkWait, LogConfig, ReadError, ReadPlan,
+    ReadRequest, Ticket, TimeHit,
 };
 
 /// What `partition.meta` says: enough to rebuild the cluster's metadata from the data directories alone.
@@ -85,6 +85,12 @@ impl Log {
     #[must_use]
     pub fn damaged(&self) -> Vec<DamagedRange> {
         self.inner.damage.list()
+    }
+
+    /// How much damage is known.
+    #[must_use]
+    pub fn damage(&self) -> DamageTotal {
+        self.inner.damage.total()
     }
 
     /// Queues a checked batch, writes what is queued if no other thread is writing, and answers a ticket.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use millrace_log::DamageTotal;
 use millrace_metadata::{Partition, Topic};
 use millrace_types::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
 
@@ -70,6 +71,8 @@ pub struct PartitionDescription {
     pub end_offset: Offset,
     /// Bytes on this node's disk.
     pub size_bytes: u64,
+    /// How much of them is known to be damaged. It is kept, and not served.
+    pub damage: DamageTotal,
 }
 
 impl Core {
@@ -142,6 +145,7 @@ pub(crate) fn describe_partition(
         high_watermark: Offset::ZERO,
         end_offset: Offset::ZERO,
         size_bytes: 0,
+        damage: DamageTotal::default(),
     };
     match held {
         Some(Held::Open(log)) => {
@@ -150,6 +154,7 @@ pub(crate) fn describe_partition(
             description.high_watermark = offsets.high_watermark;
             description.end_offset = offsets.end;
             description.size_bytes = log.size_bytes();
+            description.damage = log.damage();
             // The log's own count is ahead of the metadata's after an unclean start.
             description.leader_epoch = log.leader_epoch().max(placed.leader_epoch);
         }

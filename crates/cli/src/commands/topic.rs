@@ -8,7 +8,7 @@ use crate::exit::tell;
 use crate::table::{self, ListFormat, counted, row};
 
 const TOPIC_COLUMNS: [&str; 4] = ["topic", "id", "partitions", "replication_factor"];
-const PARTITION_COLUMNS: [&str; 10] = [
+const PARTITION_COLUMNS: [&str; 12] = [
     "topic",
     "partition",
     "leader",
@@ -19,6 +19,8 @@ const PARTITION_COLUMNS: [&str; 10] = [
     "high_watermark",
     "end_offset",
     "size_bytes",
+    "damaged_ranges",
+    "damaged_bytes",
 ];
 const CONFIG_COLUMNS: [&str; 4] = ["topic", "key", "value", "source"];
 
@@ -112,6 +114,8 @@ fn partition_rows(topic: &TopicDescription) -> Vec<Map<String, Value>> {
             "high_watermark": partition.high_watermark.get(),
             "end_offset": partition.end_offset.get(),
             "size_bytes": partition.size_bytes,
+            "damaged_ranges": partition.damaged_ranges,
+            "damaged_bytes": partition.damaged_bytes,
         }
     };
     topic.partitions.iter().map(describe).collect()

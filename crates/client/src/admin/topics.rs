@@ -129,6 +129,10 @@ pub struct PartitionDescription {
     pub end_offset: Offset,
     /// Bytes on the leader's disk.
     pub size_bytes: u64,
+    /// How many ranges of them are known to be damaged: they are kept, reads of them are refused, the rest is served.
+    pub damaged_ranges: u32,
+    /// The bytes of these ranges together, as far as it is known which they are.
+    pub damaged_bytes: u64,
 }
 
 impl Admin {
@@ -224,6 +228,8 @@ fn describe_partition(partition: v1::Partition) -> Result<PartitionDescription, 
         high_watermark: offset(partition.high_watermark)?,
         end_offset: offset(partition.end_offset)?,
         size_bytes: partition.size_bytes,
+        damaged_ranges: partition.damaged_ranges,
+        damaged_bytes: partition.damaged_bytes,
     })
 }
 
@@ -256,10 +262,13 @@ mod tests {
 
     #[test]
     fn a_topic_is_described() {
-        let described = describe(Some(topic())).unwrap();
+        let mut topic = topic();
+        (topic.partitions[0].damaged_ranges, topic.partitions[0].damaged_bytes) = (2, 77);
+        let described = describe(Some(topic)).unwrap();
         assert_eq!(described.id, TopicId([7; 16]));
         assert_eq!(described.partitions[0].leader, None);
         assert_eq!(described.partitions[0].high_watermark.get(), 5);
+        assert_eq!((described.partitions[0].damaged_ranges, described.partitions[0].damaged_bytes), (2, 77));
     }
 
     #[test]

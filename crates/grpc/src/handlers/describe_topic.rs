@@ -42,6 +42,8 @@ fn partition_to_wire(partition: &PartitionDescription) -> v1::Partition {
         high_watermark: partition.high_watermark.get(),
         end_offset: partition.end_offset.get(),
         size_bytes: partition.size_bytes,
+        damaged_ranges: u32::try_from(partition.damage.ranges).unwrap_or(u32::MAX),
+        damaged_bytes: partition.damage.bytes,
     }
 }
 

@@ -121,4 +121,7 @@ async fn a_fetch_of_damage_says_where_to_read_on() {
     );
     assert_eq!(world.values("a", 2).await.unwrap(), ["3"]);
     assert_eq!(world.broker.damaged_ranges(), 1);
+    let described = world.broker.describe_topic(&ctx(), by_name("a")).await.unwrap().partitions.remove(0);
+    assert_eq!(described.damage.ranges, 1);
+    assert!((4..described.size_bytes).contains(&described.damage.bytes), "{:?}", described.damage);
 }
