@@ -1,6 +1,8 @@
 //! The native door over real sockets, in front of a real broker.
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+#[path = "door/altering.rs"]
+mod altering;
 #[path = "door/bad_input.rs"]
 mod bad_input;
 #[path = "door/calls.rs"]
