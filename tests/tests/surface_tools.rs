@@ -87,6 +87,8 @@ fn a_csv_becomes_a_record_per_row_with_key_and_time() {
 #[test]
 fn topics_are_made_listed_described_and_deleted() {
     let world = World::new();
+    let header = "topic,id,partitions,replication_factor\r\n";
+    assert_eq!(world.done(&["topic", "list", "--format", "csv"], ""), header, "of no topics");
     world.done(&["topic", "create", "b", "--partitions", "3", "--config", "segment.bytes=1048576"], "");
     world.done(&["topic", "create", "a"], "");
     let names: Vec<Value> = world
@@ -100,6 +102,7 @@ fn topics_are_made_listed_described_and_deleted() {
     for key in ["topic", "partition", "leader", "replicas", "isr"] {
         assert!(!partitions[0][key].is_null(), "{key}");
     }
+    assert_eq!((&partitions[0]["damaged_ranges"], &partitions[0]["damaged_bytes"]), (&0.into(), &0.into()));
     world.done(&["topic", "delete", "b"], "");
     assert_eq!(world.json(&["topic", "list", "--format", "json"]).len(), 1);
     let again = world.ask(&["topic", "delete", "b"], "");
