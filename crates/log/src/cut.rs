@@ -307,6 +307,8 @@ impl LogInner {
             self.sync_now();
             self.shared.failure.check()?;
         }
+        #[cfg(feature = "teeth")]
+        millrace_types::planted!(UnlinkBeforeLogStart => for gone in below { drop(unlink_segment(&*self.shared.env.fs, &self.path, gone.base)); });
         self.write_trim(start, snapshot.as_ref()).map_err(|e| self.soft_error("trimming", e))?;
         let end = {
             let mut view = self.view.write();

@@ -8,11 +8,14 @@
 //! they make, at some stops a bit rots below the synced mark, or an index is garbled, and in runs of their own a sync
 //! fails and the process lives on.
 
+mod compacted;
 mod harmed;
 mod judging;
 mod life;
+mod living_on;
 mod points;
 mod raw;
+mod records;
 mod recovered;
 mod restarted;
 mod survivors;

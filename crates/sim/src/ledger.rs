@@ -14,11 +14,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::policy::Policy;
+
 /// How many bytes of a batch the log fills in.
 pub(crate) const HEAD_BYTES: usize = 16;
 
+/// A record with a key, as it was sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Keyed {
+    pub(crate) key: Vec<u8>,
+    /// None: a tombstone.
+    pub(crate) value: Option<Vec<u8>>,
+}
+
 /// A batch as it was sent.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Sent {
     /// The offset that it must get.
     pub(crate) base: u64,
@@ -27,6 +37,10 @@ pub(crate) struct Sent {
     /// Producer id and first sequence.
     pub(crate) producer: Option<(i64, i32)>,
     pub(crate) bytes: Bytes,
+    /// The wall time at which it was sent.
+    pub(crate) appended: i64,
+    /// Its records, where they have keys.
+    pub(crate) keyed: Vec<Keyed>,
 }
 
 impl Sent {
@@ -64,6 +78,7 @@ pub(crate) enum Fate {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Partition {
     pub(crate) fate: Fate,
+    pub(crate) policy: Policy,
     pub(crate) sent: Vec<Arc<Sent>>,
     /// The offset at which `sent` begins.
     pub(crate) first: u64,
@@ -71,6 +86,8 @@ pub(crate) struct Partition {
     pub(crate) acked: u64,
     /// What was acknowledged when marks were written last: bad bytes below it are damage.
     pub(crate) marked: u64,
+    /// Below it a compaction may have been: there, and only there, records may be gone.
+    pub(crate) dirty_from: u64,
     pub(crate) under_way: UnderWay,
 }
 
@@ -93,6 +110,7 @@ impl Partition {
             UnderWay::Reset(to) => {
                 *self = Partition {
                     fate: self.fate,
+                    policy: self.policy,
                     first: to,
                     log_start: to,
                     acked: to,

@@ -8,3 +8,4 @@
 
 pub mod crash_states;
 mod ledger;
+mod policy;

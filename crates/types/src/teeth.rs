@@ -71,6 +71,16 @@ bugs! {
     DedupWindowOfOne,
     /// A truncation leaves snapshots of producers behind that describe what was cut.
     SnapshotNotTruncated,
+    /// A compacted segment takes the place of others before its batches are synced.
+    CompactedWithoutSync,
+    /// The seal of a compacted segment is put in place before the names of its files are synced.
+    SealBeforeNames,
+    /// A tombstone goes at the second pass that sees it, whatever its time.
+    TombstoneTooSoon,
+    /// Retention counts from the times of the records, not from the append.
+    AgeOfRecords,
+    /// A trim unlinks segments before the new log start is written.
+    UnlinkBeforeLogStart,
     /// Taking a block of producer ids does not take it away.
     ProducerIdsTwice,
     /// A directory is deleted because the image does not mention it.

@@ -80,6 +80,8 @@ impl LogInner {
             .map(|segment| {
                 let body = segment.body.read();
                 let appended = body.appended_last;
+                #[cfg(feature = "teeth")]
+                let appended = millrace_types::planted!(AgeOfRecords, body.largest.map_or(appended, |largest| largest.timestamp), else appended);
                 let appended_last = if appended.is_some() { appended.max(jumped) } else { appended };
                 SegmentFacts { base: segment.base, end: body.end, bytes: body.size, appended_last }
             })

@@ -300,7 +300,10 @@ impl Pass {
         let records = batch.records()?;
         let keep = |view: &millrace_record::RecordView<'_>| {
             let offset = records.offset_of(view);
-            let is_gone_for_good = view.value.is_none() && horizon.is_some_and(|due| due <= self.now);
+            let is_due = horizon.is_some_and(|due| due <= self.now);
+            #[cfg(feature = "teeth")]
+            let is_due = millrace_types::planted!(TombstoneTooSoon, horizon.is_some(), else is_due);
+            let is_gone_for_good = view.value.is_none() && is_due;
             offset >= self.mapped_to
                 || view.key.is_some_and(|key| self.keys.is_last(key, offset) && !is_gone_for_good)
         };

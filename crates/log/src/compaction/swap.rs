@@ -45,8 +45,11 @@ pub(super) fn rename_files(fs: &dyn Fs, dir: &Path, base: Offset) -> io::Result<
 
 /// Puts the seal in its place, behind a sync of the names before it.
 pub(super) fn rename_seal(fs: &dyn Fs, dir: &Path, base: Offset) -> io::Result<()> {
+    let (swap, seal) = (dir.join(swap_file(base)), dir.join(segment_file(base, SegmentFile::Seal)));
+    #[cfg(feature = "teeth")]
+    millrace_types::planted!(SealBeforeNames => return fs.rename(&swap, &seal));
     fs.sync_dir(dir)?;
-    fs.rename(&dir.join(swap_file(base)), &dir.join(segment_file(base, SegmentFile::Seal)))?;
+    fs.rename(&swap, &seal)?;
     fs.sync_dir(dir)
 }
 

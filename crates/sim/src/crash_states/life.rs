@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use millrace_env::Clock;
 use millrace_env::sim::{Sim, SimRng};
 use millrace_log::{Log, LogConfig, LogDir, LogDirOptions, PartitionMeta, Ticket};
 use millrace_record::{Batch, BatchBuilder, BatchOptions, Checks, NO_HEADERS, Origin, ProducerStamp};
-use millrace_types::limits::{BATCH_BYTES_MAX, SEGMENT_BYTES_MIN};
+use millrace_types::limits::BATCH_BYTES_MAX;
 use millrace_types::{
     NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, TimestampMs, TopicId, TopicName,
     TopicPartition,
@@ -17,11 +18,20 @@ use millrace_types::{
 use parking_lot::Mutex;
 
 use super::raw;
-use crate::ledger::{Fate, Ledger, Partition, Sent, Stop, UnderWay};
+use crate::ledger::{Fate, Keyed, Ledger, Partition, Sent, Stop, UnderWay};
+use crate::policy::{Policy, SEGMENT_MS, SegmentOnDisk, retained_from};
 
 /// What the text of an error begins with that no fault excuses.
 pub(super) const BROKEN: &str = "a broken promise: ";
 
+/// How many keys are in use at a time, so that records of one meet. They change slowly: some end as tombstones.
+const KEYS: u64 = 6;
+/// After so many batches another key comes into use, and one is not used any more.
+const BATCHES_PER_KEY: u64 = 4;
+/// What would be of this size is a tombstone of a key that is never written again.
+pub(super) const FORGOTTEN_BYTES: usize = 1;
+/// What would be larger than this is no tombstone: large records are there to fill segments.
+const TOMBSTONE_BYTES_MAX: usize = 10_000;
 /// Where the data directory lies.
 const DATA: &str = "/data";
 
@@ -34,9 +44,14 @@ pub(super) fn meta(number: u32) -> Result<PartitionMeta, String> {
     Ok(PartitionMeta { id: partition_id(number), name, partitions: 16, replication_factor: 1 })
 }
 
-/// Segments of the smallest size, so that little is needed to roll; they come of age before producers are forgotten.
-pub(super) fn config() -> LogConfig {
-    LogConfig { segment_bytes: SEGMENT_BYTES_MIN, segment_ms: 3_600_000, ..LogConfig::default() }
+/// The wall time.
+pub(super) fn wall(sim: &Sim) -> i64 {
+    sim.clock().wall().0
+}
+
+/// What a partition is configured to be.
+pub(super) fn config_of(ledger: &Ledger, partition: u32) -> LogConfig {
+    ledger.partitions.get(&partition).map_or_else(|| Policy::Kept.config(), |is| is.policy.config())
 }
 
 pub(super) fn options() -> LogDirOptions {
@@ -62,6 +77,24 @@ pub(super) fn client_batch(
     for value in values {
         builder.append(TimestampMs(timestamp), None, Some(value), NO_HEADERS).map_err(|e| e.to_string())?;
     }
+    built(builder, producer)
+}
+
+/// A batch of records with keys.
+pub(super) fn keyed_batch(
+    timestamp: i64,
+    keyed: &[Keyed],
+    producer: Option<(i64, i32)>,
+) -> Result<Batch, String> {
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    for Keyed { key, value } in keyed {
+        let appended = builder.append(TimestampMs(timestamp), Some(key), value.as_deref(), NO_HEADERS);
+        appended.map_err(|e| e.to_string())?;
+    }
+    built(builder, producer)
+}
+
+fn built(mut builder: BatchBuilder, producer: Option<(i64, i32)>) -> Result<Batch, String> {
     if let Some((id, base_sequence)) = producer {
         builder.set_producer(ProducerStamp { id: ProducerId(id), epoch: ProducerEpoch(0), base_sequence });
     }
@@ -140,7 +173,8 @@ impl Life {
         let opened = LogDir::open(&self.sim.env(), options()).map_err(|e| e.to_string())?;
         self.note(|ledger| ledger.stop = Stop::Running);
         for found in opened.found {
-            let log = opened.dir.open_log(found.id, config()).map_err(|e| e.to_string())?;
+            let config = config_of(&self.ledger.lock(), found.id.partition.0);
+            let log = opened.dir.open_log(found.id, config).map_err(|e| e.to_string())?;
             self.logs.insert(found.id.partition.0, log);
         }
         self.dir = Some(opened.dir);
@@ -148,9 +182,15 @@ impl Life {
     }
 
     pub(super) fn create(&mut self, partition: u32) -> Result<(), String> {
+        self.create_as(partition, Policy::Kept)
+    }
+
+    pub(super) fn create_as(&mut self, partition: u32, policy: Policy) -> Result<(), String> {
         self.begin("create");
-        self.note_of(partition, |is| *is = Partition { fate: Fate::Creating, ..Partition::default() });
-        let log = self.dir()?.create(meta(partition)?, config()).map_err(|e| e.to_string())?;
+        self.note_of(partition, |is| {
+            *is = Partition { fate: Fate::Creating, policy, ..Partition::default() };
+        });
+        let log = self.dir()?.create(meta(partition)?, policy.config()).map_err(|e| e.to_string())?;
         self.note_of(partition, |is| is.fate = Fate::There);
         self.logs.insert(partition, log);
         Ok(())
@@ -187,20 +227,39 @@ impl Life {
         };
         let values: Vec<Vec<u8>> = (0..shape.records).map(value).collect();
         let log = Arc::clone(self.log(partition)?);
-        let (base, sequence) =
-            self.note_of(partition, |is| (is.end(), next_sequence(&is.sent, shape.producer)));
+        let (base, sequence, policy) =
+            self.note_of(partition, |is| (is.end(), next_sequence(&is.sent, shape.producer), is.policy));
         let producer = shape.producer.map(|id| (id, sequence));
-        let batch = client_batch(self.clock, &values, producer)?;
+        let keyed = if policy.compacts() { self.keyed(values.clone()) } else { Vec::new() };
+        let batch = match keyed.is_empty() {
+            true => client_batch(self.clock, &values, producer)?,
+            false => keyed_batch(self.clock, &keyed, producer)?,
+        };
         let sent = Arc::new(Sent {
             base,
             records: shape.records as u64,
             timestamp: self.clock,
             producer,
             bytes: batch.bytes().clone(),
+            appended: wall(&self.sim),
+            keyed,
         });
         self.note_of(partition, |is| is.sent.push(Arc::clone(&sent)));
         let ticket = log.append(batch).map_err(|e| e.to_string())?;
         Ok((ticket, sent))
+    }
+
+    /// Some of the small ones are tombstones.
+    fn keyed(&self, values: Vec<Vec<u8>>) -> Vec<Keyed> {
+        let keyed = values.into_iter().map(|value| {
+            let key = format!("key {}", self.serial / BATCHES_PER_KEY + self.draw.below(KEYS)).into_bytes();
+            if value.len() == FORGOTTEN_BYTES {
+                return Keyed { key: b"forgotten".to_vec(), value: None };
+            }
+            let is_tombstone = value.len() < TOMBSTONE_BYTES_MAX && self.draw.below(4) == 0;
+            Keyed { key, value: (!is_tombstone).then_some(value) }
+        });
+        keyed.collect()
     }
 
     fn acknowledged(&self, partition: u32, ticket: Ticket, sent: &Arc<Sent>) -> Result<(), String> {
@@ -275,6 +334,47 @@ impl Life {
         }
         self.note(|ledger| ledger.partitions.values_mut().for_each(|is| is.marked = is.acked));
         Ok(())
+    }
+
+    /// The same where it also lets old records go: by age, by size, by key. Tells what the ledger says of that.
+    pub(super) fn clean(&self, operation: &'static str) -> Result<(), String> {
+        self.begin(operation);
+        let fs = self.sim.disk().fs();
+        let mut due = Vec::new();
+        for partition in self.logs.keys() {
+            let mut files = raw::segments(&*fs, &raw::partition_path(partition_id(*partition)))?;
+            let now = wall(&self.sim);
+            self.note_of(*partition, |is| {
+                let active = files.last().map_or(is.end(), |file| file.base);
+                let rolls = is.sent.iter().find(|sent| sent.base >= active);
+                let rolls = rolls.is_some_and(|first| (now - first.appended).unsigned_abs() >= SEGMENT_MS);
+                if rolls {
+                    files.push(SegmentOnDisk { base: is.end(), bytes: 0 });
+                }
+                is.dirty_from = files.last().map_or(active, |file| file.base);
+                let start = retained_from(is, &files, now);
+                if start > is.log_start {
+                    is.under_way = UnderWay::Trim(start);
+                }
+                due.push((*partition, start));
+            });
+        }
+        self.dir()?.janitor_step();
+        for (partition, start) in due {
+            let offsets = self.log(partition)?.offsets();
+            if count(offsets.log_start) != start {
+                return Err(format!("retention left {}, {start} was due", offsets.log_start));
+            }
+            self.note_of(partition, Partition::settle);
+            self.counts_as_safe(partition, count(offsets.synced_end))?;
+        }
+        self.note(|ledger| ledger.partitions.values_mut().for_each(|is| is.marked = is.acked));
+        Ok(())
+    }
+
+    /// Bytes of a log, to see that it was cleaned.
+    pub(super) fn size_of(&self, partition: u32) -> Result<u64, String> {
+        Ok(self.log(partition)?.size_bytes())
     }
 
     /// S12: after a failed sync nothing is acknowledged any more, by no partition.

@@ -16,6 +16,7 @@ use millrace_env::sim::SimDisk;
 use millrace_types::TopicPartition;
 
 use crate::ledger::{HEAD_BYTES, Sent};
+use crate::policy::{Policy, SegmentOnDisk};
 
 const LENGTH_AT: usize = 8;
 const EPOCH_AT: usize = 12;
@@ -28,7 +29,7 @@ pub(super) struct Stored<'a> {
     pub(super) base: u64,
     pub(super) epoch: i32,
     pub(super) size: usize,
-    tail: &'a [u8],
+    pub(super) tail: &'a [u8],
 }
 
 fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
@@ -90,6 +91,16 @@ pub(super) fn log_files(fs: &dyn Fs, dir: &Path) -> BTreeMap<u64, PathBuf> {
     entries.filter_map(|entry| base(&entry.name).map(|base| (base, dir.join(&entry.name)))).collect()
 }
 
+/// The same with their sizes, in their order.
+pub(super) fn segments(fs: &dyn Fs, dir: &Path) -> Result<Vec<SegmentOnDisk>, String> {
+    let files = log_files(fs, dir).into_iter();
+    let sized = |(base, path): (u64, PathBuf)| {
+        let bytes = content(fs, &path)?.len() as u64;
+        Ok(SegmentOnDisk { base, bytes })
+    };
+    files.map(sized).collect()
+}
+
 /// Whether the medium itself holds these batches, whole, in files that have their names (S3).
 pub(super) fn is_durable(disk: &SimDisk, dir: &Path, sent: &[Arc<Sent>]) -> Result<(), String> {
     let files = log_files(&*disk.fs(), dir);
@@ -114,13 +125,15 @@ pub(super) fn is_durable(disk: &SimDisk, dir: &Path, sent: &[Arc<Sent>]) -> Resu
     Ok(())
 }
 
-/// What each file of a directory holds, as the process sees it: bases are the names', offsets rise (S2).
-pub(super) fn check_files(fs: &dyn Fs, dir: &Path) -> Result<(), String> {
+/// What each file of a directory holds, as the process sees it: bases are the names', offsets rise (S2). Of a compacted
+/// one the first batches may be gone.
+pub(super) fn check_files(fs: &dyn Fs, dir: &Path, policy: Policy) -> Result<(), String> {
     let mut last = None;
     for (base, path) in log_files(fs, dir) {
         let bytes = content(fs, &path)?;
         let batches = all_stored(&bytes).map_err(|e| format!("{}: {e}", path.display()))?;
-        if batches.first().is_some_and(|first| first.base != base) {
+        let is_right = |first: u64| first == base || (policy.compacts() && first > base);
+        if batches.first().is_some_and(|first| !is_right(first.base)) {
             return Err(format!("{} does not begin with its base", path.display()));
         }
         for batch in batches {

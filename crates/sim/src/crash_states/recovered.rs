@@ -13,13 +13,14 @@ use bytes::Bytes;
 use millrace_env::sim::{Sim, SimRng, Survival};
 use millrace_env::{Env, Fs};
 use millrace_log::{Log, LogDir, ReadAnswer, ReadRequest};
-use millrace_types::limits::PRODUCER_WINDOW;
 use millrace_types::{Offset, TimestampMs};
 
-use super::harmed;
-use super::life::{checked, client_batch, config, count, meta, next_sequence, offset, options, partition_id};
+use super::life::{config_of, count, meta, offset, options, partition_id, wall};
+use super::living_on::live_on;
 use super::points::{Cache, Notes};
 use super::raw;
+use super::records::{Placed, records};
+use super::{compacted, harmed};
 use crate::ledger::{Fate, Ledger, Partition, Sent, Stop};
 
 /// Bytes that one read asks for.
@@ -27,12 +28,12 @@ const READ_BYTES: usize = 100_000;
 
 /// An opened directory and the logs that were found.
 #[derive(Debug)]
-struct Opened {
-    dir: Arc<LogDir>,
-    logs: BTreeMap<u32, Arc<Log>>,
+pub(super) struct Opened {
+    pub(super) dir: Arc<LogDir>,
+    pub(super) logs: BTreeMap<u32, Arc<Log>>,
 }
 
-fn open(env: &Env) -> Result<Opened, String> {
+pub(super) fn open(env: &Env, ledger: &Ledger) -> Result<Opened, String> {
     let opened = LogDir::open(env, options()).map_err(|e| format!("the directory does not open: {e}"))?;
     let mut logs = BTreeMap::new();
     for found in opened.found {
@@ -40,7 +41,7 @@ fn open(env: &Env) -> Result<Opened, String> {
         if found != meta(number)? {
             return Err(format!("a partition that was never made was found: {found:?}"));
         }
-        let log = opened.dir.open_log(found.id, config());
+        let log = opened.dir.open_log(found.id, config_of(ledger, number));
         logs.insert(number, log.map_err(|e| format!("partition {number} does not open: {e}"))?);
     }
     let damaged = opened.dir.start_report().damaged;
@@ -53,9 +54,9 @@ fn open(env: &Env) -> Result<Opened, String> {
 
 /// What a log holds, in one piece: equal texts, equal logs.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Content {
-    start: u64,
-    end: u64,
+pub(super) struct Content {
+    pub(super) start: u64,
+    pub(super) end: u64,
     bytes: Vec<u8>,
 }
 
@@ -97,7 +98,7 @@ impl Notes for Ledger {
     }
 
     fn recover(&self, sim: &Sim) -> Result<(), String> {
-        open(&sim.env()).map(drop)
+        open(&sim.env(), self).map(drop)
     }
 
     fn check_harmed(&self, sim: &Sim, draw: &SimRng) -> Result<(), String> {
@@ -109,8 +110,9 @@ impl Notes for Ledger {
 fn check(sim: &Sim, ledger: &Ledger, cache: Cache) -> Result<(), String> {
     let env = sim.env();
     let sizes = if cache == Cache::Honest { sizes(&*env.fs, ledger) } else { BTreeMap::new() };
-    let opened = open(&env)?;
+    let opened = open(&env, ledger)?;
     check_stop(&opened, ledger)?;
+    let now = wall(sim);
     let mut contents = BTreeMap::new();
     for (number, is) in &ledger.partitions {
         let Some(log) = opened.logs.get(number) else {
@@ -119,8 +121,10 @@ fn check(sim: &Sim, ledger: &Ledger, cache: Cache) -> Result<(), String> {
             }
             continue;
         };
-        let content = check_log(log, is).map_err(|e| format!("partition {number}: {e}"))?;
-        raw::check_files(&*env.fs, &raw::partition_path(partition_id(*number)))?;
+        let content = check_log(log, is, now).map_err(|e| format!("partition {number}: {e}"))?;
+        let dir = raw::partition_path(partition_id(*number));
+        raw::check_files(&*env.fs, &dir, is.policy)?;
+        compacted::check_names(&*env.fs, &dir)?;
         contents.insert(*number, content);
     }
     if let Some(number) = opened
@@ -131,7 +135,7 @@ fn check(sim: &Sim, ledger: &Ledger, cache: Cache) -> Result<(), String> {
         return Err(format!("partition {number} came back"));
     }
     check_cuts(&*env.fs, &sizes)?;
-    check_synced(sim, &contents).map_err(|e| format!("a second cut right after recovery: {e}"))?;
+    check_synced(sim, ledger, &contents).map_err(|e| format!("a second cut right after recovery: {e}"))?;
     live_on(sim, opened, ledger, &contents).map_err(|e| format!("life after recovery: {e}"))
 }
 
@@ -146,12 +150,37 @@ fn check_stop(opened: &Opened, ledger: &Ledger) -> Result<(), String> {
     }
 }
 
-fn check_log(log: &Log, is: &Partition) -> Result<Content, String> {
+pub(super) fn check_log(log: &Log, is: &Partition, now: i64) -> Result<Content, String> {
     let content = read_all(log)?;
-    let expected = is.expected(content.start, content.end)?;
-    raw::compare(&raw::all_stored(&content.bytes)?, expected)?;
-    look_up(log, &content, expected)?;
+    if is.policy.compacts() {
+        let found = compacted::check(&content.bytes, is, (content.start, content.end), now)?;
+        look_up_placed(log, &found)?;
+    } else {
+        let expected = is.expected(content.start, content.end)?;
+        raw::compare(&raw::all_stored(&content.bytes)?, expected)?;
+        look_up(log, &content, expected)?;
+    }
     Ok(content)
+}
+
+/// The same for what compaction has left.
+fn look_up_placed(log: &Log, found: &[Placed]) -> Result<(), String> {
+    let step = (found.len() / 3).max(1);
+    for placed in found.iter().step_by(step) {
+        let extents = read(log, offset(placed.offset), 1)?.extents;
+        let first = extents.first().and_then(|extent| raw::stored_at(extent));
+        let records = first.and_then(|batch| records(&batch)).unwrap_or_default();
+        if !records.contains(placed) {
+            return Err(format!("a read of offset {} does not begin with its batch", placed.offset));
+        }
+        let due = found.iter().find(|other| other.timestamp >= placed.timestamp).map(|due| due.offset);
+        let hit = log.offset_for_time(TimestampMs(placed.timestamp)).map_err(|e| e.to_string())?;
+        let hit = hit.map(|hit| count(hit.offset));
+        if hit != due {
+            return Err(format!("time {} leads to {hit:?}, not to {due:?}", placed.timestamp));
+        }
+    }
+    Ok(())
 }
 
 /// S10: what the indexes lead to is what the records say.
@@ -175,10 +204,13 @@ fn look_up(log: &Log, content: &Content, expected: &[Arc<Sent>]) -> Result<(), S
     Ok(())
 }
 
-/// The size of every `.log` file before recovery.
+/// What is in every `.log` file before recovery. Of a compacted log only the last one: the others may be replaced.
 fn sizes(fs: &dyn Fs, ledger: &Ledger) -> BTreeMap<PathBuf, Bytes> {
-    let dirs = ledger.partitions.keys().map(|number| raw::partition_path(partition_id(*number)));
-    let files = dirs.flat_map(|dir| raw::log_files(fs, &dir).into_values());
+    let files = ledger.partitions.iter().flat_map(|(number, is)| {
+        let files = raw::log_files(fs, &raw::partition_path(partition_id(*number))).into_values();
+        let replaced = if is.policy.compacts() { files.len().saturating_sub(1) } else { 0 };
+        files.skip(replaced)
+    });
     files.filter_map(|path| raw::content(fs, &path).ok().map(|content| (path, content))).collect()
 }
 
@@ -209,99 +241,15 @@ fn is_trimmed(fs: &dyn Fs, path: &Path) -> bool {
 }
 
 /// S5: what recovery counted is on the medium, whatever the cache said.
-fn check_synced(sim: &Sim, contents: &BTreeMap<u32, Content>) -> Result<(), String> {
+fn check_synced(sim: &Sim, ledger: &Ledger, contents: &BTreeMap<u32, Content>) -> Result<(), String> {
     let again = sim.fork(1);
     again.power_cut(Survival::Nothing);
-    let opened = open(&again.env())?;
+    let opened = open(&again.env(), ledger)?;
     for (number, content) in contents {
         let log = opened.logs.get(number).ok_or_else(|| format!("partition {number} is gone"))?;
         if read_all(log)? != *content {
             return Err(format!("partition {number} is another log"));
         }
-    }
-    Ok(())
-}
-
-/// Goes on where the crash was: retries, new batches, a clean stop, a clean start.
-fn live_on(
-    sim: &Sim,
-    opened: Opened,
-    ledger: &Ledger,
-    contents: &BTreeMap<u32, Content>,
-) -> Result<(), String> {
-    let mut held: BTreeMap<u32, Vec<Arc<Sent>>> = BTreeMap::new();
-    for (number, content) in contents {
-        let (Some(log), Some(is)) = (opened.logs.get(number), ledger.partitions.get(number)) else {
-            continue;
-        };
-        let expected = is.expected(content.start, content.end)?;
-        retry_all(log, expected)?;
-        let mut now: Vec<Arc<Sent>> = expected.to_vec();
-        append_next(log, is, &mut now, content.end)?;
-        held.insert(*number, now);
-    }
-    opened.dir.janitor_step();
-    opened.dir.close().map_err(|e| e.to_string())?;
-    drop(opened);
-    let opened = open(&sim.env())?;
-    if !opened.dir.start_report().clean {
-        return Err("a clean stop is called unclean".to_owned());
-    }
-    for (number, held) in &held {
-        let log = opened.logs.get(number).ok_or_else(|| format!("partition {number} is gone"))?;
-        let content = read_all(log)?;
-        raw::compare(&raw::all_stored(&content.bytes)?, held)
-            .map_err(|e| format!("partition {number}: {e}"))?;
-        look_up(log, &content, held)?;
-    }
-    Ok(())
-}
-
-/// P2, P3: an exact retry of any of a producer's last batches gets the offset that it got the first time.
-fn retry_all(log: &Log, held: &[Arc<Sent>]) -> Result<(), String> {
-    for (id, sent) in by_producer(held) {
-        for sent in sent.iter().rev().take(PRODUCER_WINDOW) {
-            let answer = log.append(checked(sent.bytes.clone())?).map_err(|e| e.to_string())?.wait();
-            let right = answer.as_ref().is_ok_and(|a| a.duplicate && a.base_offset == offset(sent.base));
-            if !right {
-                return Err(format!("a retry by producer {id} of offset {}: {answer:?}", sent.base));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn by_producer(held: &[Arc<Sent>]) -> BTreeMap<i64, Vec<&Arc<Sent>>> {
-    let mut by_producer: BTreeMap<i64, Vec<&Arc<Sent>>> = BTreeMap::new();
-    for sent in held {
-        if let Some((id, _)) = sent.producer {
-            by_producer.entry(id).or_default().push(sent);
-        }
-    }
-    by_producer
-}
-
-/// Every producer sends what follows on what is left: a batch that was lost is new, not a duplicate.
-fn append_next(log: &Log, is: &Partition, held: &mut Vec<Arc<Sent>>, end: u64) -> Result<(), String> {
-    let mut ids: Vec<Option<i64>> = by_producer(&is.sent).keys().map(|id| Some(*id)).collect();
-    ids.push(None);
-    let trimmed = held.first().map_or(is.log_start, |first| first.base) > 0;
-    let mut next = end;
-    for id in ids {
-        // What a trim took is known from a snapshot, which is another check's business.
-        if id.is_some() && trimmed && !held.iter().any(|sent| sent.producer.map(|(id, _)| id) == id) {
-            continue;
-        }
-        let timestamp = held.last().map_or(1, |last| last.timestamp + 1);
-        let producer = id.map(|id| (id, next_sequence(held, Some(id))));
-        let batch = client_batch(timestamp, &[vec![b'n'; 40 + held.len() % 7]], producer)?;
-        let sent = Sent { base: next, records: 1, timestamp, producer, bytes: batch.bytes().clone() };
-        let answer = log.append(batch).map_err(|e| e.to_string())?.wait();
-        if !answer.as_ref().is_ok_and(|a| !a.duplicate && a.base_offset == offset(next)) {
-            return Err(format!("the batch behind the last of producer {id:?} at {next}: {answer:?}"));
-        }
-        next = sent.end();
-        held.push(Arc::new(sent));
     }
     Ok(())
 }

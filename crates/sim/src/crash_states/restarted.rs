@@ -234,7 +234,8 @@ async fn live_on(broker: &Broker, told: &Told, answers: &Answers) -> Result<Answ
         let last = held.last().and_then(|sent| sent.producer).map(|(id, _)| id);
         let producer = Some((last.unwrap_or(id), next_sequence(held, Some(last.unwrap_or(id)))));
         let bytes = client_batch(9_000, &[b"life goes on".to_vec()], producer)?.into_bytes();
-        let next = Arc::new(Sent { base: end, records: 1, timestamp: 9_000, producer, bytes });
+        let next = Sent { base: end, records: 1, timestamp: 9_000, producer, bytes, ..Sent::default() };
+        let next = Arc::new(next);
         let answer = produce(broker, name, &next).await.map_err(|e| format!("an append to {name}: {e}"))?;
         if count(answer.base_offset) != end {
             return Err(format!("an append to {name} at {end} was answered {answer:?}"));

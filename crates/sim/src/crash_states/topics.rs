@@ -224,7 +224,14 @@ impl Service {
         let timestamp = 1_000 + self.serial.cast_signed();
         let batch = client_batch(timestamp, &[value], Some((producer, sequence)))?;
         let producer = Some((producer, sequence));
-        let sent = Arc::new(Sent { base, records: 1, timestamp, producer, bytes: batch.into_bytes() });
+        let sent = Arc::new(Sent {
+            base,
+            records: 1,
+            timestamp,
+            producer,
+            bytes: batch.into_bytes(),
+            ..Sent::default()
+        });
         self.note_of(name, |topic| topic.sent.push(Arc::clone(&sent)));
         let produced = produce(&*self.broker()?, name, &sent).await?;
         if count(produced.base_offset) != base {

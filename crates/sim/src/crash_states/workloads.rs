@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::life::{Life, Shape};
+use super::life::{FORGOTTEN_BYTES, Life, Shape};
 use super::topics::{Service, runtime};
+use crate::policy::{Policy, TOMBSTONES_MS};
 
 /// A history of one data directory.
 #[derive(Clone, Copy, Debug)]
@@ -21,12 +22,14 @@ pub(super) enum Process {
     Broker(fn(&mut Service) -> Result<(), String>),
 }
 
-pub(super) const WORKLOADS: [Workload; 6] = [
+pub(super) const WORKLOADS: [Workload; 8] = [
     Workload { name: "appends", process: Process::Logs(appends) },
     Workload { name: "cuts", process: Process::Logs(cuts) },
     Workload { name: "rewound", process: Process::Logs(rewound) },
     Workload { name: "lives", process: Process::Logs(lives) },
     Workload { name: "partitions", process: Process::Logs(partitions) },
+    Workload { name: "compaction", process: Process::Logs(compaction) },
+    Workload { name: "retention", process: Process::Logs(retention) },
     Workload { name: "topics", process: Process::Broker(topics) },
 ];
 
@@ -163,6 +166,60 @@ fn partitions(life: &mut Life) -> Result<(), String> {
     life.janitor()?;
     life.create(2)?;
     write(life, 2, 2)
+}
+
+/// Segments of keyed records, compacted again and again: alone, several into one, with tombstones whose time is over.
+fn compaction(life: &mut Life) -> Result<(), String> {
+    life.open()?;
+    life.create_as(0, Policy::Compacted)?;
+    write(life, 0, 4)?;
+    life.append(0, &[Shape { records: 1, bytes: FORGOTTEN_BYTES, producer: None }], 1)?;
+    fill(life, 0)?;
+    compact(life)?;
+    life.retry(0, 100, 0)?;
+    write(life, 0, 6)?;
+    fill(life, 0)?;
+    compact(life)?;
+    life.trim(0, life.end_of(0) / 3)?;
+    life.close()?;
+    life.open()?;
+    fill(life, 0)?;
+    life.wait(Duration::from_millis(TOMBSTONES_MS + 1));
+    compact(life)?;
+    write(life, 0, 2)?;
+    // All of it is old enough to be rolled, and to be compacted to the last batch.
+    life.wait(SEGMENT_AGE);
+    compact(life)?;
+    write(life, 0, 2)
+}
+
+fn compact(life: &Life) -> Result<(), String> {
+    let before = life.size_of(0)?;
+    life.clean("compaction")?;
+    let after = life.size_of(0)?;
+    if after < before { Ok(()) } else { Err(format!("{before} bytes are {after} behind a compaction")) }
+}
+
+/// What is old goes, what is much goes, and what is old and compacted goes too.
+fn retention(life: &mut Life) -> Result<(), String> {
+    life.open()?;
+    for (partition, policy) in [Policy::Aged, Policy::Sized, Policy::CompactedAndAged].into_iter().enumerate()
+    {
+        life.create_as(u32::try_from(partition).unwrap_or(0), policy)?;
+    }
+    for partition in 0..3 {
+        write(life, partition, 1)?;
+        fill(life, partition)?;
+    }
+    life.clean("retention")?;
+    // Half of the time after which records go: what is appended now stays when the others do.
+    life.wait(SEGMENT_AGE / 2 + Duration::from_secs(1));
+    write(life, 0, 1)?;
+    write(life, 2, 1)?;
+    life.clean("retention")?;
+    life.wait(SEGMENT_AGE / 2);
+    life.clean("retention")?;
+    write(life, 0, 1)
 }
 
 fn topics(service: &mut Service) -> Result<(), String> {

@@ -35,6 +35,8 @@ fn enumerated(bug: Bug) -> Enumerated {
         Bug::RunningMarkTrusted => Blind("nothing is remounted"),
         Bug::HalfIndexEntry => Blind("no disk is full"),
         Bug::SnapshotNotTruncated => Seen("rewound"),
+        Bug::CompactedWithoutSync | Bug::SealBeforeNames | Bug::TombstoneTooSoon => Seen("compaction"),
+        Bug::AgeOfRecords | Bug::UnlinkBeforeLogStart => Seen("retention"),
         Bug::ProducerIdsTwice | Bug::DeleteAbsent => Seen("topics"),
     }
 }
@@ -84,7 +86,7 @@ fn the_enumerator_sees_what_crashes_show() {
 #[test]
 fn without_a_bug_the_enumerator_sees_nothing() {
     let _nothing = plant(None);
-    for workload in ["cuts", "partitions", "topics"] {
+    for workload in ["cuts", "partitions", "compaction", "retention", "topics"] {
         let report = crash(workload);
         assert!(report.violations.is_empty(), "{}", report.violations[0]);
         println!("{workload}: {} crash states, no broken promise", report.states);

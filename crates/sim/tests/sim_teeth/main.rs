@@ -8,6 +8,7 @@
 
 mod absence;
 mod brokers;
+mod cleaning;
 mod cuts;
 mod damage;
 mod enumerated;
@@ -65,6 +66,14 @@ fn check_of(bug: Bug) -> Check {
         Bug::DedupWindowOfOne => check("retries get their first offsets", cuts::retries),
         Bug::SnapshotNotTruncated => check("a truncation is forgotten whole", starts::truncated_producers),
         Bug::ProducerIdsTwice => check("no producer id is given twice", brokers::producer_ids),
+        Bug::CompactedWithoutSync | Bug::SealBeforeNames => {
+            check("a power cut leaves what was compacted, or what it was made of", cleaning::compacted_keys)
+        }
+        Bug::TombstoneTooSoon => check("a tombstone is there until its time is over", cleaning::tombstones),
+        Bug::AgeOfRecords => check("history with old times is as young as its loading", cleaning::history),
+        Bug::UnlinkBeforeLogStart => {
+            check("a power cut damages no log that is shortened", cleaning::shortened)
+        }
         Bug::DeleteAbsent => check("nothing is deleted because it is absent", brokers::strangers),
     }
 }

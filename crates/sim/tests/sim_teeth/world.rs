@@ -25,7 +25,7 @@ pub(crate) fn meta(id: TopicPartition) -> PartitionMeta {
     PartitionMeta { id, name: TopicName::new("orders").unwrap(), partitions: 1, replication_factor: 1 }
 }
 
-fn config() -> LogConfig {
+pub(crate) fn config() -> LogConfig {
     LogConfig { segment_bytes: SEGMENT_BYTES_MIN, ..LogConfig::default() }
 }
 
@@ -34,6 +34,7 @@ pub(crate) struct World {
     pub(crate) sim: Sim,
     pub(crate) dir: Arc<LogDir>,
     pub(crate) log: Arc<Log>,
+    config: LogConfig,
     /// The values of all records, in order.
     pub(crate) written: Vec<Vec<u8>>,
     /// How many of them were acknowledged.
@@ -50,10 +51,14 @@ fn open_dir(sim: &Sim) -> Result<Arc<LogDir>, String> {
 impl World {
     /// A new partition without a record.
     pub(crate) fn new(seed: u64) -> World {
+        World::with(seed, config())
+    }
+
+    pub(crate) fn with(seed: u64, config: LogConfig) -> World {
         let sim = Sim::new(seed);
         let dir = open_dir(&sim).unwrap();
-        let log = dir.create(meta(id()), config()).unwrap();
-        World { sim, dir, log, written: Vec::new(), acked: 0 }
+        let log = dir.create(meta(id()), config.clone()).unwrap();
+        World { sim, dir, log, config, written: Vec::new(), acked: 0 }
     }
 
     /// From 1 to `most`.
@@ -108,11 +113,11 @@ impl World {
 
     /// Opens the directory with the process that runs now.
     pub(crate) fn start_again(self) -> Result<World, String> {
-        let World { sim, dir, log, written, acked } = self;
+        let World { sim, dir, log, config, written, acked } = self;
         drop((dir, log));
         let dir = open_dir(&sim)?;
-        let log = dir.open_log(id(), config()).map_err(|e| format!("the log does not open: {e}"))?;
-        Ok(World { sim, dir, log, written, acked })
+        let log = dir.open_log(id(), config.clone()).map_err(|e| format!("the log does not open: {e}"))?;
+        Ok(World { sim, dir, log, config, written, acked })
     }
 
     pub(crate) fn report(&self) -> StartReport {
