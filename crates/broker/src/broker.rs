@@ -63,12 +63,13 @@ impl Broker {
         }));
         let admission = Admission::new();
         let timer = sync_timer::start(&env, &started.dir, Arc::clone(&admission));
-        let budget = config.memory_budget_bytes - start::tail_cache_bytes(&config);
+        let reserve = start::memory_reserve_bytes(&config);
+        let budget = config.memory_budget_bytes - start::tail_cache_bytes(&config) - reserve as u64;
         let core = Arc::new(Core {
             env,
             config,
             dir: started.dir,
-            memory: MemoryBudget::new(budget),
+            memory: MemoryBudget::with_reserve(budget, reserve),
             metadata: started.metadata,
             partitions: started.partitions,
             topics_change: tokio::sync::RwLock::default(),
@@ -93,6 +94,12 @@ impl Broker {
     #[must_use]
     pub fn memory(&self) -> &Arc<MemoryBudget> {
         &self.core.memory
+    }
+
+    /// How many partitions it has open.
+    #[must_use]
+    pub fn partitions_open(&self) -> usize {
+        self.core.partitions.count()
     }
 
     /// What the start found. Partitions that cannot be served are listed as damage.

@@ -2,6 +2,9 @@
 //!
 //! Every request body and every fetch answer holds a [`Permit`] for as long as it is in memory. Whoever asks for more
 //! than is free waits in line; a door that waits does not read, and so the client is slowed down by TCP itself.
+//!
+//! What a request becomes in memory is known only once it is there. If all who hold something waited for more in the same
+//! line, nobody might ever get on: so a reserve is kept that only they are granted ([`MemoryBudget::more`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +19,8 @@ use crate::ApiError;
 pub struct MemoryBudget {
     free: Arc<Semaphore>,
     bytes_max: usize,
+    reserve: Arc<Semaphore>,
+    reserve_bytes: usize,
     in_use: Arc<AtomicU64>,
     waiting: AtomicU64,
 }
@@ -36,6 +41,7 @@ impl Drop for Wish<'_> {
 #[derive(Debug)]
 pub struct Permit {
     granted: OwnedSemaphorePermit,
+    from_reserve: Option<OwnedSemaphorePermit>,
     in_use: Arc<AtomicU64>,
 }
 
@@ -43,9 +49,21 @@ impl MemoryBudget {
     /// A budget of `bytes`, all of them free.
     #[must_use]
     pub fn new(bytes: u64) -> Arc<MemoryBudget> {
+        MemoryBudget::with_reserve(bytes, 0)
+    }
+
+    /// A budget of `bytes`, and `reserve` bytes more for those who already hold some.
+    #[must_use]
+    pub fn with_reserve(bytes: u64, reserve: usize) -> Arc<MemoryBudget> {
         let bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        let free = Arc::new(Semaphore::new(bytes_max));
-        Arc::new(MemoryBudget { free, bytes_max, in_use: Arc::default(), waiting: AtomicU64::new(0) })
+        Arc::new(MemoryBudget {
+            free: Arc::new(Semaphore::new(bytes_max)),
+            bytes_max,
+            reserve: Arc::new(Semaphore::new(reserve)),
+            reserve_bytes: reserve,
+            in_use: Arc::default(),
+            waiting: AtomicU64::new(0),
+        })
     }
 
     /// Waits until `bytes` are free and takes them. First come, first served: a large wish is not overtaken by small
@@ -64,15 +82,45 @@ impl MemoryBudget {
         }
         let granted = match Arc::clone(&self.free).try_acquire_many_owned(wanted) {
             Ok(granted) => granted,
-            Err(_not_now) => {
-                self.waiting.fetch_add(u64::from(wanted), Ordering::Relaxed);
-                let _wish = Wish { waiting: &self.waiting, bytes: u64::from(wanted) };
-                // The semaphore is never closed, so the only error there is cannot happen.
-                Arc::clone(&self.free).acquire_many_owned(wanted).await.map_err(|_| too_large())?
-            }
+            Err(_not_now) => self.wait_for(&self.free, wanted).await.ok_or_else(too_large)?,
         };
         self.in_use.fetch_add(u64::from(wanted), Ordering::Relaxed);
-        Ok(Permit { granted, in_use: Arc::clone(&self.in_use) })
+        Ok(Permit { granted, from_reserve: None, in_use: Arc::clone(&self.in_use) })
+    }
+
+    /// Takes `bytes` more for who holds `permit`: of what is free, or else waits for as much of the reserve. Who waits here
+    /// waits only for others that were granted all they asked for.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Throttled`] if that much is not free and the reserve is smaller, or if `permit` is partly of the reserve
+    /// and that has no more now.
+    pub async fn more(&self, permit: &mut Permit, bytes: usize) -> Result<(), ApiError> {
+        let refused = || {
+            let message = format!("{bytes} bytes more are wanted, the reserve is {}", self.reserve_bytes);
+            ApiError::new(ErrorCode::Throttled, message)
+        };
+        let wanted = u32::try_from(bytes).map_err(|_| refused())?;
+        match Arc::clone(&self.free).try_acquire_many_owned(wanted) {
+            Ok(granted) => permit.granted.merge(granted),
+            Err(_not_now) if bytes > self.reserve_bytes => return Err(refused()),
+            Err(_not_now) => match &mut permit.from_reserve {
+                // Who holds some of the reserve and waited for more could wait for another who does the same.
+                Some(held) => {
+                    let reserve = Arc::clone(&self.reserve);
+                    held.merge(reserve.try_acquire_many_owned(wanted).map_err(|_not_now| refused())?);
+                }
+                none => *none = Some(self.wait_for(&self.reserve, wanted).await.ok_or_else(refused)?),
+            },
+        }
+        self.in_use.fetch_add(u64::from(wanted), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Waits in the line; `None` if the semaphore were closed, which it never is.
+    async fn wait_for(&self, semaphore: &Arc<Semaphore>, wanted: u32) -> Option<OwnedSemaphorePermit> {
+        self.waiting.fetch_add(u64::from(wanted), Ordering::Relaxed);
+        let _wish = Wish { waiting: &self.waiting, bytes: u64::from(wanted) };
+        Arc::clone(semaphore).acquire_many_owned(wanted).await.ok()
     }
 
     /// Bytes that are granted now.
@@ -87,10 +135,16 @@ impl MemoryBudget {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Bytes that can be granted together.
+    /// Bytes that can be granted together, but for the reserve.
     #[must_use]
     pub fn bytes_max(&self) -> usize {
         self.bytes_max
+    }
+
+    /// Bytes that are kept for those who need more than they hold.
+    #[must_use]
+    pub fn reserve_bytes(&self) -> usize {
+        self.reserve_bytes
     }
 }
 
@@ -98,23 +152,28 @@ impl Permit {
     /// How many bytes it stands for.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.granted.num_permits()
+        self.granted.num_permits() + self.reserved()
     }
 
-    /// Gives some of it back: what it was granted for turned out to take no memory.
-    pub(crate) fn give_back(&mut self, bytes: usize) {
-        let surplus = bytes.min(self.granted.num_permits());
-        if let Some(given_back) = self.granted.split(surplus) {
-            self.in_use.fetch_sub(surplus as u64, Ordering::Relaxed);
-            drop(given_back);
-        }
+    fn reserved(&self) -> usize {
+        self.from_reserve.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+
+    /// Gives some of it back, the reserve first: what it was granted for turned out to take no memory.
+    pub fn give_back(&mut self, bytes: usize) {
+        let to_reserve = bytes.min(self.reserved());
+        let surplus = (bytes - to_reserve).min(self.granted.num_permits());
+        let returned = self.from_reserve.as_mut().and_then(|held| held.split(to_reserve));
+        let given_back = self.granted.split(surplus);
+        self.in_use.fetch_sub((to_reserve + surplus) as u64, Ordering::Relaxed);
+        drop((returned, given_back));
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         // Counted down before the semaphore takes the bytes back: the count is never above the truth for long.
-        self.in_use.fetch_sub(self.granted.num_permits() as u64, Ordering::Relaxed);
+        self.in_use.fetch_sub(self.bytes() as u64, Ordering::Relaxed);
     }
 }
 
@@ -148,6 +207,28 @@ mod tests {
         permit.give_back(50);
         assert_eq!((budget.in_use(), permit.bytes()), (0, 0));
         assert!(budget.acquire(100).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn who_holds_all_there_is_gets_more_from_the_reserve() {
+        let budget = MemoryBudget::with_reserve(100, 20);
+        let mut permit = budget.acquire(60).await.unwrap();
+        budget.more(&mut permit, 30).await.unwrap();
+        let mut rest = budget.acquire(10).await.unwrap();
+        let mut others = Box::pin(budget.acquire(50));
+        assert!((&mut others).now_or_never().is_none(), "nothing is left");
+        budget.more(&mut permit, 15).await.unwrap();
+        assert_eq!((budget.in_use(), permit.bytes()), (115, 105));
+        assert!(budget.more(&mut rest, 6).now_or_never().is_none(), "it waits for the reserve");
+        assert_eq!(budget.more(&mut rest, 21).await.unwrap_err().code, ErrorCode::Throttled);
+        let refused = budget.more(&mut permit, 6).now_or_never();
+        assert_eq!(refused.unwrap().unwrap_err().code, ErrorCode::Throttled, "it has some and may not wait");
+        permit.give_back(16);
+        assert_eq!((budget.in_use(), permit.bytes()), (99, 89));
+        assert!(budget.more(&mut rest, 20).now_or_never().is_some(), "the reserve came back first");
+        drop((permit, rest));
+        assert!(others.now_or_never().is_some());
+        assert_eq!(budget.in_use(), 0);
     }
 
     #[tokio::test]

@@ -170,7 +170,7 @@ impl Collector for Gauges {
         };
         gauge("memory_in_use_bytes", "Bytes granted to requests and answers", core.memory.in_use())?;
         gauge("memory_waiting_bytes", "Bytes that requests and answers wait for", core.memory.waiting())?;
-        let limit = core.memory.bytes_max() as u64;
+        let limit = (core.memory.bytes_max() + core.memory.reserve_bytes()) as u64;
         gauge("memory_limit_bytes", "Bytes that can be granted", limit)?;
         gauge("requests_in_flight", "Requests under way", core.admission.in_flight() as u64)?;
         let handles = core.dir.handles();

@@ -25,6 +25,8 @@ pub(crate) const CONSUMER_OFFSETS: &str = "__consumer_offsets";
 const OFFSETS_SEGMENT_BYTES: u64 = 100 * 1024 * 1024;
 /// The share of the memory budget that the logs keep for readers at the tail: one part in this many.
 const TAIL_CACHE_SHARE: u64 = 8;
+/// The largest share of the memory budget that is kept as its reserve.
+const MEMORY_RESERVE_SHARE: u64 = 8;
 
 /// What a start has opened.
 #[derive(Debug)]
@@ -42,6 +44,12 @@ pub(crate) struct Started {
 /// Of the memory budget, what the logs may keep for readers at the tail.
 pub(crate) fn tail_cache_bytes(config: &BrokerConfig) -> u64 {
     config.memory_budget_bytes / TAIL_CACHE_SHARE
+}
+
+/// Of the memory budget, what is kept for requests that need more than they were granted.
+pub(crate) fn memory_reserve_bytes(config: &BrokerConfig) -> usize {
+    let share = config.memory_budget_bytes / MEMORY_RESERVE_SHARE;
+    usize::try_from(share).unwrap_or(usize::MAX).min(limits::MEMORY_RESERVE_BYTES)
 }
 
 /// Opens everything.

@@ -12,6 +12,7 @@ mod table;
 mod watching;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -21,7 +22,12 @@ use crate::args::Cli;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Freed memory goes back to the kernel after so long. Buffers that are in use again and again come back sooner than this; what
+/// is kept longer counts against a machine's memory, and against our budget of it.
+const FREED_MEMORY_KEPT: Duration = Duration::from_millis(10);
+
 fn main() -> ExitCode {
+    millrace_env::real::give_freed_memory_back_after(FREED_MEMORY_KEPT);
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

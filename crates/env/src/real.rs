@@ -1,12 +1,13 @@
 //! The real machine: Linux by way of `std`, `rustix`, `memmap2` and tokio.
 //!
-//! One file per seam. The only `unsafe` of the workspace is in `map.rs` and `sigbus.rs`, and in `power.rs` for the
-//! suites that cut power.
+//! One file per seam. The only `unsafe` of the workspace is in `map.rs`, `sigbus.rs` and `allocator.rs`, and in `power.rs`
+//! for the suites that cut power.
 #![expect(
     clippy::disallowed_methods,
     reason = "this module is the one place that may touch the machine; everyone else is passed an Env"
 )]
 
+mod allocator;
 mod clock;
 mod direct;
 mod file;
@@ -21,6 +22,7 @@ mod tasks;
 
 use std::sync::Arc;
 
+pub use allocator::give_freed_memory_back_after;
 pub use clock::RealClock;
 pub use fs::RealFs;
 pub use limits::raise_files_max;

@@ -27,7 +27,7 @@ pub enum Problem {
     /// Null where the version has no null.
     #[error("null, where version {0} allows none")]
     Null(i16),
-    /// More elements than the bytes that are left could hold, or than one message may have.
+    /// More elements than the bytes that are left could hold.
     #[error("{count} elements are announced, at most {max} are possible")]
     TooManyElements {
         /// The count announced.
@@ -35,6 +35,15 @@ pub enum Problem {
         /// The most that are possible.
         max: usize,
     },
+    /// More elements and text than the reader was told to take.
+    #[error("more than {max} elements")]
+    OverBound {
+        /// The most that are taken.
+        max: usize,
+    },
+    /// Text that is longer than any may be.
+    #[error("a text of {0} bytes")]
+    LongText(usize),
     /// Bytes that are not UTF-8.
     #[error("not UTF-8")]
     NotUtf8,

@@ -28,9 +28,16 @@ pub trait Message: Sized {
     /// # Errors
     /// [`WireError`], naming the field.
     fn decode(bytes: Bytes, version: i16) -> Result<Self, WireError> {
+        Self::decode_from(&mut Reader::new(bytes), version)
+    }
+
+    /// Reads the whole of what `reader` has as one message, under the reader's bound.
+    ///
+    /// # Errors
+    /// [`WireError`], naming the field; [`Problem::OverBound`] if the message has more elements than the reader may read.
+    fn decode_from(reader: &mut Reader, version: i16) -> Result<Self, WireError> {
         check_version::<Self>(version)?;
-        let mut reader = Reader::new(bytes);
-        let message = Self::read(&mut reader, version)?;
+        let message = Self::read(reader, version)?;
         reader.finish()?;
         Ok(message)
     }

@@ -1,7 +1,7 @@
 //! Reads the protocol's primitive types off a frame. The input is hostile: every length is held against what is left.
 
 use bytes::{Buf, Bytes};
-use millrace_types::limits::MESSAGE_ELEMENTS_MAX;
+use millrace_types::limits::{KAFKA_ELEMENT_TEXT_BYTES, KAFKA_TEXT_BYTES_MAX, MESSAGE_ELEMENTS_MAX};
 
 use crate::{Lengths, Problem, Uuid, WireError};
 
@@ -14,15 +14,29 @@ pub struct Reader {
     left: Bytes,
     /// The field that is being read, for errors.
     field: &'static str,
-    /// Array elements that the message may still have: each is small on the wire and larger in memory.
+    /// Elements that the message may still have: each is small on the wire and larger in memory.
     elements_left: usize,
+    elements_max: usize,
 }
 
 impl Reader {
     /// At the start of `bytes`.
     #[must_use]
     pub fn new(bytes: Bytes) -> Reader {
-        Reader { left: bytes, field: "message", elements_left: MESSAGE_ELEMENTS_MAX }
+        Reader::bounded(bytes, MESSAGE_ELEMENTS_MAX)
+    }
+
+    /// At the start of `bytes`, of which at most `elements_max` elements are read: those of arrays, tagged fields that are not
+    /// known, and one for each [`KAFKA_ELEMENT_TEXT_BYTES`] of text.
+    #[must_use]
+    pub fn bounded(bytes: Bytes, elements_max: usize) -> Reader {
+        Reader { left: bytes, field: "message", elements_left: elements_max, elements_max }
+    }
+
+    /// Elements read so far.
+    #[must_use]
+    pub fn elements(&self) -> usize {
+        self.elements_max - self.elements_left
     }
 
     /// Names the field that is read next, for errors.
@@ -58,7 +72,7 @@ impl Reader {
 
     /// A reader of a part of the message, under the same bounds.
     pub(crate) fn within(&self, part: Bytes) -> Reader {
-        Reader { left: part, field: self.field, elements_left: self.elements_left }
+        Reader { left: part, ..*self }
     }
 
     /// Goes on with the bounds that a part has left.
@@ -66,10 +80,10 @@ impl Reader {
         self.elements_left = part.elements_left;
     }
 
-    pub(crate) fn count_element(&mut self) -> Result<(), WireError> {
-        match self.elements_left.checked_sub(1) {
+    pub(crate) fn count_elements(&mut self, count: usize) -> Result<(), WireError> {
+        match self.elements_left.checked_sub(count) {
             Some(left) => self.elements_left = left,
-            None => return self.fail(Problem::TooManyElements { count: 1, max: 0 }),
+            None => return self.fail(Problem::OverBound { max: self.elements_max }),
         }
         Ok(())
     }
@@ -146,6 +160,10 @@ impl Reader {
         let Some(length) = self.length(lengths, |reader| reader.int16().map(i64::from))? else {
             return Ok(None);
         };
+        if length > KAFKA_TEXT_BYTES_MAX {
+            return self.fail(Problem::LongText(length));
+        }
+        self.count_elements(length / KAFKA_ELEMENT_TEXT_BYTES)?;
         let bytes = self.take(length)?;
         match std::str::from_utf8(&bytes) {
             Ok(text) => Ok(Some(text.to_owned())),
@@ -171,11 +189,11 @@ impl Reader {
         let Some(count) = self.length(lengths, |reader| reader.int32().map(i64::from))? else {
             return Ok(None);
         };
-        let max = (self.left.len() / bytes_min.max(1)).min(self.elements_left);
+        let max = self.left.len() / bytes_min.max(1);
         if count > max {
             return self.fail(Problem::TooManyElements { count, max });
         }
-        self.elements_left -= count;
+        self.count_elements(count)?;
         let mut elements = Vec::with_capacity(count);
         for _ in 0..count {
             elements.push(element(self)?);

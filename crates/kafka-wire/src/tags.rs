@@ -40,7 +40,7 @@ impl Reader {
                 }
                 self.go_on_after(&inner);
             } else {
-                self.count_element()?;
+                self.count_elements(1)?;
                 unknown.0.push((tag, content));
             }
         }

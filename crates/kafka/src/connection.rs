@@ -22,7 +22,7 @@ use crate::socket::Socket;
 
 /// How long a client may go on sending when its connection is to be closed, and the buffer for what it sends.
 const LINGER_PATIENCE: Duration = Duration::from_secs(1);
-const LINGER_READ_BYTES: usize = 16 * 1024;
+const LINGER_READ_BYTES: usize = 2 * 1024;
 
 /// What the connections of a door share.
 #[derive(Clone, Debug)]
@@ -167,7 +167,8 @@ impl Reading {
     /// Handles one request; `None` ends the connection.
     async fn take(&mut self, frame: Frame) -> Option<()> {
         let connection = self.caller.context.connection.0;
-        let request = match Request::read(frame.bytes) {
+        let Frame { bytes, mut memory } = frame;
+        let request = match Request::read(bytes) {
             Ok(request) => request,
             Err(error) => {
                 tracing::debug!(connection, %error, "no request");
@@ -183,7 +184,7 @@ impl Reading {
         let handled = match request.api {
             Some(api) => {
                 let version = request.version;
-                let handling = self.api.handle(api, &self.caller, request);
+                let handling = self.api.handle(api, &self.caller, request, &mut memory);
                 tokio::select! {
                     biased;
                     handled = handling => {
@@ -204,7 +205,7 @@ impl Reading {
         };
         drop(places);
         if let Some(pending) = handled.ok()? {
-            let answer = Answer { pending, request: frame.permit, place };
+            let answer = Answer { pending, request: memory.into_permit(), place };
             self.line.send(answer).await.ok()?;
         }
         Some(())

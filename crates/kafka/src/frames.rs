@@ -10,11 +10,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use millrace_broker::{ApiError, MemoryBudget, Permit};
+use millrace_broker::{ApiError, MemoryBudget};
 use millrace_env::Clock;
-use millrace_types::limits::{KAFKA_READ_AHEAD_BYTES, REQUEST_OVERHEAD_BYTES};
+use millrace_types::limits::KAFKA_READ_AHEAD_BYTES;
 use tokio::io::AsyncReadExt;
 
+use crate::request_memory::RequestMemory;
 use crate::socket::Socket;
 
 /// Bytes of the length in front of a request.
@@ -43,7 +44,7 @@ pub(crate) enum FrameError {
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) bytes: Bytes,
-    pub(crate) permit: Permit,
+    pub(crate) memory: RequestMemory,
 }
 
 /// The frames of a connection.
@@ -80,14 +81,14 @@ impl Frames {
             length = self.length(bytes_max) => length?,
             () = async { clock.sleep(patience).await } => return Err(FrameError::Stalled),
         };
-        let permit = self.budget.acquire(length + REQUEST_OVERHEAD_BYTES).await?;
+        let memory = RequestMemory::of_frame(&self.budget, length).await?;
         let patience = patience + Duration::from_secs(length as u64 / BYTES_PER_SECOND_MIN);
         let bytes = tokio::select! {
             biased;
             bytes = self.body(length) => bytes?,
             () = async { clock.sleep(patience).await } => return Err(FrameError::Stalled),
         };
-        Ok(Some(Frame { bytes, permit }))
+        Ok(Some(Frame { bytes, memory }))
     }
 
     /// Completes with the client's end of the connection, reading ahead meanwhile as far as is allowed.

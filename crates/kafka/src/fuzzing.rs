@@ -5,11 +5,12 @@
 
 use bytes::Bytes;
 use millrace_kafka_wire::{
-    ApiVersionsRequest, CreateTopicsRequest, FetchRequest, InitProducerIdRequest, ListOffsetsRequest,
-    MetadataRequest, ProduceRequest,
+    ApiRequest, ApiVersionsRequest, CreateTopicsRequest, FetchRequest, InitProducerIdRequest,
+    ListOffsetsRequest, MetadataRequest, ProduceRequest, Reader,
 };
+use millrace_types::limits::KAFKA_REQUEST_ELEMENTS_MAX;
 
-use crate::handlers::{Asked, Operation, decode, fetch, list_offsets, produce};
+use crate::handlers::{Asked, Operation, fetch, list_offsets, produce};
 use crate::metrics::Requests;
 use crate::parts::Naming;
 use crate::request::Request;
@@ -22,27 +23,31 @@ pub fn frame(bytes: Bytes) -> Option<usize> {
     let body = request.body;
     match request.api? {
         Operation::Produce => {
-            let request = decode::<ProduceRequest>(body, asked).ok()?;
+            let request = decode::<ProduceRequest>(body, asked)?;
             Some(produce::take(asked, request, Requests::default()).partitions.len())
         }
         Operation::Fetch => {
-            let request = decode::<FetchRequest>(body, asked).ok()?;
+            let request = decode::<FetchRequest>(body, asked)?;
             let parts =
                 request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p)));
             let naming = Naming::ids_from(fetch::IDS_FROM, asked.version);
             Some(parts.flat_map(|(topic, part)| fetch::question(naming, topic, part)).count())
         }
         Operation::ListOffsets => {
-            let request = decode::<ListOffsetsRequest>(body, asked).ok()?;
+            let request = decode::<ListOffsetsRequest>(body, asked)?;
             let parts =
                 request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p)));
             Some(parts.flat_map(|(topic, part)| list_offsets::query(topic, part, asked.version)).count())
         }
         Operation::Metadata => {
-            Some(decode::<MetadataRequest>(body, asked).ok()?.topics.map_or(0, |topics| topics.len()))
+            Some(decode::<MetadataRequest>(body, asked)?.topics.map_or(0, |topics| topics.len()))
         }
-        Operation::ApiVersions => decode::<ApiVersionsRequest>(body, asked).ok().map(|_| 0),
-        Operation::CreateTopics => Some(decode::<CreateTopicsRequest>(body, asked).ok()?.topics.len()),
-        Operation::InitProducerId => decode::<InitProducerIdRequest>(body, asked).ok().map(|_| 0),
+        Operation::ApiVersions => decode::<ApiVersionsRequest>(body, asked).map(|_| 0),
+        Operation::CreateTopics => Some(decode::<CreateTopicsRequest>(body, asked)?.topics.len()),
+        Operation::InitProducerId => decode::<InitProducerIdRequest>(body, asked).map(|_| 0),
     }
+}
+
+fn decode<R: ApiRequest>(body: Bytes, asked: Asked) -> Option<R> {
+    R::decode_from(&mut Reader::bounded(body, KAFKA_REQUEST_ELEMENTS_MAX), asked.version).ok()
 }

@@ -11,7 +11,6 @@ pub(crate) mod produce;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use millrace_broker::{Broker, Context};
 use millrace_env::Env;
 use millrace_kafka_wire::{
@@ -25,6 +24,7 @@ use crate::answers::{Pending, Reply};
 use crate::door::{Endpoint, Settings};
 use crate::metrics::Requests;
 use crate::request::Request;
+use crate::request_memory::{RequestMemory, Unanswered};
 
 macro_rules! operations {
     ($($name:ident($request:ident), $text:literal;)*) => {
@@ -111,35 +111,43 @@ impl Asked {
     }
 }
 
-/// The body of a request of type `R`.
-pub(crate) fn decode<R: ApiRequest>(body: Bytes, asked: Asked) -> Result<R, WireError> {
-    R::decode(body, asked.version)
-}
-
 impl Handlers {
     /// Handles a request; `None` if it wants no answer.
     ///
     /// # Errors
-    /// [`WireError`]: the body is not what the header says. Nothing can be answered to that.
+    /// [`Unanswered`]: the body is not what the header says, or there is no memory for it. Nothing can be answered to that.
     pub(crate) async fn handle(
         &self,
         api: Operation,
         caller: &Caller,
         request: Request,
-    ) -> Result<Option<Pending>, WireError> {
-        let asked = Asked { version: request.version, correlation: request.correlation };
-        let body = request.body;
+        memory: &mut RequestMemory,
+    ) -> Result<Option<Pending>, Unanswered> {
+        let Request { version, correlation, body, .. } = request;
+        let asked = Asked { version, correlation };
         let reply = match api {
-            Operation::Produce => return produce::handle(self, caller, asked, decode(body, asked)?).await,
-            Operation::Fetch => fetch::handle(self, caller, asked, decode(body, asked)?).await?,
-            Operation::ListOffsets => list_offsets::handle(self, caller, asked, decode(body, asked)?).await?,
-            Operation::Metadata => metadata::handle(self, caller, asked, decode(body, asked)?).await?,
-            Operation::ApiVersions => api_versions::handle(self, asked, &decode(body, asked)?)?,
+            Operation::Produce => {
+                return Ok(produce::handle(self, caller, asked, memory.decode(body, version).await?).await?);
+            }
+            Operation::Fetch => {
+                fetch::handle(self, caller, asked, memory.decode(body, version).await?).await?
+            }
+            Operation::ListOffsets => {
+                list_offsets::handle(self, caller, asked, memory.decode(body, version).await?).await?
+            }
+            Operation::Metadata => {
+                let request = memory.decode(body, version).await?;
+                metadata::handle(self, caller, asked, request, memory).await?
+            }
+            Operation::ApiVersions => {
+                api_versions::handle(self, asked, &memory.decode(body, version).await?)?
+            }
             Operation::CreateTopics => {
-                create_topics::handle(self, caller, asked, decode(body, asked)?).await?
+                let request = memory.decode(body, version).await?;
+                create_topics::handle(self, caller, asked, request, memory).await?
             }
             Operation::InitProducerId => {
-                init_producer_id::handle(self, caller, asked, &decode(body, asked)?).await?
+                init_producer_id::handle(self, caller, asked, &memory.decode(body, version).await?).await?
             }
         };
         Ok(Some(Pending::Now(reply)))

@@ -24,6 +24,7 @@ mod handlers;
 mod metrics;
 mod parts;
 mod request;
+mod request_memory;
 mod socket;
 
 pub use door::{Endpoint, KafkaDoor, NewTopics, Patience, Settings};

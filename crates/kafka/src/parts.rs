@@ -25,7 +25,8 @@ impl Naming {
     pub(crate) fn topic(self, name: &str, id: Uuid) -> Result<TopicRef, Fault> {
         match self {
             Naming::Names => TopicName::new(name).map(TopicRef::Name).map_err(|error| {
-                Fault::new(KafkaError::UnknownTopicOrPartition, format!("topic {name:?}: {error}"))
+                // Said for each partition of the topic: the name itself may be long.
+                Fault::new(KafkaError::UnknownTopicOrPartition, error.to_string())
             }),
             Naming::Ids => Ok(TopicRef::Id(TopicId(id))),
         }

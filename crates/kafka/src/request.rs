@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 use millrace_kafka_wire::{Message, Reader, RequestHeader, WireError};
+use millrace_types::limits::KAFKA_ELEMENTS_WITH_FRAME;
 
 use crate::handlers::Operation;
 
@@ -35,7 +36,7 @@ impl Request {
         // Of a request that is not served only the beginning is known, which is the same in every version.
         let header_version = served.map_or(1, |api| api.request_header_version(version));
         let length = bytes.len();
-        let mut reader = Reader::new(bytes.clone());
+        let mut reader = Reader::bounded(bytes.clone(), KAFKA_ELEMENTS_WITH_FRAME);
         let header = RequestHeader::read(&mut reader, header_version);
         let header = match (header, served) {
             (Ok(header), _) => header,

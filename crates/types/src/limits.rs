@@ -219,6 +219,25 @@ const _: () = assert!(HTTP_FRAME_BYTES_MAX <= HTTP_STREAM_WINDOW_BYTES);
 /// The largest frame that the Kafka door reads of a client that has not been understood yet. Old clients begin a connection
 /// with a produce, so that the largest batch must fit.
 pub const KAFKA_FIRST_FRAME_BYTES_MAX: usize = BATCH_BYTES_MAX + 64 * 1024;
+/// The most elements (topics, partitions, configs, tagged fields) that one request of Kafka's protocol may have; each
+/// [`KAFKA_ELEMENT_TEXT_BYTES`] of text count as one more. As many topics as a broker has partitions, and a partition in each.
+pub const KAFKA_REQUEST_ELEMENTS_MAX: usize = 2 * PARTITIONS_PER_BROKER_MAX as usize;
+/// The longest text of a request of Kafka's protocol, in bytes (Kafka's own bound).
+pub const KAFKA_TEXT_BYTES_MAX: usize = 32_767;
+/// Bytes of text that count as one element: it is copied when it is decoded, and may be repeated in the answer.
+pub const KAFKA_ELEMENT_TEXT_BYTES: usize = 128;
+/// What an element costs of the memory budget, in bytes, from its decoding until it is answered: itself, the broker's question,
+/// and its answer.
+pub const KAFKA_ELEMENT_BYTES: usize = 1024;
+/// Elements for which memory is taken together with that of the frame; who has more waits for more once the frame is there.
+pub const KAFKA_ELEMENTS_WITH_FRAME: usize = 32;
+/// Of the memory budget, what is kept for requests that turn out to need more than they were granted: otherwise they could
+/// all wait for each other. The largest must fit.
+pub const MEMORY_RESERVE_BYTES: usize = KAFKA_REQUEST_ELEMENTS_MAX * KAFKA_ELEMENT_BYTES;
+/// What a partition costs of the memory budget in an answer that lays out topics, in bytes.
+pub const KAFKA_LAYOUT_BYTES: usize = 512;
+/// What a topic costs of the memory budget in an answer that lists all of its configs, in bytes.
+pub const KAFKA_NEW_TOPIC_BYTES: usize = 4096;
 /// Requests of one connection of the Kafka door that may be under way; the next is read when one of them is answered.
 pub const KAFKA_IN_FLIGHT_MAX: u32 = 64;
 /// Bytes that the Kafka door reads ahead of what it has memory granted for, per connection.
@@ -226,5 +245,9 @@ pub const KAFKA_READ_AHEAD_BYTES: usize = 32 * 1024;
 /// How long a connection of the Kafka door may be silent, in milliseconds (Kafka's `connections.max.idle.ms`).
 pub const KAFKA_IDLE_MS_MAX: u64 = 600_000;
 
+// A request may name as many partitions as a request may, each in a topic of its own.
+const _: () = assert!(2 * PARTITIONS_PER_REQUEST_MAX <= KAFKA_REQUEST_ELEMENTS_MAX);
+// The layout of everything that a broker has fits into the reserve.
+const _: () = assert!(PARTITIONS_PER_BROKER_MAX as usize * KAFKA_LAYOUT_BYTES <= MEMORY_RESERVE_BYTES);
 // A client that was understood may send what one that was not may send, and more.
 const _: () = assert!(KAFKA_FIRST_FRAME_BYTES_MAX <= REQUEST_BYTES_MAX);

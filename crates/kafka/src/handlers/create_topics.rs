@@ -8,12 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use millrace_broker::{CreateTopicRequest, TopicDescription};
 use millrace_kafka_wire::create_topics_request::CreatableTopic;
 use millrace_kafka_wire::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
-use millrace_kafka_wire::{CreateTopicsRequest, CreateTopicsResponse, WireError};
+use millrace_kafka_wire::{CreateTopicsRequest, CreateTopicsResponse};
+use millrace_types::limits::KAFKA_NEW_TOPIC_BYTES;
 
 use crate::answers::Reply;
 use crate::error_map::{Fault, KafkaError};
 use crate::handlers::{Asked, Caller, Handlers, Operation};
+use crate::request_memory::{RequestMemory, Unanswered};
 
+/// So many topics are within what every request pays for.
+const TOPICS_UNPAID_MAX: usize = 8;
 /// From here on an answer tells what was made.
 const DESCRIBED_FROM: i16 = 5;
 /// From here on an answer carries the topic's id.
@@ -27,7 +31,11 @@ pub(super) async fn handle(
     caller: &Caller,
     asked: Asked,
     request: CreateTopicsRequest,
-) -> Result<Reply, WireError> {
+    memory: &mut RequestMemory,
+) -> Result<Reply, Unanswered> {
+    if request.topics.len() > TOPICS_UNPAID_MAX {
+        memory.more(request.topics.len() * KAFKA_NEW_TOPIC_BYTES).await?;
+    }
     let (mut seen, mut twice) = (BTreeSet::new(), BTreeSet::new());
     for topic in &request.topics {
         if !seen.insert(topic.name.clone()) {
@@ -47,7 +55,7 @@ pub(super) async fn handle(
     }
     api.requests.count(Operation::CreateTopics, first_error);
     let response = CreateTopicsResponse { topics: results, ..CreateTopicsResponse::default() };
-    asked.reply::<CreateTopicsRequest>(&response)
+    Ok(asked.reply::<CreateTopicsRequest>(&response)?)
 }
 
 async fn create(

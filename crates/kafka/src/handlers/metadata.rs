@@ -3,19 +3,21 @@
 //!
 //! Not there: authorized operations (there is no authorization yet), racks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_broker::{ApiError, CreateTopicRequest, PartitionLayout, TopicLayout, TopicRef};
 use millrace_kafka_wire::metadata_request::MetadataRequestTopic;
 use millrace_kafka_wire::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use millrace_kafka_wire::{MetadataRequest, MetadataResponse, WireError};
+use millrace_kafka_wire::{MetadataRequest, MetadataResponse};
+use millrace_types::limits::KAFKA_LAYOUT_BYTES;
 use millrace_types::{ErrorCode, NodeId, TopicId, TopicName};
 
 use crate::answers::Reply;
 use crate::error_map::{Fault, KafkaError};
 use crate::handlers::{Asked, Caller, Handlers, Operation};
+use crate::request_memory::{RequestMemory, Unanswered};
 
 /// Topics that somebody made by asking for them do not stay full for ever: their records go after seven days, as Kafka's
 /// do. What is made on purpose keeps what it is not told to let go.
@@ -33,16 +35,26 @@ pub(super) async fn handle(
     caller: &Caller,
     asked: Asked,
     request: MetadataRequest,
-) -> Result<Reply, WireError> {
+    memory: &mut RequestMemory,
+) -> Result<Reply, Unanswered> {
     let version = asked.version;
     let wanted = request.topics.filter(|topics| version >= NONE_FROM || !topics.is_empty());
     let may_create = version < ALLOW_FROM || request.allow_auto_topic_creation;
+    let mut bill = Bill { memory, unpaid: 0, paid: 0 };
     let topics = match wanted {
-        None => all_topics(api, caller),
-        Some(topics) => {
+        None => {
+            bill.add(api.broker.partitions_open()).await?;
+            all_topics(api, caller)
+        }
+        Some(mut topics) => {
+            // As in Kafka, a topic is answered once however often it is asked for.
+            let mut seen = BTreeSet::new();
+            topics.retain(|topic| seen.insert((topic.name.clone(), topic.topic_id)));
             let mut answers = Vec::with_capacity(topics.len());
             for topic in topics {
-                answers.push(one_topic(api, caller, topic, may_create).await);
+                let answer = one_topic(api, caller, topic, may_create).await;
+                bill.add(answer.0.partitions.len()).await?;
+                answers.push(answer);
             }
             answers
         }
@@ -64,7 +76,35 @@ pub(super) async fn handle(
         topics,
         ..MetadataResponse::default()
     };
-    asked.reply::<MetadataRequest>(&response)
+    let reply = asked.reply::<MetadataRequest>(&response)?;
+    bill.settle(reply.rope.len());
+    Ok(reply)
+}
+
+/// Layouts that take no more than this are within what every request pays for.
+const UNPAID_BYTES_MAX: usize = 32 * 1024;
+
+/// What the layouts in an answer cost of the memory budget.
+struct Bill<'a> {
+    memory: &'a mut RequestMemory,
+    unpaid: usize,
+    paid: usize,
+}
+
+impl Bill<'_> {
+    async fn add(&mut self, partitions: usize) -> Result<(), ApiError> {
+        self.unpaid += partitions * KAFKA_LAYOUT_BYTES;
+        if self.unpaid > UNPAID_BYTES_MAX {
+            self.memory.more(self.unpaid).await?;
+            self.paid += std::mem::take(&mut self.unpaid);
+        }
+        Ok(())
+    }
+
+    /// The layouts are gone; the answer is so long.
+    fn settle(self, bytes: usize) {
+        self.memory.give_back(self.paid.saturating_sub(bytes));
+    }
 }
 
 type TopicAnswer = (MetadataResponseTopic, Option<KafkaError>);

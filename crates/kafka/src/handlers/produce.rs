@@ -27,6 +27,8 @@ const ZSTD_FROM: i16 = 7;
 const LOG_START_FROM: i16 = 5;
 /// From here on an answer says in words what is wrong.
 const MESSAGE_FROM: i16 = 8;
+/// So many partitions of an answer are told in words what is wrong; the others have the number.
+const MESSAGES_MAX: usize = 100;
 /// Where a batch has its length: that of what follows.
 const LENGTH_AT: usize = 8;
 /// Where a batch, or a message of an older format, names its format.
@@ -171,6 +173,7 @@ impl Echo {
         let answers = faults.between(answers);
         let error = answers.iter().find_map(|answer| answer.as_ref().err()).map(|fault| fault.error);
         requests.count(Operation::Produce, error);
+        let mut messages_left = if asked.version >= MESSAGE_FROM { MESSAGES_MAX } else { 0 };
         let mut answers = answers.into_iter();
         let responses = topics.into_iter().map(|topic| TopicProduceResponse {
             name: topic.name,
@@ -179,7 +182,7 @@ impl Echo {
                 .partitions
                 .iter()
                 .zip(answers.by_ref())
-                .map(|(index, answer)| to_wire(*index, answer, asked.version))
+                .map(|(index, answer)| to_wire(*index, answer, asked.version, &mut messages_left))
                 .collect(),
             ..TopicProduceResponse::default()
         });
@@ -194,7 +197,12 @@ fn end() -> Pending {
     Pending::Later(Box::pin(std::future::ready(Err(refused))))
 }
 
-fn to_wire(index: i32, answer: Result<Produced, Fault>, version: i16) -> PartitionProduceResponse {
+fn to_wire(
+    index: i32,
+    answer: Result<Produced, Fault>,
+    version: i16,
+    messages_left: &mut usize,
+) -> PartitionProduceResponse {
     let none = PartitionProduceResponse { index, base_offset: -1, ..PartitionProduceResponse::default() };
     match answer {
         Ok(produced) => PartitionProduceResponse {
@@ -203,10 +211,14 @@ fn to_wire(index: i32, answer: Result<Produced, Fault>, version: i16) -> Partiti
             log_start_offset: if version >= LOG_START_FROM { produced.log_start.get() } else { -1 },
             ..none
         },
-        Err(fault) => PartitionProduceResponse {
-            error_code: fault.code(),
-            error_message: (version >= MESSAGE_FROM).then_some(fault.message),
-            ..none
-        },
+        Err(fault) => {
+            let is_said = *messages_left > 0;
+            *messages_left -= usize::from(is_said);
+            PartitionProduceResponse {
+                error_code: fault.code(),
+                error_message: is_said.then_some(fault.message),
+                ..none
+            }
+        }
     }
 }
