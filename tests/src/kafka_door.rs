@@ -72,8 +72,24 @@ impl KafkaConnection {
     /// # Panics
     /// When there is none, or it cannot be read.
     pub fn ask<R: ApiRequest>(&mut self, version: i16, request: &R) -> R::Response {
+        self.send(version, request);
+        self.receive::<R>(version)
+    }
+
+    /// Asks.
+    ///
+    /// # Panics
+    /// When nobody reads.
+    pub fn send<R: ApiRequest>(&mut self, version: i16, request: &R) {
         self.correlation += 1;
         self.stream.write_all(&frame(version, self.correlation, request)).expect("it reads");
+    }
+
+    /// Waits for the answer to what was asked last.
+    ///
+    /// # Panics
+    /// When there is none, or it cannot be read.
+    pub fn receive<R: ApiRequest>(&mut self, version: i16) -> R::Response {
         let mut length = [0; 4];
         self.stream.read_exact(&mut length).expect("it answers");
         let mut body = vec![0; u32::from_be_bytes(length) as usize];
