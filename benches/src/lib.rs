@@ -11,6 +11,7 @@ pub mod contest;
 pub mod load;
 pub mod machine;
 pub mod options;
+pub mod pair;
 pub mod peers;
 pub mod rawserver;
 pub mod records;

@@ -19,6 +19,7 @@ use millrace_env::real::env;
 use millrace_record::crc32c;
 
 use crate::child::Process;
+use crate::sample::Done;
 use crate::store::RawFile;
 
 /// Room reserved for a file: more than a round fills.
@@ -88,6 +89,42 @@ impl RawServer {
         stream.set_nodelay(true)?;
         stream.write_all(&[mode.number()])?;
         Ok(stream)
+    }
+
+    /// Has it store `frame` so many times, `in_flight` of them unanswered.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn store(&self, mode: Mode, frame: &[u8], count: usize, in_flight: usize) -> Result<Done> {
+        let mut stream = self.connect(mode)?;
+        let (mut sent, mut stored) = (0, 0);
+        for _ in 0..count {
+            while sent - stored >= in_flight as u64 {
+                stored = receive_count(&mut stream)?;
+            }
+            send(&mut stream, frame)?;
+            sent += 1;
+        }
+        while stored < sent {
+            stored = receive_count(&mut stream)?;
+        }
+        Ok(Done { bytes: sent * frame.len() as u64, operations: sent, latencies: None })
+    }
+
+    /// Fetches `total` bytes, so many at a time.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn fetch(&self, mode: Mode, bytes: usize, total: usize) -> Result<Done> {
+        let mut stream = self.connect(mode)?;
+        let frame: [[u8; 4]; 2] = [4_u32.to_le_bytes(), u32::try_from(bytes)?.to_le_bytes()];
+        let mut buffer = vec![0; bytes];
+        let count = total / bytes;
+        for _ in 0..count {
+            stream.write_all(frame.as_flattened())?;
+            stream.read_exact(&mut buffer)?;
+        }
+        Ok(Done { bytes: (count * bytes) as u64, operations: count as u64, latencies: None })
     }
 }
 

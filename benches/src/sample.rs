@@ -1,5 +1,6 @@
 //! What one round of one side has measured.
 
+use std::iter::Sum;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -135,6 +136,17 @@ pub struct Done {
     pub operations: u64,
     /// The latency of each, where it was taken.
     pub latencies: Option<Latencies>,
+}
+
+impl Sum for Done {
+    /// What was done side by side; latencies are not added up.
+    fn sum<I: Iterator<Item = Done>>(all: I) -> Done {
+        all.fold(Done::default(), |sum, done| Done {
+            bytes: sum.bytes + done.bytes,
+            operations: sum.operations + done.operations,
+            latencies: None,
+        })
+    }
 }
 
 /// Measures `work`.
