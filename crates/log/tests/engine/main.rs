@@ -10,6 +10,7 @@ mod cutting;
 mod failing;
 mod full;
 mod inspected;
+mod library;
 mod living;
 mod located;
 mod model;
