@@ -40,6 +40,15 @@ async fn stay(number: u64, mut stream: Box<dyn NetStream>, leave: CancellationTo
     leave.cancelled().await;
 }
 
+/// Lets in two who stay until they are cut off.
+async fn open_to_the_end(env: &Env) -> (Entrance, SocketAddr) {
+    open(env, 2, |entrance| {
+        let leave = entrance.ending();
+        move |number, stream| stay(number, stream, leave.clone())
+    })
+    .await
+}
+
 async fn dial(env: &Env, addr: SocketAddr) -> Box<dyn NetStream> {
     env.net.dial(addr).await.unwrap()
 }
@@ -70,11 +79,7 @@ async fn so_many_are_let_in_each_with_a_number_and_no_more() {
 #[tokio::test]
 async fn who_has_not_left_after_the_patience_is_cut_off_and_nobody_comes_in_meanwhile() {
     for (name, env) in each() {
-        let (entrance, addr) = open(&env, 2, |entrance| {
-            let leave = entrance.ending();
-            move |number, stream| stay(number, stream, leave.clone())
-        })
-        .await;
+        let (entrance, addr) = open_to_the_end(&env).await;
         let mut inside = dial(&env, addr).await;
         inside.read_u64().await.unwrap();
         assert!(!entrance.drain(Duration::ZERO).await, "{name}");
@@ -90,11 +95,7 @@ async fn who_has_not_left_after_the_patience_is_cut_off_and_nobody_comes_in_mean
 #[tokio::test]
 async fn a_closed_entrance_waits_for_nobody() {
     for (name, env) in each() {
-        let (entrance, addr) = open(&env, 2, |entrance| {
-            let leave = entrance.ending();
-            move |number, stream| stay(number, stream, leave.clone())
-        })
-        .await;
+        let (entrance, addr) = open_to_the_end(&env).await;
         let mut inside = dial(&env, addr).await;
         inside.read_u64().await.unwrap();
         entrance.close().await;

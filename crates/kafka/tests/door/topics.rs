@@ -7,7 +7,7 @@ use millrace_kafka_wire::create_topics_request::{
 use millrace_kafka_wire::metadata_request::MetadataRequestTopic;
 use millrace_kafka_wire::{CreateTopicsRequest, Message, MetadataRequest};
 
-use crate::world::{World, metadata, settings};
+use crate::world::{World, batch, metadata, settings};
 
 fn wanted(name: &str) -> CreatableTopic {
     CreatableTopic {
@@ -114,6 +114,23 @@ async fn topics_are_made_with_what_is_asked_for() {
         assert_eq!(again.error_code, KafkaError::TopicAlreadyExists.code());
         assert!(again.error_message.is_some());
     }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compacted_topic_takes_no_record_without_a_key() {
+    let world = World::new().await;
+    let mut client = world.client().await;
+    let compact = CreatableTopicConfig {
+        name: "cleanup.policy".to_owned(),
+        value: Some("compact".to_owned()),
+        ..CreatableTopicConfig::default()
+    };
+    let topic = CreatableTopic { configs: vec![compact], ..wanted("kept") };
+    assert_eq!(client.call(7, &create(vec![topic])).await.topics[0].error_code, 0);
+    let refused = client.produce("kept", batch(&[b"no key"])).await;
+    assert_eq!(refused.error_code, KafkaError::InvalidRecord.code(), "{:?}", refused.error_message);
+    assert_eq!(client.fetch("kept", 0).await.high_watermark, 0);
     world.stop().await;
 }
 
