@@ -103,8 +103,9 @@ impl LogInner {
     }
 
     fn first_in_segment(&self, segment: &Segment, wanted: &Wanted) -> Result<Option<TimeHit>, ReadError> {
-        let size = segment.size();
         let start = self.start_for_time(segment, wanted.timestamp).map_err(|e| io_error(&e))?;
+        // Asked behind the indexes: what they name lies below it, whoever appends meanwhile.
+        let size = segment.size();
         let sealed = segment.sealed();
         let file = segment.file().map_err(|e| io_error(&e))?;
         let mut walk = walk_from(self, &*file, segment, start..size);
@@ -141,6 +142,9 @@ impl LogInner {
     /// the first offset entry at or behind that entry's batch, and begins at the offset entry before.
     fn start_for_time(&self, segment: &Segment, timestamp: TimestampMs) -> io::Result<u64> {
         let fs = &*self.shared.env.fs;
+        // The last interval, should no entry reach the target: taken before the time index is asked. One that is begun
+        // later may lie behind the first batch that reaches it.
+        let last = segment.with_offset_index(fs, |index| index.last())?;
         let reached = segment.with_time_index(fs, |index| {
             let number = number_reaching(&index, timestamp);
             let before = number.checked_sub(1).and_then(|before| index.get(before));
@@ -153,12 +157,13 @@ impl LogInner {
             }
         }
         let reached = reached.map(|entry| entry.offset(segment.base));
-        let entry = segment.with_offset_index(fs, |index| match reached {
-            Some(offset) => {
-                index.lookup(segment.base, offset.saturating_sub(1)).filter(|_| offset > segment.base)
+        let entry = match reached {
+            None => last,
+            Some(offset) if offset > segment.base => {
+                segment.with_offset_index(fs, |index| index.lookup(segment.base, offset.saturating_sub(1)))?
             }
-            None => index.last(),
-        })?;
+            Some(_) => None,
+        };
         let Some(entry) = entry.filter(|entry| u64::from(entry.position) < segment.size()) else {
             return Ok(0);
         };

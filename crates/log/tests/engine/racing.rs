@@ -8,6 +8,7 @@ use millrace_env::counting::{Call, CallKind};
 use millrace_env::sim::{Fault, Sim, Survival, Transfers};
 use millrace_log::inspect::{Depth, Inspection};
 use millrace_log::{Log, LogDir};
+use millrace_types::TimestampMs;
 
 use crate::world::{batch_at, fresh, reopen, values};
 
@@ -75,6 +76,21 @@ fn an_index_that_outlives_the_records_it_names_moves_no_end() {
         sim.calls().remove_hook(CallKind::Rename);
         is_a_prefix_after_a_cut((sim, dir, log), 15, 22);
     }
+}
+
+#[test]
+fn what_is_appended_beside_a_lookup_by_time_hides_nothing_from_it() {
+    let (sim, _dir, log) = fresh(1);
+    append_all(&log, 0..4);
+    // The first of these gets an index entry, the second one lies behind the last.
+    for time in [1_100, 1_101] {
+        log.append(batch_at(time, &[b"small"], None)).unwrap().wait().unwrap();
+    }
+    append_beside(&sim, (CallKind::Read, ".log"), &log, 150..155);
+    let hit = log.offset_for_time(TimestampMs(1_101)).unwrap();
+    sim.calls().remove_hook(CallKind::Read);
+    assert_eq!(log.offsets().end.get(), 11, "the records came beside the lookup");
+    assert_eq!(hit.map(|hit| hit.offset.get()), Some(5));
 }
 
 #[test]
