@@ -1,4 +1,5 @@
-//! Random histories against an oracle that is a plain list: appends, retries, reads, cuts, restarts, kills, power cuts.
+//! Random histories against an oracle that is a plain list: appends, retries, reads, cuts, retention, restarts, kills, power
+//! cuts.
 //!
 //! A failing seed prints itself; `MODEL_SEED=n` runs that one alone, `MODEL_SEEDS=n` runs so many.
 
@@ -21,6 +22,8 @@ struct Held {
     base: u64,
     values: Vec<Vec<u8>>,
     timestamp: i64,
+    /// Wall time of the append.
+    appended: i64,
     producer: Option<(i64, i32)>,
 }
 
@@ -41,6 +44,8 @@ struct Model {
     tail_cache_bytes: usize,
     /// How many files and maps are kept open: few, or as many as there are.
     handles: Option<HandleLimits>,
+    /// `retention.ms` and `retention.bytes`.
+    retention: (Option<u64>, Option<u64>),
     held: Vec<Held>,
     /// What was appended last, where `held` is empty.
     start: u64,
@@ -59,8 +64,13 @@ impl Model {
         let one_to_four = || 1 + usize::try_from(sim.rng().below(4)).unwrap();
         let handles = HandleLimits { files: one_to_four(), maps: one_to_four() };
         let handles = sim.rng().chance(2, 3).then_some(handles);
+        let retention = (
+            sim.rng().chance(1, 3).then(|| 1_800_000 * (1 + sim.rng().below(8))),
+            sim.rng().chance(1, 4).then(|| 50_000 * sim.rng().below(6)),
+        );
         let mut model = Model {
             sim,
+            retention,
             mode: SyncMode::Always,
             in_force: SyncMode::Always,
             dir: None,
@@ -90,7 +100,16 @@ impl Model {
 
     fn config(&self) -> LogConfig {
         let (segment_bytes, sync_mode) = (SEGMENT_BYTES_MIN, self.mode);
-        LogConfig { segment_bytes, segment_ms: 3_600_000, sync_mode, ..LogConfig::default() }
+        let (retention_ms, retention_bytes) = self.retention;
+        let segment_ms = 3_600_000;
+        LogConfig {
+            segment_bytes,
+            segment_ms,
+            sync_mode,
+            retention_ms,
+            retention_bytes,
+            ..LogConfig::default()
+        }
     }
 
     fn pick_mode(&self) -> SyncMode {
@@ -109,6 +128,10 @@ impl Model {
 
     fn below(&self, bound: u64) -> u64 {
         self.sim.rng().below(bound)
+    }
+
+    fn wall(&self) -> i64 {
+        self.sim.env().clock.wall().0
     }
 
     fn log(&self) -> &Log {
@@ -191,7 +214,8 @@ impl Model {
             .collect();
         self.clock += i64::try_from(self.below(50)).unwrap() - 10;
         let producer = self.pick_producer(i32::try_from(count).unwrap());
-        let held = Held { base: self.end(), values, timestamp: self.clock, producer };
+        let appended = self.wall();
+        let held = Held { base: self.end(), values, timestamp: self.clock, appended, producer };
         let ticket = self.send(&held);
         if self.below(3) > 0 || self.log().offsets().end == offset(held.base) {
             let appended = ticket.wait().unwrap();
@@ -271,14 +295,22 @@ impl Model {
     fn look_up_time(&self) {
         let wanted =
             900 + i64::try_from(self.below(u64::try_from(self.clock.max(1000) - 900).unwrap() + 50)).unwrap();
-        let committed = u64::try_from(self.log().offsets().high_watermark.get()).unwrap();
+        let committed = || u64::try_from(self.log().offsets().high_watermark.get()).unwrap();
+        // A sync of the flusher may raise it while something is looked up. It does so once at most for each that is due.
+        let (found, largest, committed) = loop {
+            let before = committed();
+            let found = self.log().offset_for_time(TimestampMs(wanted)).unwrap();
+            let largest = self.log().largest_timestamp().unwrap();
+            if committed() == before {
+                break (found, largest, before);
+            }
+        };
         let visible =
             || self.held.iter().filter(|held| held.end() <= committed && held.end() > self.log_start);
         let expected =
             visible().find(|held| held.timestamp >= wanted).map(|held| held.base.max(self.log_start));
-        let found = self.log().offset_for_time(TimestampMs(wanted)).unwrap();
         assert_eq!(found.map(|hit| hit.offset), expected.map(offset), "time {wanted}");
-        let largest = self.log().largest_timestamp().unwrap().map(|hit| hit.timestamp.0);
+        let largest = largest.map(|hit| hit.timestamp.0);
         assert_eq!(largest, visible().map(|held| held.timestamp).max());
     }
 
@@ -286,6 +318,24 @@ impl Model {
         self.sim.clock().advance(Duration::from_secs(self.below(4000)));
         self.dir.as_ref().unwrap().janitor_step();
         self.acked_end = u64::try_from(self.log().offsets().high_watermark.get()).unwrap();
+        let start = u64::try_from(self.log().offsets().log_start.get()).unwrap();
+        assert!(start >= self.log_start && start <= self.acked_end);
+        self.check_retention(start);
+        self.log_start = start;
+    }
+
+    /// Nothing goes before its time, nor while less is left than the topic keeps.
+    fn check_retention(&self, start: u64) {
+        if start == self.log_start {
+            return;
+        }
+        let (ms, bytes) = self.retention;
+        let gone = self.held.iter().filter(|held| held.end() > self.log_start && held.base < start);
+        let Some(youngest) = gone.map(|held| held.appended).max() else { return };
+        let age = u64::try_from(self.wall() - youngest).unwrap();
+        let (is_old, left) = (ms.is_some_and(|ms| age > ms), self.log().size_bytes());
+        let is_much = bytes.is_some_and(|bytes| left >= bytes);
+        assert!(is_old || is_much, "{age} ms old, {left} bytes left; {ms:?} and {bytes:?} are kept");
     }
 
     fn truncate(&mut self) {
