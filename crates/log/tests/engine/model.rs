@@ -195,6 +195,10 @@ impl Model {
             std::thread::yield_now();
         }
         assert_eq!(open(), known());
+        if was_reset {
+            // What it dropped may have been let go of only now.
+            drop(disk.take_closed_unsynced());
+        }
         let handles = dir.handles();
         assert!(handles.maps <= handles.limits.maps, "{handles:?}");
         if self.log().offsets().synced_end == self.log().offsets().end {
