@@ -44,15 +44,12 @@ fn kafkas_dump_tool_agrees_on_every_record_of_every_codec() {
     let data_dir = home.path().join("data");
     let mut broker = BrokerSetup::new(&data_dir, &home.path().join("log")).start();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let sent = runtime.block_on(fill(broker.grpc(), &mut seed));
+    let sent = runtime.block_on(fill(broker.grpc(), &mut seed, (&[], 7)));
     assert_eq!(broker.stop().code(), Some(0));
 
     let mut total = (0, 0);
     for (topic, acknowledged) in &sent {
-        let files = files_of(&data_dir, topic);
-        let of = |suffix: &str| -> Vec<PathBuf> {
-            files.iter().filter(|file| file.extension().is_some_and(|is| is == suffix)).cloned().collect()
-        };
+        let of = |suffix: &str| files_with(&data_dir, topic, suffix);
         let logs = of("log");
         assert!(logs.len() >= 3, "{topic}: {} segments; several are wanted", logs.len());
         let dump = tools.dump(&["--deep-iteration", "--print-data-log"], &logs);
@@ -80,6 +77,63 @@ fn kafkas_dump_tool_agrees_on_every_record_of_every_codec() {
 }
 
 #[test]
+fn kafkas_dump_tool_reads_what_compaction_has_left() {
+    if !require("exam_dump_tool_compacted", &[Need::Program("java"), Need::Program("mvn")]) {
+        return;
+    }
+    let tools = tools();
+    let mut seed = Seed::announced("exam_dump_tool_compacted");
+    let home = TempDir::new().unwrap();
+    let data_dir = home.path().join("data");
+    let mut broker = BrokerSetup::new(&data_dir, &home.path().join("log")).start();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let sent = runtime.block_on(fill(broker.grpc(), &mut seed, (&[("cleanup.policy", "compact")], 1)));
+    assert_eq!(broker.stop().code(), Some(0));
+    compact(&data_dir);
+
+    for (topic, acknowledged) in &sent {
+        let logs = files_with(&data_dir, topic, "log");
+        let dump = tools.dump(&["--deep-iteration", "--print-data-log"], &logs);
+        assert_eq!(kafka_tools::complaints(&dump), [""; 0], "{topic}");
+        let dumped = kafka_tools::records(&dump);
+        assert!(dumped.len() < acknowledged.len() / 2, "{topic}: {} records are left", dumped.len());
+        assert!(dumped.is_sorted_by_key(|record| record.offset), "{topic}");
+        let is_sent = |record: &&DumpedRecord| acknowledged.binary_search(record).is_ok();
+        assert_eq!(dumped.iter().find(|record| !is_sent(record)), None, "{topic}");
+        let last_of = |records: &[DumpedRecord]| -> BTreeMap<Option<String>, i64> {
+            records.iter().map(|record| (record.key.clone(), record.offset)).collect()
+        };
+        assert_eq!(last_of(&dumped), last_of(acknowledged), "{topic}: the last of every key");
+        let indexes = [files_with(&data_dir, topic, "index"), files_with(&data_dir, topic, "timeindex")];
+        let verified = tools.dump(&["--verify-index-only"], &indexes.concat());
+        assert_eq!(kafka_tools::complaints(&verified), [""; 0], "{topic}");
+    }
+    say(&format!(
+        "exam_dump_tool: Kafka 3.9.1 finds the last record of every key in compacted logs of {} codecs",
+        sent.len()
+    ));
+}
+
+/// Compacts all logs that say so, as a broker's janitor would; nobody serves them.
+fn compact(data_dir: &Path) {
+    let node = millrace_types::NodeId(1);
+    let path = data_dir.to_owned();
+    let options = millrace_log::LogDirOptions { path, node, tail_cache_bytes: 0, handles: None };
+    let opened = millrace_log::LogDir::open(&millrace_env::real::env(), options).unwrap();
+    let compaction =
+        millrace_log::CompactionConfig { dirty_parts_min: 0, ..millrace_log::CompactionConfig::default() };
+    let cleanup = millrace_types::CleanupPolicy::Compact;
+    for meta in &opened.found {
+        let config = millrace_log::LogConfig { cleanup, compaction, ..millrace_log::LogConfig::default() };
+        if meta.name.as_str().starts_with("dump-") {
+            opened.dir.open_log(meta.id, config).unwrap();
+        }
+    }
+    opened.dir.janitor_step();
+    opened.dir.close().unwrap();
+}
+
+#[test]
 fn kafkas_dump_tool_notices_a_flipped_bit_in_what_it_is_given() {
     if !require("exam_dump_tool_teeth", &[Need::Program("java"), Need::Program("mvn")]) {
         return;
@@ -95,17 +149,25 @@ fn kafkas_dump_tool_notices_a_flipped_bit_in_what_it_is_given() {
     assert_ne!(kafka_tools::complaints(&dump), [""; 0], "{dump}");
 }
 
-async fn fill(address: &str, seed: &mut Seed) -> Acknowledged {
+/// Fills a topic for each codec, all with these configurations; one record in so many has no key, unless that is 1.
+async fn fill(
+    address: &str,
+    seed: &mut Seed,
+    (configs, keyless_one_in): (&[(&str, &str)], u64),
+) -> Acknowledged {
     let client = Client::connect([address.to_owned()], ClientOptions::default()).await.unwrap();
     let mut sent = Acknowledged::new();
     for (name, compression) in CODECS {
         let topic = format!("dump-{name}");
         let new = NewTopic::new(&topic).config("segment.bytes", SEGMENT_BYTES);
+        let new = configs.iter().fold(new, |new, (key, value)| new.config(*key, *value));
         client.admin().create_topic(new).await.unwrap();
         let producer = client.producer().compression(compression).batch_bytes(8 * 1024).build().unwrap();
         let mut deliveries = Vec::new();
         for number in 0..RECORDS {
+            let has_key = keyless_one_in == 1 || !number.is_multiple_of(keyless_one_in);
             let record = record(&topic, number, seed);
+            let record = if has_key { record.key(format!("key {}", number % 100)) } else { record };
             deliveries.push((record.clone(), producer.send(record).await.unwrap()));
         }
         let mut acknowledged = Vec::new();
@@ -126,15 +188,20 @@ async fn fill(address: &str, seed: &mut Seed) -> Acknowledged {
     sent
 }
 
-/// Times go back and forth, as they do in life; some records have no key.
+/// Times go back and forth, as they do in life.
 fn record(topic: &str, number: u64, seed: &mut Seed) -> ProducerRecord {
     let time = 1_700_000_000_000 + number * 10 + seed.between(0, 500);
     let noise: String = (0..seed.between(1, 8)).map(|_| format!("{:016x}", seed.draw())).collect();
     let value = format!("{topic} number {number} {noise}");
-    let record = ProducerRecord::new(topic, value)
+    ProducerRecord::new(topic, value)
         .partition(PartitionIndex::new(0).unwrap())
-        .timestamp(TimestampMs(time.cast_signed()));
-    if number.is_multiple_of(7) { record } else { record.key(format!("key {}", number % 100)) }
+        .timestamp(TimestampMs(time.cast_signed()))
+}
+
+/// Those files of it that end so.
+fn files_with(data_dir: &Path, topic: &str, suffix: &str) -> Vec<PathBuf> {
+    let files = files_of(data_dir, topic).into_iter();
+    files.filter(|file| file.extension().is_some_and(|is| is == suffix)).collect()
 }
 
 /// The files of the only partition of a topic, by name.
