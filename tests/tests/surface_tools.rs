@@ -123,6 +123,56 @@ fn a_sync_mode_is_given_to_a_topic_and_shown_again() {
 }
 
 #[test]
+fn a_topic_is_altered_grows_and_gives_records_up() {
+    let mut world = World::new();
+    world.done(&["topic", "create", "t"], "");
+    world.done(&["produce", "t"], "0\n1\n2\n3\n");
+    let alter =
+        ["topic", "alter", "t", "--config", "retention.ms=3600000", "--config", "max.message.bytes=300"];
+    world.done(&alter, "");
+    world.done(&["topic", "alter", "t", "--unset", "max.message.bytes", "--partitions", "3"], "");
+    let config = |world: &World, key: &str| {
+        let configs = world.json(&["topic", "describe", "t", "--configs", "--format", "json"]);
+        let shown = configs.into_iter().find(|config| config["key"] == key).expect("it is shown");
+        (shown["value"].clone(), shown["source"].clone())
+    };
+    assert_eq!(config(&world, "retention.ms"), ("3600000".into(), "topic".into()));
+    assert_eq!(config(&world, "max.message.bytes").1, "default");
+    world.done(&["produce", "t", "--partition", "2"], "far\n");
+
+    let delete = ["delete-records", "t", "--partition", "0", "--before", "2", "--format", "json"];
+    let deleted = world.json(&delete);
+    assert_eq!((&deleted[0]["partition"], &deleted[0]["log_start"]), (&0.into(), &2.into()));
+    assert_eq!(deleted.len(), 1);
+    assert_eq!(world.done(&["consume", "t", "--partition", "0"], ""), "2\n3\n");
+
+    world.broker.kill_hard();
+    world.broker = world.setup.start();
+    assert_eq!(world.done(&["consume", "t", "--partition", "0"], ""), "2\n3\n");
+    assert_eq!(world.done(&["consume", "t", "--partition", "2"], ""), "far\n");
+    // A time at which there was nothing yet takes nothing, one that is to come takes all.
+    world.done(&["delete-records", "t", "--before", "@0"], "");
+    assert_eq!(world.done(&["consume", "t"], "").len(), 8);
+    let starts = world.done(&["delete-records", "t", "--before", "2999-01-01T00:00:00Z"], "");
+    assert!(starts.contains("LOG START"), "{starts}");
+    assert_eq!(world.done(&["consume", "t"], ""), "");
+
+    let refusals: [(&[&str], &str); 6] = [
+        (&["topic", "alter", "t"], "--config"),
+        (&["topic", "alter", "t", "--partitions", "2"], "INVALID_PARTITION_COUNT"),
+        (&["topic", "alter", "t", "--config", "retention.ms=soon"], "INVALID_CONFIG"),
+        (&["topic", "alter", "__consumer_offsets", "--partitions", "99"], "INVALID_REQUEST"),
+        (&["delete-records", "t", "--partition", "0", "--before", "99"], "OFFSET_OUT_OF_RANGE"),
+        (&["delete-records", "t", "--before", "beginning"], "--before"),
+    ];
+    for (words, expected) in refusals {
+        let said = world.ask(words, "");
+        assert_ne!(said.code, 0, "{words:?}");
+        assert!(said.err.contains(expected), "{words:?}: {}", said.err);
+    }
+}
+
+#[test]
 fn what_cannot_be_done_is_said_on_standard_error_and_by_the_exit_code() {
     let world = World::new();
     let refusals: [(&[&str], &str); 7] = [
