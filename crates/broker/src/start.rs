@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use millrace_env::{Env, RngExt};
-use millrace_log::{DirError, Log, LogConfig, LogDir, LogDirOptions, OpenedDir, PartitionMeta};
+use millrace_log::{DirError, Log, LogConfig, LogDir, LogDirOptions, OpenedDir, PartitionMeta, StagedLog};
 use millrace_metadata::{Command, CreateTopic, FEATURE_LEVEL_NEWEST, Image, Owner};
 use millrace_types::{CleanupPolicy, ErrorCode, PartitionIndex, TopicId, TopicName, TopicPartition, limits};
 
@@ -235,12 +235,36 @@ async fn open_partitions(
     let inner = Arc::clone(dir);
     let opened = each_on_pool(env, items, move |(meta, config, exists)| {
         let topic = meta.id.topic;
-        open_one(&inner, meta, config, (exists, clean)).map(|held| (topic, held))
+        open_one(&inner, meta, config, (exists, clean)).map(|opened| (topic, opened))
     });
+    let opened = opened.await?.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let inner = Arc::clone(dir);
+    on_pool(env, move || settle(&inner, opened)).await?
+}
+
+/// What came of opening a log.
+#[derive(Debug)]
+enum Opened {
+    Staged(StagedLog),
+    Held(Held),
+}
+
+/// Makes durable together what the logs need before they are served, and sorts them by topic.
+fn settle(dir: &LogDir, opened: Vec<(TopicId, Opened)>) -> Result<BTreeMap<TopicId, Vec<Held>>, ApiError> {
+    let (mut staged, mut places) = (Vec::new(), Vec::new());
+    for (topic, opened) in opened {
+        match opened {
+            Opened::Staged(log) => {
+                staged.push(log);
+                places.push((topic, None));
+            }
+            Opened::Held(held) => places.push((topic, Some(held))),
+        }
+    }
+    let mut logs = dir.settle(staged)?.into_iter().map(Held::Open);
     let mut topics: BTreeMap<TopicId, Vec<Held>> = BTreeMap::new();
-    for result in opened.await? {
-        let (topic, held) = result?;
-        topics.entry(topic).or_default().push(held);
+    for (topic, held) in places {
+        topics.entry(topic).or_default().extend(held.or_else(|| logs.next()));
     }
     Ok(topics)
 }
@@ -250,27 +274,28 @@ fn open_one(
     meta: PartitionMeta,
     config: LogConfig,
     (exists, clean): (bool, bool),
-) -> Result<Held, ApiError> {
+) -> Result<Opened, ApiError> {
     let (name, id, is_internal) = (meta.name.clone(), meta.id, meta.name.is_internal());
+    let unavailable = |why: String| Ok(Opened::Held(Held::Unavailable(why.into())));
     let opened = if exists {
-        dir.open_log(id, config)
+        dir.stage_log(id, config).map(Opened::Staged)
     } else if clean {
         // Made anew it would be empty, and its lost records would look as if they had never been.
-        return Ok(Held::Unavailable("its log is missing from the data directory".into()));
+        return unavailable("its log is missing from the data directory".to_owned());
     } else {
         // On the very first start these are the logs of the product's own topics.
         tracing::info!(partition = %id, %name, "making a log that is not there yet");
-        dir.create(meta, config)
+        dir.create(meta, config).map(|log| Opened::Held(Held::Open(log)))
     };
     match opened {
-        Ok(log) => Ok(Held::Open(log)),
+        Ok(opened) => Ok(opened),
         // The rest of the directory stays readable.
-        Err(DirError::Damaged { path, what }) => Ok(Held::Unavailable(format!("{path}: {what}").into())),
+        Err(DirError::Damaged { path, what }) => unavailable(format!("{path}: {what}")),
         // A directory without a `partition.meta` that opens.
-        Err(DirError::Conflict(what)) => Ok(Held::Unavailable(what.into())),
+        Err(DirError::Conflict(what)) => unavailable(what),
         // A medium that does not give the files of one log keeps nobody from the others. Where the directory itself has
         // failed, the next log says so; and without the logs of the product's own topics there is nothing to serve.
-        Err(error @ DirError::Io { .. }) if !is_internal => Ok(Held::Unavailable(error.to_string().into())),
+        Err(error @ DirError::Io { .. }) if !is_internal => unavailable(error.to_string()),
         Err(error) => Err(error.into()),
     }
 }

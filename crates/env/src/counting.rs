@@ -100,6 +100,10 @@ impl Fs for Counting {
         self.run(CallKind::SyncFs, path, || self.inner.sync_fs(path))
     }
 
+    fn sync_fs_from(&self) -> usize {
+        self.inner.sync_fs_from()
+    }
+
     fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
         self.run(CallKind::LockDir, path, || self.inner.lock_dir(path))
     }
@@ -128,6 +132,16 @@ impl File for CountingFile {
         let read = self.inner.read_resident_at(buffer, position)?;
         let call = self.call(CallKind::Read, position, buffer.len());
         self.calls.run(call, |moved| *moved as u64, || Ok(read))
+    }
+
+    fn read_more_at(&self, buffer: &mut Vec<u8>, bytes: usize, position: u64) -> io::Result<usize> {
+        let call = self.call(CallKind::Read, position, bytes);
+        self.calls.run(call, |moved| *moved as u64, || self.inner.read_more_at(buffer, bytes, position))
+    }
+
+    fn read_more_resident_at(&self, buffer: &mut Vec<u8>, bytes: usize, position: u64) -> io::Result<usize> {
+        let read = self.inner.read_more_resident_at(buffer, bytes, position)?;
+        self.calls.run(self.call(CallKind::Read, position, bytes), |moved| *moved as u64, || Ok(read))
     }
 
     fn write_vectored_at(&self, buffers: &[IoSlice<'_>], position: u64) -> io::Result<usize> {

@@ -11,7 +11,7 @@ use std::fmt::Debug;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,6 +19,10 @@ use rustix::io::Errno;
 
 /// The file that [`Fs::lock_dir`] locks within a directory. It stays there when the lock is gone.
 pub(crate) const LOCK_FILE: &str = "lock";
+
+/// Files that are synced each by itself at most: more than that, and one `syncfs` is cheaper, though it writes what others
+/// have left unwritten on that file system.
+const SYNC_FS_FROM: usize = 64;
 
 /// Bytes that one step of [`File::populate`] reads where the kernel cannot be asked to.
 const POPULATE_STEP_BYTES: usize = 64 * 1024;
@@ -140,6 +144,22 @@ pub trait File: Send + Sync + Debug {
         Err(io::ErrorKind::WouldBlock.into())
     }
 
+    /// As [`File::read_at`], into the room behind what `buffer` holds, at most `bytes`: nothing is filled with zeros before.
+    ///
+    /// # Errors
+    /// As [`File::read_at`].
+    fn read_more_at(&self, buffer: &mut Vec<u8>, bytes: usize, position: u64) -> io::Result<usize> {
+        behind(buffer, bytes, |room| self.read_at(room, position))
+    }
+
+    /// As [`File::read_resident_at`], into the room behind what `buffer` holds, at most `bytes`.
+    ///
+    /// # Errors
+    /// As [`File::read_resident_at`].
+    fn read_more_resident_at(&self, buffer: &mut Vec<u8>, bytes: usize, position: u64) -> io::Result<usize> {
+        behind(buffer, bytes, |room| self.read_resident_at(room, position))
+    }
+
     /// Whether all of `range` is in memory, so that sending it from the file blocks nobody. `false` where nobody can tell.
     /// Nothing keeps the pages there: the answer is of now.
     fn is_resident(&self, _range: Range<u64>) -> bool {
@@ -223,6 +243,19 @@ pub trait File: Send + Sync + Debug {
     /// # Errors
     /// The operating system's; `InvalidInput` if the file is shorter than `bytes` or `bytes` is zero.
     fn map(&self, bytes: u64) -> io::Result<Arc<dyn Map>>;
+}
+
+/// Reads into room of a buffer that is made by filling it.
+fn behind(
+    buffer: &mut Vec<u8>,
+    bytes: usize,
+    read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let start = buffer.len();
+    buffer.resize(start + bytes, 0);
+    let read = read(buffer.get_mut(start..).unwrap_or_default());
+    buffer.truncate(start + read.as_ref().map_or(0, |read| *read));
+    read
 }
 
 impl dyn File {
@@ -332,11 +365,16 @@ pub trait Fs: Send + Sync + Debug {
     /// As [`File::sync_data`]: never retry.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Brings everything on the file system that holds `path` to the medium (`syncfs`).
+    /// Brings everything on the file system that holds the directory `path` to the medium (`syncfs`).
     ///
     /// # Errors
-    /// As [`File::sync_data`]: never retry.
+    /// As [`File::sync_data`]: never retry. What failed may be another's file.
     fn sync_fs(&self, path: &Path) -> io::Result<()>;
+
+    /// How many files want a sync before one [`Fs::sync_fs`] is the better way.
+    fn sync_fs_from(&self) -> usize {
+        SYNC_FS_FROM
+    }
 
     /// Locks the directory for this process by an advisory lock on the file `lock` in it.
     ///
@@ -367,6 +405,13 @@ fn parent_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// Beside a file, its next content.
+fn temporary_of(path: &Path) -> PathBuf {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    temporary.into()
+}
+
 /// What callers want of an [`Fs`].
 pub trait FsExt: Fs {
     /// The whole content of a small file.
@@ -391,9 +436,8 @@ pub trait FsExt: Fs {
     /// # Errors
     /// The operating system's. After a failed sync the caller treats the directory as failed.
     fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(".tmp");
-        let temporary = Path::new(&temporary);
+        let temporary = temporary_of(path);
+        let temporary = temporary.as_path();
         let file = self.open(temporary, OpenMode::CreateOrTruncate)?;
         file.write_all_at(content, 0)?;
         #[cfg(feature = "teeth")]
@@ -404,6 +448,17 @@ pub trait FsExt: Fs {
         #[cfg(feature = "teeth")]
         millrace_types::planted!(RenameWithoutDirSync => return Ok(()));
         self.sync_dir(parent_of(path))
+    }
+
+    /// The beginning of [`FsExt::replace`], for callers who replace many files at once: writes the temporary file and
+    /// answers its name. It is to be synced, renamed, and its directory synced.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn write_temporary(&self, path: &Path, content: &[u8]) -> io::Result<PathBuf> {
+        let temporary = temporary_of(path);
+        self.open(&temporary, OpenMode::CreateOrTruncate)?.write_all_at(content, 0)?;
+        Ok(temporary)
     }
 
     /// Whether something has that name.

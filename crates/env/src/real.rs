@@ -1,7 +1,7 @@
 //! The real machine: Linux by way of `std`, `rustix`, `memmap2` and tokio.
 //!
-//! One file per seam. The only `unsafe` of the workspace is in `map.rs`, `sigbus.rs` and `allocator.rs`, and in `power.rs`
-//! for the suites that cut power.
+//! One file per seam. The only `unsafe` of the workspace is in `map.rs`, `sigbus.rs`, `allocator.rs` and `spare.rs`, and in
+//! `power.rs` for the suites that cut power.
 #![expect(
     clippy::disallowed_methods,
     reason = "this module is the one place that may touch the machine; everyone else is passed an Env"
@@ -18,6 +18,7 @@ mod net;
 pub mod power;
 mod rng;
 mod sigbus;
+mod spare;
 mod tasks;
 
 use std::sync::Arc;

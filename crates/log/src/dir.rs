@@ -4,6 +4,7 @@ mod closing;
 mod janitor;
 mod layout;
 mod marks;
+mod opening;
 pub(crate) mod pace;
 mod scrub;
 
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use millrace_env::{DirLock, Env, FsExt, Monotonic};
-use millrace_types::{ClusterId, DirectoryId, NodeId, Offset, TopicPartition};
+use millrace_types::{ClusterId, DirectoryId, NodeId, TopicPartition};
 use parking_lot::Mutex;
 
 use crate::cleaning::Round;
@@ -24,19 +25,21 @@ use crate::flusher::{DueSyncs, Leaders, Pool, SyncDueWait};
 use crate::format::node_meta::NodeMeta;
 use crate::format::run_mark::{CleanLog, CleanMark};
 use crate::handles::{HandleCache, HandleLimits, HandlesOpen, RoomyFs};
-use crate::names::{self, CLEAN_MARK};
+use crate::names::CLEAN_MARK;
 use crate::passing::{is_passing, is_storage_full};
-use crate::recovery::{self, LastStop, OpenRequest};
+use crate::recovery::LastStop;
 use crate::room::{Claim, Room, StorageRoom};
 use crate::tail_cache::TailBudget;
 use crate::tally::{DirStats, DirTallies};
-use crate::{DirError, Log, LogConfig, PartitionMeta};
+use crate::{DirError, Log, PartitionMeta};
 use janitor::Expiry;
 use layout::FoundPartitions;
 use marks::Marks;
 use pace::Pace;
 use scrub::Scrub;
 
+pub(crate) use opening::SharedSyncs;
+pub use opening::StagedLog;
 pub use scrub::ScrubReport;
 
 /// Why the process must end: the data directory failed and this process must not try again.
@@ -101,6 +104,8 @@ pub(crate) struct DirShared {
     /// Bytes that were appended to its logs: what works in the background yields to them.
     pub(crate) appended: AtomicU64,
     pub(crate) tallies: DirTallies,
+    /// Whether its logs are recovered with syncs of the whole file system.
+    pub(crate) shared_syncs: SharedSyncs,
     /// Whether there may be a deleted log that is not unlinked yet. Held while one is renamed or unlinked.
     gone: Mutex<bool>,
     report: Mutex<StartReport>,
@@ -164,7 +169,7 @@ impl DirShared {
 #[derive(Debug)]
 pub struct LogDir {
     shared: Arc<DirShared>,
-    logs: Mutex<Logs>,
+    logs: Arc<Mutex<Logs>>,
     /// Held for the janitor, so that two callers do not do the same work, and for closing.
     upkeep: Mutex<Upkeep>,
     scrubbed: Mutex<ScrubReport>,
@@ -206,6 +211,7 @@ impl LogDir {
         let env = &Env { fs: Arc::new(RoomyFs::new(&handles)), ..env.clone() };
         let layout = layout::open(env, &path, node)?;
         let FoundPartitions { readable: found, damaged } = layout.partitions;
+        let shared_syncs = opening::prepare(&*env.fs, &path, (layout.last_stop, found.len()))?;
         let all = found.iter().map(|meta| meta.id).chain(damaged.iter().map(|(id, _)| *id));
         let unrecovered = all.filter(|_| layout.last_stop == LastStop::Unclean).collect();
         let report = StartReport {
@@ -229,10 +235,11 @@ impl LogDir {
             handles,
             appended: AtomicU64::new(0),
             tallies: DirTallies::default(),
+            shared_syncs,
             gone: Mutex::new(true),
             report: Mutex::new(report),
         });
-        let logs = Mutex::new(Logs { unrecovered, ..Logs::default() });
+        let logs = Arc::new(Mutex::new(Logs { unrecovered, ..Logs::default() }));
         let left = Mutex::new(layout.left);
         let scrubbed = Mutex::new(ScrubReport::nothing());
         let dir = LogDir { shared, logs, upkeep: Mutex::default(), scrubbed, left, _lock: layout.lock };
@@ -268,51 +275,6 @@ impl LogDir {
     #[must_use]
     pub fn take_room(&self, bytes: u64) -> bool {
         self.shared.room.take(Claim::User, bytes)
-    }
-
-    /// Makes the log of a new partition; its files and directory entries are synced before it returns.
-    ///
-    /// # Errors
-    /// [`DirError::Conflict`] if there is one; [`DirError::Damaged`] if there was one that held records: made anew it
-    /// would be empty, and look as if they had never been.
-    pub fn create(&self, meta: PartitionMeta, config: LogConfig) -> Result<Arc<Log>, DirError> {
-        let id = meta.id;
-        self.exclusively(id, || {
-            let path: Arc<Path> = self.shared.path.join(names::partition_dir(id)).into();
-            if let Some(mark) = self.shared.marks.previous(id).filter(|mark| mark.offset > Offset::ZERO) {
-                let what = format!("it was synced up to offset {}, and now it is gone", mark.offset);
-                return Err(DirError::Damaged { path: path.display().to_string(), what });
-            }
-            layout::create_partition(&self.shared, &path, &meta)?;
-            let last_stop = LastStop::Clean;
-            let request = OpenRequest { meta, path, config, mark: None, last_stop, left: None };
-            recovery::open(&self.shared, request)
-        })
-    }
-
-    /// Opens a log that was found, recovering it if the last stop was not clean. Blocks.
-    ///
-    /// # Errors
-    /// [`DirError`].
-    pub fn open_log(&self, id: TopicPartition, config: LogConfig) -> Result<Arc<Log>, DirError> {
-        if let Some(log) = self.logs.lock().open.get(&id) {
-            return Ok(Arc::clone(log));
-        }
-        self.exclusively(id, || {
-            let path: Arc<Path> = self.shared.path.join(names::partition_dir(id)).into();
-            let meta = layout::read_partition_meta(&*self.shared.env.fs, &path)?;
-            let meta =
-                meta.ok_or_else(|| DirError::Conflict(format!("there is no log of partition {id}")))?;
-            let mark = self.shared.marks.previous(id);
-            let clean = self.shared.report.lock().clean;
-            // A mark that says where a clean stop ended, and files that say otherwise: believe neither.
-            let last_stop = if clean { LastStop::Clean } else { LastStop::Unclean };
-            let left = self.left.lock().get(&id).copied();
-            let opened =
-                recovery::open(&self.shared, OpenRequest { meta, path, config, mark, last_stop, left })?;
-            self.left.lock().remove(&id);
-            Ok(opened)
-        })
     }
 
     /// Deletes a log: renamed to `.gone` and synced before this returns, unlinked later by the janitor.
@@ -476,31 +438,6 @@ impl LogDir {
 
     fn open_logs(&self) -> Vec<Arc<Log>> {
         self.logs.lock().open.values().map(Arc::clone).collect()
-    }
-
-    /// Opens or makes a log while nobody else touches that partition.
-    fn exclusively(
-        &self,
-        id: TopicPartition,
-        open: impl FnOnce() -> Result<Arc<crate::inner::LogInner>, DirError>,
-    ) -> Result<Arc<Log>, DirError> {
-        self.shared.failure.check()?;
-        {
-            let mut logs = self.logs.lock();
-            if logs.closed {
-                return Err(DirError::Conflict("the data directory is closed".to_owned()));
-            }
-            if logs.open.contains_key(&id) || !logs.busy.insert(id) {
-                return Err(DirError::Conflict(format!("there is a log of partition {id} already")));
-            }
-        }
-        let opened = open().map(|inner| Arc::new(Log::new(inner)));
-        let mut logs = self.logs.lock();
-        logs.busy.remove(&id);
-        let log = opened?;
-        logs.unrecovered.remove(&id);
-        logs.open.insert(id, Arc::clone(&log));
-        Ok(log)
     }
 }
 

@@ -50,7 +50,7 @@ mod writer;
 pub use append::Appended;
 pub use config::{CompactionConfig, LogConfig, PARTS_PER_MILLION, TimestampType};
 pub use damage::{DamageTotal, DamagedRange};
-pub use dir::{Fatal, LogDir, LogDirOptions, OpenedDir, ScrubReport, StartReport};
+pub use dir::{Fatal, LogDir, LogDirOptions, OpenedDir, ScrubReport, StagedLog, StartReport};
 pub use error::{AppendError, DirError, ReadError};
 pub use flusher::SyncDueWait;
 pub use handles::{HandleLimits, HandlesOpen};

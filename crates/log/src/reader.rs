@@ -34,6 +34,10 @@ pub use located::{Extent, FileRange};
 /// How often a read, or a look-up by time, is planned anew because its segment was unlinked or replaced meanwhile.
 const REPLANS_MAX: usize = 8;
 
+/// Bytes of a sealed segment that are copied where they are asked for. More are taken as a slice of the map, on a thread that may
+/// block: the hop there and back costs as much as copying so many.
+const SEALED_COPY_BYTES_MAX: u64 = 256 * 1024;
+
 /// Which bytes answer a read.
 #[derive(Debug)]
 pub struct ReadPlan {
@@ -179,10 +183,6 @@ impl ReadPlan {
 impl StoredRead {
     fn load(&self, log: &LogInner, pages: Pages) -> io::Result<Result<ReadAnswer, ReadError>> {
         let sealed = self.segment.sealed();
-        if pages == Pages::Resident && sealed.is_some() {
-            // Whether a map is resident is not known without touching it.
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
         let spot = match find(log, &self.segment, self.from, pages)? {
             // Unless the segment was compacted, a batch that begins behind the offset is not all there was.
             Found::Batch(spot) if spot.base > self.from && self.segment.offsets == Offsets::Dense => {
@@ -199,13 +199,16 @@ impl StoredRead {
         let wanted = (self.bounds.bytes_max as u64).max(spot.size).min(size - spot.position);
         let range = spot.position..spot.position + wanted;
         let (bytes, checks) = match sealed {
-            Some(sealed) => (sealed_bytes(&sealed, &self.segment, range)?, None),
-            None => {
-                let mut buffer = vec![0; usize::try_from(wanted).unwrap_or(usize::MAX)];
+            Some(sealed) if pages != Pages::Resident => (sealed_bytes(&sealed, &self.segment, range)?, None),
+            // Whether the pages of a map are in memory is not known without touching them: a few bytes are copied.
+            Some(sealed) if wanted > SEALED_COPY_BYTES_MAX || !sealed.has_passed(&range) => {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            sealed => {
                 let file = self.segment.file_for(pages)?;
-                let read = pages.read_fully(&*file, &mut buffer, spot.position)?;
-                buffer.truncate(read);
-                (buffer.into(), Some(log.served_epochs()))
+                let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+                let bytes = pages.read_some(&*file, wanted, spot.position)?;
+                (bytes.into(), sealed.is_none().then(|| log.served_epochs()))
             }
         };
         let whole = self.whole_batches(&bytes, spot.base, checks.as_deref());

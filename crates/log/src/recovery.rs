@@ -19,7 +19,7 @@ mod tail;
 
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use millrace_env::{File, Fs, FsExt, OpenMode};
@@ -28,7 +28,7 @@ use parking_lot::RwLock;
 
 use crate::compaction;
 use crate::damage::DamagedRange;
-use crate::dir::{DirShared, Finding};
+use crate::dir::{DirShared, Finding, SharedSyncs};
 use crate::epochs::EpochCache;
 use crate::format::run_mark::CleanLog;
 use crate::format::seal::{self, Seal};
@@ -72,6 +72,22 @@ pub(crate) enum LastStop {
     Unclean,
 }
 
+/// A log that is recovered, but for what was left to be made durable together with others.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) inner: Arc<LogInner>,
+    /// The leader epochs that have to be in their file before anything is appended.
+    pub(crate) epochs: Option<StagedFile>,
+}
+
+/// A small file that is to be replaced: its temporary file is written, and nothing is synced.
+#[derive(Debug)]
+pub(crate) struct StagedFile {
+    pub(crate) path: PathBuf,
+    pub(crate) temporary: PathBuf,
+    pub(crate) content: Vec<u8>,
+}
+
 /// A log while it is being opened.
 struct Opening<'a> {
     shared: &'a Arc<DirShared>,
@@ -83,6 +99,7 @@ struct Opening<'a> {
     segments: Vec<Arc<Segment>>,
     epochs: EpochCache,
     epochs_on_disk: EpochCache,
+    epochs_staged: Option<StagedFile>,
     /// The epochs of the file, if it opens.
     known_epochs: Option<EpochCache>,
     bytes_read: u64,
@@ -95,7 +112,7 @@ struct Opening<'a> {
 }
 
 /// Opens a log, recovering it if need be.
-pub(crate) fn open(shared: &Arc<DirShared>, request: OpenRequest) -> Result<Arc<LogInner>, DirError> {
+pub(crate) fn open(shared: &Arc<DirShared>, request: OpenRequest) -> Result<Recovered, DirError> {
     let context = |source| shared.io_error(&format!("opening {}", request.path.display()), source);
     let fs = &*shared.env.fs;
     let mut listing = Listing::read(fs, &request.path).map_err(context)?;
@@ -122,6 +139,7 @@ pub(crate) fn open(shared: &Arc<DirShared>, request: OpenRequest) -> Result<Arc<
         compacted_to,
         segments: Vec::new(),
         epochs_on_disk: epochs.clone().unwrap_or_default(),
+        epochs_staged: None,
         known_epochs: epochs.clone(),
         epochs: epochs.clone().unwrap_or_default(),
         bytes_read: 0,
@@ -150,7 +168,8 @@ pub(crate) fn open(shared: &Arc<DirShared>, request: OpenRequest) -> Result<Arc<
     }
     let parts = opening.finish(&mut listing).map_err(context)?;
     shared.note(Finding::Read(opening.bytes_read));
-    Ok(LogInner::new(Arc::clone(shared), parts))
+    let epochs = opening.epochs_staged.take();
+    Ok(Recovered { inner: LogInner::new(Arc::clone(shared), parts), epochs })
 }
 
 /// Unlinks segments that a trim had left below the log start.
@@ -351,7 +370,7 @@ impl Opening<'_> {
         seal: HasSeal,
     ) -> io::Result<TailReport> {
         if self.is_unclean() {
-            prepare_medium(file)?;
+            prepare_medium(file, self.shared.shared_syncs)?;
         }
         let (synced_position, synced_offset) = self.synced_part(base, size, seal);
         let request = TailRequest {
@@ -630,19 +649,30 @@ impl Opening<'_> {
             None => LeaderEpoch::default(),
         };
         let _changed = self.epochs.assign(epoch, end);
-        if self.epochs != self.epochs_on_disk {
-            self.fs.replace(&self.request.path.join(LEADER_EPOCHS), &epoch_file::encode(&self.epochs))?;
+        if self.epochs == self.epochs_on_disk {
+            return Ok(());
         }
-        Ok(())
+        let path = self.request.path.join(LEADER_EPOCHS);
+        let content = epoch_file::encode(&self.epochs);
+        if self.is_unclean() && self.shared.shared_syncs == SharedSyncs::Yes {
+            let temporary = self.fs.write_temporary(&path, &content)?;
+            self.epochs_staged = Some(StagedFile { path, temporary, content });
+            return Ok(());
+        }
+        self.fs.replace(&path, &content)
     }
 }
 
 /// Makes the next reads answer what is on the medium, and all that was written be there. The cache lies after a failed
 /// sync, to the next process too.
-fn prepare_medium(file: &dyn File) -> io::Result<()> {
+fn prepare_medium(file: &dyn File, shared_syncs: SharedSyncs) -> io::Result<()> {
     #[cfg(feature = "teeth")]
     millrace_types::planted!(RecoverWithoutSync => return file.drop_cache());
-    file.sync_data()?;
+    match shared_syncs {
+        SharedSyncs::No => file.sync_data()?,
+        // All of the file system was synced when the directory was opened, and nobody has written to the file since.
+        SharedSyncs::Yes => {}
+    }
     #[cfg(feature = "teeth")]
     millrace_types::planted!(RecoverThroughCache => return Ok(()));
     file.drop_cache()

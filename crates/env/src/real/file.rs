@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::{Errno, ReadWriteFlags, preadv2, retry_on_intr};
 
-use super::{direct, map};
+use super::{direct, map, spare};
 use crate::{File, Map};
 
 #[derive(Debug)]
@@ -21,6 +21,17 @@ pub(super) struct RealFile {
 impl RealFile {
     pub(super) fn new(inner: std::fs::File) -> RealFile {
         RealFile { inner: Arc::new(inner) }
+    }
+}
+
+/// File systems that cannot tell what is in memory, and kernels that never could, say so in their own way.
+fn resident(read: io::Result<usize>) -> io::Result<usize> {
+    let cannot_tell = [Errno::OPNOTSUPP, Errno::NOSYS].map(Errno::raw_os_error);
+    match read {
+        Err(error) if error.raw_os_error().is_some_and(|code| cannot_tell.contains(&code)) => {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+        answer => answer,
     }
 }
 
@@ -37,11 +48,15 @@ impl File for RealFile {
     fn read_resident_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         let mut buffers = [IoSliceMut::new(buffer)];
         let read = retry_on_intr(|| preadv2(&*self.inner, &mut buffers, position, ReadWriteFlags::NOWAIT));
-        match read {
-            // File systems that cannot tell, kernels that never could.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Err(io::ErrorKind::WouldBlock.into()),
-            answer => Ok(answer?),
-        }
+        resident(read.map_err(io::Error::from))
+    }
+
+    fn read_more_at(&self, buffer: &mut Vec<u8>, bytes: usize, position: u64) -> io::Result<usize> {
+        spare::read(&self.inner, (buffer, bytes), position, ReadWriteFlags::empty())
+    }
+
+    fn read_more_resident_at(&self, buffer: &mut Vec<u8>, bytes: usize, position: u64) -> io::Result<usize> {
+        resident(spare::read(&self.inner, (buffer, bytes), position, ReadWriteFlags::NOWAIT))
     }
 
     fn is_resident(&self, range: Range<u64>) -> bool {

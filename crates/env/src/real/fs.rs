@@ -89,7 +89,11 @@ impl Fs for RealFs {
     }
 
     fn sync_fs(&self, path: &Path) -> io::Result<()> {
-        Ok(rustix::fs::syncfs(&fs::File::open(directory(path))?)?)
+        let directory = fs::File::open(directory(path))?;
+        rustix::fs::syncfs(&directory)?;
+        // ext4 without a journal writes the inodes of that call behind its flush of the device's cache. A sync of anything
+        // flushes it once more.
+        Ok(rustix::fs::fsync(&directory)?)
     }
 
     fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {

@@ -140,6 +140,11 @@ impl Fs for SimFs {
         fault
     }
 
+    /// So few that the suites go both ways.
+    fn sync_fs_from(&self) -> usize {
+        2
+    }
+
     fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
         self.call(CallKind::LockDir, path, |tree| {
             let path = path.join(LOCK_FILE);

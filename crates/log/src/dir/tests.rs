@@ -1,12 +1,13 @@
 //! Closing a directory while not everything in it is in order.
 
+use super::*;
+use crate::fixture::{batch, fresh, meta, open_dir, partition, small};
+use crate::names;
+use crate::{ReadError, ReadRequest};
 use millrace_env::OpenMode;
 use millrace_env::counting::CallKind;
 use millrace_env::sim::{Sim, Survival};
-
-use super::*;
-use crate::fixture::{batch, fresh, meta, open_dir, partition, small};
-use crate::{ReadError, ReadRequest};
+use millrace_types::Offset;
 
 fn is_clean(env: &Env) -> bool {
     let dir = open_dir(env);

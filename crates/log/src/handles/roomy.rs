@@ -81,6 +81,10 @@ impl Fs for RoomyFs {
         self.call(|fs| fs.sync_fs(path))
     }
 
+    fn sync_fs_from(&self) -> usize {
+        self.cache.fs.sync_fs_from()
+    }
+
     fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
         self.call(|fs| fs.lock_dir(path))
     }

@@ -140,6 +140,10 @@ impl StoredRead {
             Found::Batch(spot) if spot.base <= self.from => spot,
             Found::Batch(_) | Found::Damage(_) => return Ok(None),
         };
+        let bytes_max = first.size.max(self.bounds.bytes_max as u64);
+        if bytes_max < limits::FILE_RANGE_BYTES_MIN as u64 {
+            return Ok(None);
+        }
         let file = self.segment.file_for(pages)?;
         let last = self.last_batch(log, &*file, first, pages)?;
         let bytes = first.position..last.end_position();

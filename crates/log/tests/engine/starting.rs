@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_env::counting::CallKind;
-use millrace_env::sim::{Sim, Survival};
-use millrace_log::{Log, LogConfig, LogDir};
+use millrace_env::sim::{Fault, Sim, Survival};
+use millrace_log::{Log, LogConfig, LogDir, StagedLog};
+use millrace_types::LeaderEpoch;
 use millrace_types::limits::{SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN, UNSYNCED_BYTES_MAX};
 
-use crate::world::{batch_at, meta, open_dir, options, partition, stamp};
+use crate::world::{append, batch, batch_at, meta, open_dir, options, partition, stamp, values};
 
 const SEGMENT_BYTES: u64 = 16 * SEGMENT_BYTES_MIN;
 /// Of one batch, more or less.
@@ -107,4 +108,92 @@ fn the_beginning_of_a_long_active_segment_is_not_read_again() {
     println!("{} bytes in one segment: {cost:?}", 11 * step);
     // All of it is marked. What is read are headers behind the newest snapshot of the producers: a window for each batch.
     assert!(cost.bytes <= UNSYNCED_BYTES_MAX / 4, "{cost:?}");
+}
+
+/// Offsets and values.
+type Records = Vec<(i64, Vec<u8>)>;
+
+/// Logs with a record each, half of them unsynced, and a machine that is about to lose its process.
+fn several(seed: u64) -> (Sim, Vec<Records>) {
+    let sim = Sim::new(seed);
+    let dir = open_dir(&sim.env());
+    let mut written = Vec::new();
+    for index in 0..LOGS {
+        let log = dir.create(meta(index), LogConfig::default()).unwrap();
+        append(&log, b"synced").unwrap();
+        if index % 2 == 0 {
+            drop(log.append(batch(&[b"not synced"])).unwrap());
+        }
+        let unsynced = (index % 2 == 0).then(|| (1, b"not synced".to_vec()));
+        written.push([(0, b"synced".to_vec())].into_iter().chain(unsynced).collect());
+    }
+    (sim, written)
+}
+
+const LOGS: u32 = 5;
+
+fn stage_all(dir: &LogDir) -> Vec<StagedLog> {
+    (0..LOGS).map(|index| dir.stage_log(partition(index), LogConfig::default()).unwrap()).collect()
+}
+
+#[test]
+fn many_logs_are_recovered_with_three_syncs_and_what_they_serve_outlives_a_power_cut() {
+    let (sim, written) = several(11);
+    let env = sim.kill();
+    sim.calls().reset();
+    let dir = open_dir(&env);
+    let logs = dir.settle(stage_all(&dir)).unwrap();
+    assert_eq!(sim.calls().count(CallKind::SyncFs), 3);
+    let logged = sim.calls().log();
+    let home = std::path::Path::new("/data");
+    let of_logs = logged.iter().filter(|call| call.call.path.parent() != Some(home));
+    let of_logs = of_logs.filter(|call| matches!(call.call.kind, CallKind::SyncData | CallKind::SyncDir));
+    let of_logs: Vec<_> = of_logs.filter(|call| call.call.path != home).collect();
+    assert!(of_logs.is_empty(), "{of_logs:?}");
+    let found = |logs: &[Arc<Log>]| logs.iter().map(|log| values(log)).collect::<Vec<_>>();
+    assert_eq!(found(&logs), written);
+    assert!(logs.iter().all(|log| log.leader_epoch() == LeaderEpoch(1)));
+    drop((dir, logs));
+    let env = sim.power_cut(Survival::Nothing);
+    let dir = open_dir(&env);
+    let logs = dir.settle(stage_all(&dir)).unwrap();
+    assert_eq!(found(&logs), written);
+    assert!(logs.iter().all(|log| log.leader_epoch() == LeaderEpoch(2)), "the first epoch was forgotten");
+}
+
+#[test]
+fn a_log_that_is_staged_and_not_settled_is_nobodys() {
+    let (sim, _) = several(12);
+    let dir = open_dir(&sim.kill());
+    let staged = dir.stage_log(partition(0), LogConfig::default()).unwrap();
+    assert!(dir.open_log(partition(0), LogConfig::default()).is_err(), "somebody is at it");
+    drop(staged);
+    assert_eq!(dir.open_log(partition(0), LogConfig::default()).unwrap().leader_epoch(), LeaderEpoch(1));
+    // The others were not recovered, so the next start is no clean one.
+    dir.close().unwrap();
+    drop(dir);
+    assert!(!open_dir(&sim.env()).start_report().clean);
+}
+
+#[test]
+fn a_failed_sync_of_the_file_system_fails_the_start() {
+    for before in 0..3 {
+        let (sim, written) = several(13 + before);
+        let env = sim.kill();
+        sim.disk().inject(Fault::io(CallKind::SyncFs).after(before));
+        match LogDir::open(&env, options(0)) {
+            Err(_) => assert_eq!(before, 0),
+            Ok(opened) => {
+                let staged = stage_all(&opened.dir);
+                assert!(opened.dir.settle(staged).is_err(), "sync {before}");
+                assert!(opened.dir.open_log(partition(0), LogConfig::default()).is_err(), "it has failed");
+            }
+        }
+        // What was unsynced then is lost, and nothing else.
+        let dir = open_dir(&sim.power_cut(Survival::Nothing));
+        for (log, written) in dir.settle(stage_all(&dir)).unwrap().iter().zip(&written) {
+            let found = values(log);
+            assert!(!found.is_empty() && written.starts_with(&found), "{found:?}");
+        }
+    }
 }

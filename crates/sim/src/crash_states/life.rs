@@ -172,10 +172,13 @@ impl Life {
         self.note(|ledger| (ledger.operation, ledger.stop) = ("open", Stop::Opening));
         let opened = LogDir::open(&self.sim.env(), options()).map_err(|e| e.to_string())?;
         self.note(|ledger| ledger.stop = Stop::Running);
-        for found in opened.found {
+        let staged = opened.found.iter().map(|found| {
             let config = config_of(&self.ledger.lock(), found.id.partition.0);
-            let log = opened.dir.open_log(found.id, config).map_err(|e| e.to_string())?;
-            self.logs.insert(found.id.partition.0, log);
+            opened.dir.stage_log(found.id, config)
+        });
+        let staged = staged.collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
+        for log in opened.dir.settle(staged).map_err(|e| e.to_string())? {
+            self.logs.insert(log.meta().id.partition.0, log);
         }
         self.dir = Some(opened.dir);
         Ok(())

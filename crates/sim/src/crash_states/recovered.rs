@@ -35,15 +35,17 @@ pub(super) struct Opened {
 
 pub(super) fn open(env: &Env, ledger: &Ledger) -> Result<Opened, String> {
     let opened = LogDir::open(env, options()).map_err(|e| format!("the directory does not open: {e}"))?;
-    let mut logs = BTreeMap::new();
+    let mut staged = Vec::new();
     for found in opened.found {
         let number = found.id.partition.0;
         if found != meta(number)? {
             return Err(format!("a partition that was never made was found: {found:?}"));
         }
-        let log = opened.dir.open_log(found.id, config_of(ledger, number));
-        logs.insert(number, log.map_err(|e| format!("partition {number} does not open: {e}"))?);
+        let log = opened.dir.stage_log(found.id, config_of(ledger, number));
+        staged.push(log.map_err(|e| format!("partition {number} does not open: {e}"))?);
     }
+    let settled = opened.dir.settle(staged).map_err(|e| format!("the logs do not open: {e}"))?;
+    let logs = settled.into_iter().map(|log| (log.meta().id.partition.0, log)).collect();
     let damaged = opened.dir.start_report().damaged;
     if damaged.is_empty() {
         Ok(Opened { dir: opened.dir, logs })
