@@ -1,20 +1,23 @@
 //! Writes answers in the order of their requests, as many at once as are there.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures::FutureExt;
 use millrace_broker::Permit;
 use millrace_env::{BoxFuture, Clock};
 use millrace_kafka_wire::WireError;
+use millrace_types::TopicPartition;
 use tokio::io::AsyncWrite;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::answer::{Front, Rope};
 use crate::frames::BYTES_PER_SECOND_MIN;
+use crate::handlers::produce::Produced;
 use crate::socket::Socket;
 
 /// Answers are gathered up to so many bytes before they are written.
@@ -36,6 +39,7 @@ pub(crate) enum WriteError {
 }
 
 /// What a handler has made of a request.
+#[derive(Default)]
 pub(crate) struct Reply {
     pub(crate) rope: Rope,
     /// Pays for the records in the answer until they are sent.
@@ -45,7 +49,39 @@ pub(crate) struct Reply {
 /// An answer, now or later. An error closes the connection, once the answers before it are written.
 pub(crate) enum Pending {
     Now(Reply),
-    Later(BoxFuture<Result<Reply, WriteError>>),
+    Produced(Box<Produced>),
+    Later {
+        reply: BoxFuture<Result<Reply, WriteError>>,
+        /// The partition whose sync is run by whoever waits for the reply.
+        led: Option<TopicPartition>,
+    },
+}
+
+impl Pending {
+    fn led(&self) -> Option<TopicPartition> {
+        match self {
+            Pending::Now(_) => None,
+            Pending::Produced(produced) => produced.pending().led(),
+            Pending::Later { led, .. } => *led,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, WriteError>> {
+        loop {
+            let led = self.led();
+            match self {
+                Pending::Now(reply) => return Poll::Ready(Ok(std::mem::take(reply))),
+                Pending::Later { reply, .. } => return reply.as_mut().poll(cx),
+                Pending::Produced(_) => {
+                    if let Pending::Produced(produced) =
+                        std::mem::replace(self, Pending::Now(Reply::default()))
+                    {
+                        *self = Pending::Later { reply: Box::pin(produced.reply()), led };
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// An answer in line.
@@ -60,46 +96,80 @@ pub(crate) struct Answer {
 /// Writes the answers of one connection.
 pub(crate) struct Answers {
     pub(crate) socket: Socket,
-    pub(crate) line: mpsc::Receiver<Answer>,
+    pub(crate) line: Line,
     pub(crate) clock: Arc<dyn Clock>,
     /// How long a client may take to read.
     pub(crate) patience: Duration,
 }
 
+/// The answers that are to be written, in the order of their requests.
+pub(crate) struct Line {
+    coming: mpsc::Receiver<Answer>,
+    /// Taken from it. As many as there are requests under way, at most.
+    waiting: VecDeque<Answer>,
+    ended: bool,
+}
+
 /// What is held until the bytes are sent.
 type Held = (Option<Permit>, Permit, OwnedSemaphorePermit);
+
+impl Line {
+    pub(crate) fn new(coming: mpsc::Receiver<Answer>) -> Line {
+        Line { coming, waiting: VecDeque::new(), ended: false }
+    }
+
+    /// The next answer; `None` if there will be no more.
+    ///
+    /// The first produce in line runs the sync that it waits for. Those behind it that wait for another file have theirs
+    /// run beside it, on the flusher's threads: one after the other they would take their time once for each.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(Rope, Held), WriteError>>> {
+        while !self.ended {
+            match self.coming.poll_recv(cx) {
+                Poll::Ready(Some(answer)) => self.take_up(answer),
+                Poll::Ready(None) => self.ended = true,
+                Poll::Pending => break,
+            }
+        }
+        let Some(first) = self.waiting.front_mut() else {
+            return if self.ended { Poll::Ready(None) } else { Poll::Pending };
+        };
+        let reply = ready!(first.pending.poll(cx));
+        let held = self.waiting.pop_front().map(|answer| (answer.request, answer.place));
+        Poll::Ready(
+            held.map(|(request, place)| reply.map(|reply| (reply.rope, (reply.permit, request, place)))),
+        )
+    }
+
+    fn take_up(&mut self, answer: Answer) {
+        if let (Some(first), Pending::Produced(produced)) = (self.waiting.front(), &answer.pending) {
+            produced.pending().sync_beside(first.pending.led());
+        }
+        self.waiting.push_back(answer);
+    }
+}
 
 impl Answers {
     /// Writes until the reader of the connection is done and all is answered.
     pub(crate) async fn write_all(mut self) -> Result<(), WriteError> {
-        let mut next = None;
-        loop {
-            let first = match next.take() {
-                Some(answer) => answer,
-                None => match self.line.recv().await {
-                    Some(answer) => answer,
-                    None => return Ok(()),
-                },
-            };
-            let (mut rope, mut held) = (Rope::default(), Vec::new());
-            let mut ended = take(first, &mut rope, &mut held).await;
+        while let Some(first) = poll_fn(|cx| self.line.poll_next(cx)).await {
+            let (mut rope, held) = first?;
+            let (mut held, mut ended) = (vec![held], Ok(()));
             while ended.is_ok() && rope.len() < GATHER_BYTES_MAX {
-                let Ok(mut answer) = self.line.try_recv() else { break };
-                match ready(&mut answer.pending) {
-                    Some(Ok(reply)) => {
-                        rope.append(reply.rope);
-                        held.push((reply.permit, answer.request, answer.place));
+                // As much as is there by now.
+                let next = poll_fn(|cx| Poll::Ready(self.line.poll_next(cx))).await;
+                let Poll::Ready(Some(next)) = next else { break };
+                match next {
+                    Ok((more, paid)) => {
+                        rope.append(more);
+                        held.push(paid);
                     }
-                    Some(Err(error)) => ended = Err(error),
-                    None => {
-                        next = Some(answer);
-                        break;
-                    }
+                    Err(error) => ended = Err(error),
                 }
             }
             self.write(rope).await?;
             ended?;
         }
+        Ok(())
     }
 
     async fn write(&mut self, mut rope: Rope) -> Result<(), WriteError> {
@@ -131,26 +201,5 @@ impl Answers {
             written = write => Ok(written?),
             () = async { clock.sleep(patience).await } => Err(WriteError::Unread),
         }
-    }
-}
-
-async fn take(answer: Answer, rope: &mut Rope, held: &mut Vec<Held>) -> Result<(), WriteError> {
-    let reply = match answer.pending {
-        Pending::Now(reply) => reply,
-        Pending::Later(reply) => reply.await?,
-    };
-    rope.append(reply.rope);
-    held.push((reply.permit, answer.request, answer.place));
-    Ok(())
-}
-
-/// The reply, if it is there.
-fn ready(pending: &mut Pending) -> Option<Result<Reply, WriteError>> {
-    match pending {
-        Pending::Now(reply) => {
-            let reply = Reply { rope: std::mem::take(&mut reply.rope), permit: reply.permit.take() };
-            Some(Ok(reply))
-        }
-        Pending::Later(reply) => reply.as_mut().now_or_never(),
     }
 }

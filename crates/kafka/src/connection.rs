@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::answers::{Answer, Answers, Pending, WriteError};
+use crate::answers::{Answer, Answers, Line, Pending, WriteError};
 use crate::door::Endpoint;
 use crate::frames::{Frame, Frames};
 use crate::handlers::{Caller, Handlers, Operation, api_versions};
@@ -87,7 +87,7 @@ impl Connections {
             line: sender,
             handled,
         };
-        let answers = Answers { socket, line, clock, patience: patience.answer };
+        let answers = Answers { socket, line: Line::new(line), clock, patience: patience.answer };
         // Reading comes first: what came in together is appended together, and then synced and answered together.
         let reading = async {
             Box::pin(reading.run()).await;

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use millrace_types::Offset;
+use millrace_types::{Offset, TopicPartition};
 use parking_lot::{Condvar, Mutex};
 
 use crate::inner::LogInner;
@@ -92,6 +92,12 @@ pub struct Ticket {
 impl Ticket {
     pub(crate) fn new(log: Arc<LogInner>, cell: Arc<Cell>) -> Ticket {
         Ticket { log, cell }
+    }
+
+    /// The partition that the batch was appended to.
+    #[must_use]
+    pub fn partition(&self) -> TopicPartition {
+        self.log.meta.id
     }
 
     /// Starts the sync on a flusher thread, if one is waited for, so that several partitions of one request sync side by

@@ -9,7 +9,8 @@ use millrace_log::{AppendError, Appended, Log, Ticket};
 use millrace_metadata::Topic;
 use millrace_record::{Batch, Checks, Compression, Origin};
 use millrace_types::{
-    ErrorCode, Offset, Outcome, PartitionIndex, ProducerEpoch, ProducerId, TimestampMs, limits,
+    ErrorCode, Offset, Outcome, PartitionIndex, ProducerEpoch, ProducerId, TimestampMs, TopicPartition,
+    limits,
 };
 
 use crate::admission::{InFlight, Operation, Resource};
@@ -259,17 +260,33 @@ impl PendingProduce {
         })
     }
 
-    /// Waits until the request's durability is reached, or its timeout has passed.
-    pub async fn acknowledged(self) -> ProduceResponse {
-        let PendingProduce { core, parts, durability, started, deadline, _in_flight } = self;
-        // The first ticket is synced by whoever polls it, which is this task; the others side by side with it. A
-        // produce that waits for nothing still has its records synced, so that readers see them soon.
-        let waited_for = usize::from(durability != Durability::None);
-        let tickets = parts.iter().filter_map(|part| match part {
+    /// The partition whose sync is run by whoever polls [`PendingProduce::acknowledged`].
+    #[must_use]
+    pub fn led(&self) -> Option<TopicPartition> {
+        self.tickets().next().map(Ticket::partition)
+    }
+
+    /// Starts the syncs of its batches on the flusher's threads, but for that of the partition `led`. For a request that
+    /// stands in line behind another one: that one runs the sync of `led`, and the two must not wait for each other's.
+    pub fn sync_beside(&self, led: Option<TopicPartition>) {
+        let others = self.tickets().filter(|ticket| Some(ticket.partition()) != led);
+        others.for_each(Ticket::sync_in_background);
+    }
+
+    fn tickets(&self) -> impl Iterator<Item = &Ticket> {
+        self.parts.iter().filter_map(|part| match part {
             Part::Appended(ticket) => Some(ticket),
             Part::Refused(_) => None,
-        });
-        tickets.skip(waited_for).for_each(Ticket::sync_in_background);
+        })
+    }
+
+    /// Waits until the request's durability is reached, or its timeout has passed.
+    pub async fn acknowledged(self) -> ProduceResponse {
+        // The first ticket is synced by whoever polls it, which is this task; the others side by side with it. A
+        // produce that waits for nothing still has its records synced, so that readers see them soon.
+        let waited_for = usize::from(self.durability != Durability::None);
+        self.tickets().skip(waited_for).for_each(Ticket::sync_in_background);
+        let PendingProduce { core, parts, durability, started, deadline, _in_flight } = self;
         if durability == Durability::None {
             core.metrics.count_code(Operation::Produce, None);
             return ProduceResponse { partitions: Vec::new() };

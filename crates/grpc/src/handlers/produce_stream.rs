@@ -15,14 +15,14 @@ use std::task::{Context, Poll};
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use futures::{FutureExt, Stream, StreamExt};
-use millrace_broker::Permit;
+use millrace_broker::{PendingProduce, Permit};
 use millrace_proto::v1;
-use millrace_types::ErrorCode;
 use millrace_types::limits::PRODUCE_STREAM_IN_FLIGHT_MAX;
+use millrace_types::{ErrorCode, TopicPartition};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Status, Streaming};
 
-use super::produce::take;
+use super::produce::{Asked, take};
 use crate::caller::Caller;
 use crate::error_map::refuse;
 use crate::service::Api;
@@ -33,17 +33,27 @@ pub(crate) type Answers = Pin<Box<dyn Stream<Item = Result<v1::ProduceResponse, 
 pub(crate) fn handle(api: Api, caller: Caller, requests: Streaming<v1::ProduceRequest>) -> Answers {
     let draining = Box::pin(api.draining.clone().cancelled_owned());
     let input = Input::Open { requests: Box::new(requests), draining };
-    Box::pin(Pipeline { api, caller, input, appending: None, waiting: FuturesOrdered::new() })
+    let waiting = FuturesOrdered::new();
+    Box::pin(Pipeline { api, caller, input, appending: None, waiting, led: None })
 }
 
 /// A request that is appended, or refused; its answer is due when it is durable.
-struct Appended {
-    answer: BoxFuture<'static, v1::ProduceResponse>,
+enum Appended {
+    Answered(v1::ProduceResponse),
+    Waiting { pending: PendingProduce, permit: Option<Permit>, asked: Asked },
 }
 
 impl Appended {
-    fn answered(answer: v1::ProduceResponse) -> Appended {
-        Appended { answer: std::future::ready(answer).boxed() }
+    fn answer(self) -> BoxFuture<'static, v1::ProduceResponse> {
+        match self {
+            Appended::Answered(answer) => std::future::ready(answer).boxed(),
+            Appended::Waiting { pending, permit, asked } => async move {
+                let response = pending.acknowledged().await;
+                drop(permit);
+                asked.answer(response)
+            }
+            .boxed(),
+        }
     }
 }
 
@@ -53,6 +63,8 @@ struct Pipeline {
     input: Input,
     appending: Option<BoxFuture<'static, Appended>>,
     waiting: FuturesOrdered<BoxFuture<'static, v1::ProduceResponse>>,
+    /// The partition whose sync is run by the first that waits.
+    led: Option<TopicPartition>,
 }
 
 enum Input {
@@ -91,19 +103,12 @@ impl Pipeline {
         async move {
             let (asked, request) = match take(request, message_bytes) {
                 Ok(taken) => taken,
-                Err(refused) => return Appended::answered(refused.asked.refused(&refused.error)),
+                Err(refused) => return Appended::Answered(refused.asked.refused(&refused.error)),
             };
-            let Some(request) = request else { return Appended::answered(asked.refused_in_part()) };
+            let Some(request) = request else { return Appended::Answered(asked.refused_in_part()) };
             match broker.produce(&context, request).await {
-                Ok(pending) => {
-                    let answer = async move {
-                        let response = pending.acknowledged().await;
-                        drop(permit);
-                        asked.answer(response)
-                    };
-                    Appended { answer: answer.boxed() }
-                }
-                Err(error) => Appended::answered(asked.refused(&error)),
+                Ok(pending) => Appended::Waiting { pending, permit, asked },
+                Err(error) => Appended::Answered(asked.refused(&error)),
             }
         }
         .boxed()
@@ -114,12 +119,25 @@ impl Pipeline {
         while self.waiting.len() < PRODUCE_STREAM_IN_FLIGHT_MAX {
             if let Some(appending) = &mut self.appending {
                 let Poll::Ready(appended) = appending.as_mut().poll(cx) else { return };
-                self.waiting.push_back(appended.answer);
                 self.appending = None;
+                self.await_sync(&appended);
+                self.waiting.push_back(appended.answer());
             } else {
                 let Poll::Ready(Some(request)) = self.input.poll_next(cx) else { return };
                 self.appending = Some(self.append(request));
             }
+        }
+    }
+}
+
+impl Pipeline {
+    /// The first that waits runs its sync; those behind it that wait for another file have theirs run beside it.
+    fn await_sync(&mut self, appended: &Appended) {
+        let Appended::Waiting { pending, .. } = appended else { return };
+        if self.waiting.is_empty() {
+            self.led = pending.led();
+        } else {
+            pending.sync_beside(self.led);
         }
     }
 }

@@ -7,7 +7,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_broker::{Durability, PartitionProduce, PendingProduce, ProduceData, ProduceRequest, Produced};
+use millrace_broker::{
+    Durability, PartitionProduce, PendingProduce, ProduceData, ProduceRequest, Produced as Stored,
+};
 use millrace_kafka_wire as wire;
 use millrace_kafka_wire::produce_request::PartitionProduceData;
 use millrace_kafka_wire::produce_response::{PartitionProduceResponse, TopicProduceResponse};
@@ -79,12 +81,29 @@ pub(super) async fn handle(
     let request = ProduceRequest { partitions, durability, timeout };
     match api.broker.produce(&caller.context, request).await {
         Ok(pending) if durability == Durability::None => Ok(echo.silent(pending).await),
-        Ok(pending) => Ok(Some(Pending::Later(Box::pin(async move {
-            let answers = pending.acknowledged().await.partitions;
-            let answers = answers.into_iter().map(|answer| answer.map_err(|error| naming.fault(error)));
-            Ok(echo.reply(answers.collect())?)
-        })))),
+        Ok(pending) => Ok(Some(Pending::Produced(Box::new(Produced { pending, echo })))),
         Err(error) => echo.refused(vec![Err(naming.fault(error)); count], durability).map(Some),
+    }
+}
+
+/// A produce whose batches are appended, and that waits for its acknowledgement.
+pub(crate) struct Produced {
+    pending: PendingProduce,
+    echo: Echo,
+}
+
+impl Produced {
+    pub(crate) fn pending(&self) -> &PendingProduce {
+        &self.pending
+    }
+
+    /// Waits.
+    pub(crate) async fn reply(self) -> Result<Reply, WriteError> {
+        let Produced { pending, echo } = self;
+        let naming = echo.naming;
+        let answers = pending.acknowledged().await.partitions;
+        let answers = answers.into_iter().map(|answer| answer.map_err(|error| naming.fault(error)));
+        Ok(echo.reply(answers.collect())?)
     }
 }
 
@@ -161,14 +180,14 @@ impl Echo {
     /// Nothing was appended.
     fn refused(
         self,
-        answers: Vec<Result<Produced, Fault>>,
+        answers: Vec<Result<Stored, Fault>>,
         durability: Durability,
     ) -> Result<Pending, WireError> {
         let reply = self.reply(answers)?;
         Ok(if durability == Durability::None { end() } else { Pending::Now(reply) })
     }
 
-    fn reply(self, answers: Vec<Result<Produced, Fault>>) -> Result<Reply, WireError> {
+    fn reply(self, answers: Vec<Result<Stored, Fault>>) -> Result<Reply, WireError> {
         let Echo { asked, topics, faults, requests, .. } = self;
         let answers = faults.between(answers);
         let error = answers.iter().find_map(|answer| answer.as_ref().err()).map(|fault| fault.error);
@@ -194,12 +213,12 @@ impl Echo {
 /// Ends the connection behind the answers before it.
 fn end() -> Pending {
     let refused = WriteError::Refused("a produce without acknowledgement was refused");
-    Pending::Later(Box::pin(std::future::ready(Err(refused))))
+    Pending::Later { reply: Box::pin(std::future::ready(Err(refused))), led: None }
 }
 
 fn to_wire(
     index: i32,
-    answer: Result<Produced, Fault>,
+    answer: Result<Stored, Fault>,
     version: i16,
     messages_left: &mut usize,
 ) -> PartitionProduceResponse {

@@ -45,7 +45,11 @@ impl World {
     }
 
     pub(crate) async fn with(settings: Settings) -> World {
-        let (env, scratch) = (millrace_env::real::env(), tempfile::tempdir().unwrap());
+        World::on(millrace_env::real::env(), settings).await
+    }
+
+    pub(crate) async fn on(env: Env, settings: Settings) -> World {
+        let scratch = tempfile::tempdir().unwrap();
         let listener = env.net.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let config = BrokerConfig {

@@ -1,11 +1,15 @@
 //! Produce: what is stored, what is refused, in which order it is answered.
 
+use std::sync::Arc;
+
+use millrace_env::Env;
+use millrace_env::counting::{CallKind, Calls, Counting};
 use millrace_kafka::KafkaError;
 use millrace_kafka_wire::{InitProducerIdRequest, Message, ProduceRequest};
 use millrace_record::{Compression, ProducerStamp};
 use millrace_types::{ProducerEpoch, ProducerId};
 
-use crate::world::{World, batch, build, fetch, frame, produce, values};
+use crate::world::{World, batch, build, fetch, frame, produce, settings, values};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_version_and_codec_is_stored_as_it_came() {
@@ -146,5 +150,34 @@ async fn a_produce_that_wants_no_answer_gets_none_and_the_end_of_the_connection_
     assert_eq!((next.error_code, next.base_offset), (0, 1));
     client.ask(9, &silent("nothing")).await;
     client.closed().await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn produces_of_one_connection_to_several_partitions_are_synced_side_by_side() {
+    const TOPICS: [&str; 4] = ["a", "b", "c", "d"];
+    let (real, calls) = (millrace_env::real::env(), Calls::new());
+    let fs = Arc::new(Counting::new(Arc::clone(&real.fs), Arc::clone(&calls)));
+    let world = World::on(Env { fs, ..real }, settings()).await;
+    let mut client = world.client().await;
+    for topic in TOPICS {
+        client.topic(topic).await;
+        assert_eq!(client.produce(topic, batch(&[b"before"])).await.error_code, 0);
+    }
+    let hold = calls.hold(CallKind::SyncData);
+    let numbered = (1..).zip(TOPICS);
+    let frames: Vec<_> =
+        numbered.map(|(number, topic)| frame(number, 9, &produce(topic, batch(&[b"x"])))).collect();
+    client.send(&frames.concat()).await;
+    // One by one, no more than two would ever be held: that of the first request, and one of the janitor.
+    while hold.held() < TOPICS.len() {
+        tokio::task::yield_now().await;
+    }
+    hold.release();
+    for number in 1..=4 {
+        let (correlation, answer) = client.answer::<ProduceRequest>(9).await;
+        let answer = &answer.responses[0].partition_responses[0];
+        assert_eq!((correlation, answer.error_code, answer.base_offset), (number, 0, 1));
+    }
     world.stop().await;
 }
