@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +19,10 @@ use crate::{Clock, Env, Listener, NetStream, Tasks};
 /// How long an accept loop rests after an error: long enough not to spin while the process is out of file
 /// descriptors, short enough not to be noticed.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// How long a client whose connection is closed may go on sending, and the buffer for what it sends.
+const LINGER_PATIENCE: Duration = Duration::from_secs(1);
+const LINGER_READ_BYTES: usize = 2 * 1024;
 
 /// Lets connections into a door, and knows when all have left. Clones are the same entrance.
 #[derive(Clone, Debug)]
@@ -141,5 +146,27 @@ impl Entrance {
         self.accepting.wait().await;
         self.inside.close();
         self.inside.wait().await;
+    }
+}
+
+/// Closes a connection on which everything is answered: reads what the client still sends until it closes too, until `ending`
+/// is set, for a second at most. Closing a socket with unread bytes in it makes the kernel reset the connection, and the client
+/// then loses answers that it has received and not yet read.
+pub async fn linger(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    clock: &dyn Clock,
+    ending: &CancellationToken,
+) {
+    let mut unwanted = vec![0; LINGER_READ_BYTES];
+    let rest = async {
+        if stream.shutdown().await.is_ok() {
+            while stream.read(&mut unwanted).await.is_ok_and(|bytes| bytes > 0) {}
+        }
+    };
+    tokio::select! {
+        biased;
+        () = ending.cancelled() => {}
+        () = rest => {}
+        () = clock.sleep(LINGER_PATIENCE) => {}
     }
 }

@@ -21,7 +21,7 @@ mod tasks;
 use std::sync::Arc;
 
 pub use clock::{Clock, Monotonic};
-pub use entrance::Entrance;
+pub use entrance::{Entrance, linger};
 pub use fs::{
     DirEntry, DirLock, EntryKind, File, Fs, FsExt, HandlesMax, Map, MountIdentity, OpenMode, SpaceLeft,
     is_out_of_files,

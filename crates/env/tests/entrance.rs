@@ -3,10 +3,11 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_env::sim::Sim;
-use millrace_env::{Entrance, Env, NetStream, real};
+use millrace_env::{Entrance, Env, NetStream, linger, real};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
@@ -101,5 +102,29 @@ async fn a_closed_entrance_waits_for_nobody() {
         entrance.close().await;
         assert_eq!(entrance.connections(), 0, "{name}");
         assert!(inside.read_u64().await.is_err(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_on_sending_hears_the_last_answer_and_the_end() {
+    for (name, env) in each() {
+        let (entrance, addr) = open(&env, 1, |entrance| {
+            let (clock, ending) = (Arc::clone(&env.clock), entrance.ending());
+            move |_, mut stream| {
+                let (clock, ending) = (Arc::clone(&clock), ending.clone());
+                async move {
+                    stream.write_all(b"last").await.unwrap();
+                    linger(&mut stream, &*clock, &ending).await;
+                }
+            }
+        })
+        .await;
+        let mut client = dial(&env, addr).await;
+        client.write_all(&[0; 10_000]).await.unwrap();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer, b"last", "{name}");
+        drop(client);
+        assert!(entrance.drain(LONG).await, "{name}");
     }
 }

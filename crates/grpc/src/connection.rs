@@ -13,10 +13,10 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use millrace_broker::ConnectionId;
-use millrace_env::{Clock, NetStream, Tasks};
+use millrace_env::{Clock, NetStream, Tasks, linger};
 use millrace_types::limits::{HTTP_FRAME_BYTES_MAX, HTTP_HEADER_LIST_BYTES_MAX, HTTP_STREAMS_MAX};
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
 use crate::call::Calls;
@@ -32,10 +32,6 @@ const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(20);
 const SEND_BUFFER_BYTES: usize = 1024 * 1024;
 /// Calls that a client may reset before we have looked at them (CVE-2023-44487).
 const RESETS_MAX: usize = 50;
-
-/// How long a client that was told to go away may go on sending, and the buffer for what it sends.
-const LINGER_PATIENCE: Duration = Duration::from_secs(1);
-const LINGER_READ_BYTES: usize = 16 * 1024;
 
 /// What the connections of a door share.
 #[derive(Clone, Debug)]
@@ -60,8 +56,8 @@ impl Connections {
         let leftover = Leftover::default();
         let end = self.drive(id, CountedIo::new(stream, &leftover)).await;
         let left = leftover.lock().take();
-        if let (End::Answered, Some(stream)) = (end, left) {
-            self.linger(stream).await;
+        if let (End::Answered, Some(mut stream)) = (end, left) {
+            linger(&mut stream, &*self.clock, &self.ending).await;
         }
     }
 
@@ -105,23 +101,6 @@ impl Connections {
                     }
                 }
             }
-        }
-    }
-
-    /// Reads what the client still sends until it closes. Closing a socket with unread bytes in it makes the kernel reset
-    /// the connection, and the client then loses answers that it has received and not yet read.
-    async fn linger(&self, mut stream: Box<dyn NetStream>) {
-        let mut unwanted = vec![0; LINGER_READ_BYTES];
-        let rest = async {
-            if stream.shutdown().await.is_ok() {
-                while stream.read(&mut unwanted).await.is_ok_and(|bytes| bytes > 0) {}
-            }
-        };
-        tokio::select! {
-            biased;
-            () = self.ending.cancelled() => {}
-            () = rest => {}
-            () = self.clock.sleep(LINGER_PATIENCE) => {}
         }
     }
 

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use millrace_broker::{ConnectionId, Context, ListenerName, Principal};
-use millrace_env::NetStream;
+use millrace_env::{NetStream, linger};
 use millrace_types::limits::{
     CLIENT_ID_BYTES_MAX, KAFKA_FIRST_FRAME_BYTES_MAX, KAFKA_IN_FLIGHT_MAX, REQUEST_BYTES_MAX,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -19,10 +17,6 @@ use crate::frames::{Frame, Frames};
 use crate::handlers::{Caller, Handlers, Operation, api_versions};
 use crate::request::Request;
 use crate::socket::Socket;
-
-/// How long a client may go on sending when its connection is to be closed, and the buffer for what it sends.
-const LINGER_PATIENCE: Duration = Duration::from_secs(1);
-const LINGER_READ_BYTES: usize = 2 * 1024;
 
 /// What the connections of a door share.
 #[derive(Clone, Debug)]
@@ -54,7 +48,7 @@ impl Connections {
             }
         };
         match ended {
-            Ok(()) => self.linger(&mut socket).await,
+            Ok(()) => linger(&mut socket, &*self.api.env.clock, &self.ending).await,
             Err(error @ WriteError::Unread) => {
                 tracing::warn!(connection = id.0, %error, "a connection is closed")
             }
@@ -104,23 +98,6 @@ impl Connections {
             if handled.load(Ordering::Relaxed) == before {
                 return;
             }
-        }
-    }
-
-    /// Reads what the client still sends until it closes. Closing a socket with unread bytes in it makes the kernel reset
-    /// the connection, and the client then loses answers that it has received and not yet read.
-    async fn linger(&self, socket: &mut Socket) {
-        let mut unwanted = vec![0; LINGER_READ_BYTES];
-        let rest = async {
-            if socket.shutdown().await.is_ok() {
-                while socket.read(&mut unwanted).await.is_ok_and(|bytes| bytes > 0) {}
-            }
-        };
-        tokio::select! {
-            biased;
-            () = self.ending.cancelled() => {}
-            () = rest => {}
-            () = self.api.env.clock.sleep(LINGER_PATIENCE) => {}
         }
     }
 }
