@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use millrace_client::{NewTopic, Offset, PartitionIndex, Position, ProducerRecord, Until};
+use millrace_record::Compression;
 use millrace_tests::broker::{BrokerProcess, BrokerSetup};
+use millrace_tests::kafka_door::{KafkaConnection, batch_of};
 use tempfile::TempDir;
 
 fn repository(path: &str) -> PathBuf {
@@ -105,6 +107,31 @@ async fn the_dashboard_asks_for_what_there_is() {
     let names: BTreeSet<String> = asked.iter().flat_map(|query| names_in(query)).collect();
     let unknown: Vec<_> = names.difference(&samples).collect();
     assert!(unknown.is_empty(), "the dashboard asks for what is not there: {unknown:?}");
+}
+
+#[test]
+fn what_comes_through_the_kafka_door_is_counted() {
+    let home = TempDir::new().expect("a folder");
+    let broker = start(&home);
+    let mut connection = KafkaConnection::open(broker.kafka());
+    connection.topic_id("metered");
+    let batch = batch_of(&[b'x'; 1000], Compression::None);
+    for offset in 0..3 {
+        assert_eq!(connection.produce("metered", &batch), (0, offset));
+    }
+    assert_eq!(connection.fetch("metered", 0).0, 0);
+    // Its answer shows that those before it were counted; it itself may not be yet.
+    connection.topic_id("metered");
+    let (_, text) = broker.get("/metrics");
+    let value = |series: &str| -> f64 {
+        let found = text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+        found.unwrap_or_else(|| panic!("{series} is missing"))
+    };
+    assert_eq!(value(r#"millrace_door_calls_total{door="kafka",api="produce"}"#), 3.0);
+    assert_eq!(value(r#"millrace_door_call_seconds_count{door="kafka",api="fetch"}"#), 1.0);
+    let received = value(r#"millrace_door_received_bytes_total{door="kafka",api="produce"}"#);
+    let sent = value(r#"millrace_door_sent_bytes_total{door="kafka",api="fetch"}"#);
+    assert!((3000.0..4000.0).contains(&received) && (3000.0..4000.0).contains(&sent), "{received} {sent}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use crate::answer::{Front, Rope};
 use crate::frames::BYTES_PER_SECOND_MIN;
 use crate::handlers::produce::Produced;
+use crate::metrics::{Call, Traffic};
 use crate::socket::Socket;
 
 /// Answers are gathered up to so many bytes before they are written.
@@ -91,6 +92,7 @@ pub(crate) struct Answer {
     pub(crate) request: Permit,
     /// Its place among the requests under way.
     pub(crate) place: OwnedSemaphorePermit,
+    pub(crate) call: Call,
 }
 
 /// Writes the answers of one connection.
@@ -100,6 +102,7 @@ pub(crate) struct Answers {
     pub(crate) clock: Arc<dyn Clock>,
     /// How long a client may take to read.
     pub(crate) patience: Duration,
+    pub(crate) traffic: Traffic,
 }
 
 /// The answers that are to be written, in the order of their requests.
@@ -111,7 +114,21 @@ pub(crate) struct Line {
 }
 
 /// What is held until the bytes are sent.
-type Held = (Option<Permit>, Permit, OwnedSemaphorePermit);
+struct Held {
+    _memory: (Option<Permit>, Permit),
+    _place: OwnedSemaphorePermit,
+    call: Call,
+    bytes: usize,
+}
+
+impl Answer {
+    /// The bytes to send, and what is held meanwhile.
+    fn with(self, reply: Reply) -> (Rope, Held) {
+        let bytes = reply.rope.len();
+        let memory = (reply.permit, self.request);
+        (reply.rope, Held { _memory: memory, _place: self.place, call: self.call, bytes })
+    }
+}
 
 impl Line {
     pub(crate) fn new(coming: mpsc::Receiver<Answer>) -> Line {
@@ -134,10 +151,8 @@ impl Line {
             return if self.ended { Poll::Ready(None) } else { Poll::Pending };
         };
         let reply = ready!(first.pending.poll(cx));
-        let held = self.waiting.pop_front().map(|answer| (answer.request, answer.place));
-        Poll::Ready(
-            held.map(|(request, place)| reply.map(|reply| (reply.rope, (reply.permit, request, place)))),
-        )
+        let answered = self.waiting.pop_front().map(|answer| reply.map(|reply| answer.with(reply)));
+        Poll::Ready(answered)
     }
 
     fn take_up(&mut self, answer: Answer) {
@@ -167,6 +182,9 @@ impl Answers {
                 }
             }
             self.write(rope).await?;
+            for sent in held {
+                self.traffic.end(sent.call, sent.bytes);
+            }
             ended?;
         }
         Ok(())

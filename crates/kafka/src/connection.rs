@@ -81,7 +81,8 @@ impl Connections {
             line: sender,
             handled,
         };
-        let answers = Answers { socket, line: Line::new(line), clock, patience: patience.answer };
+        let traffic = self.api.traffic.clone();
+        let answers = Answers { socket, line: Line::new(line), clock, patience: patience.answer, traffic };
         // Reading comes first: what came in together is appended together, and then synced and answered together.
         let reading = async {
             Box::pin(reading.run()).await;
@@ -145,6 +146,7 @@ impl Reading {
     async fn take(&mut self, frame: Frame) -> Option<()> {
         let connection = self.caller.context.connection.0;
         let Frame { bytes, mut memory } = frame;
+        let length = bytes.len();
         let request = match Request::read(bytes) {
             Ok(request) => request,
             Err(error) => {
@@ -153,6 +155,7 @@ impl Reading {
             }
         };
         self.introduce(request.client_id.as_deref());
+        let call = request.of().map(|api| self.api.traffic.begin(api, length));
         // Produces follow each other before they are answered; whatever else is asked must see what they did.
         let overlaps = request.api == Some(Operation::Produce);
         let wanted = if overlaps { 1 } else { KAFKA_IN_FLIGHT_MAX };
@@ -172,7 +175,7 @@ impl Reading {
                     () = self.api.draining.cancelled(), if api == Operation::Fetch => return None,
                 }
             }
-            None if request.key == Operation::ApiVersions.key() => {
+            None if call.is_some() => {
                 Ok(Some(Pending::Now(api_versions::unknown_version(&self.api, request.correlation))))
             }
             None => {
@@ -181,9 +184,13 @@ impl Reading {
             }
         };
         drop(places);
-        if let Some(pending) = handled.ok()? {
-            let answer = Answer { pending, request: memory.into_permit(), place };
-            self.line.send(answer).await.ok()?;
+        match (handled.ok()?, call) {
+            (Some(pending), Some(call)) => {
+                let answer = Answer { pending, request: memory.into_permit(), place, call };
+                self.line.send(answer).await.ok()?;
+            }
+            (None, Some(call)) => self.api.traffic.end(call, 0),
+            (_, None) => {}
         }
         Some(())
     }

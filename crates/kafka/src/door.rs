@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 
 use crate::connection::Connections;
 use crate::handlers::Handlers;
-use crate::metrics::Requests;
+use crate::metrics::{Requests, Traffic};
 
 /// How patient the door is with clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,7 +102,8 @@ impl KafkaDoor {
         let addrs = listeners.iter().map(|listener| listener.local_addr()).collect::<io::Result<Vec<_>>>()?;
         let (entrance, requests) = (Entrance::new(&env, "kafka", CONNECTIONS_MAX), Requests::default());
         let (settings, draining) = (Arc::new(settings), entrance.draining());
-        let api = Handlers { broker, env, settings, draining, requests: requests.clone() };
+        let traffic = Traffic::new(&broker, Arc::clone(&env.clock));
+        let api = Handlers { broker, env, settings, draining, requests: requests.clone(), traffic };
         let connections = Connections { api, ending: entrance.ending() };
         entrance
             .accept(listeners, move |number, stream| connections.clone().serve(ConnectionId(number), stream));

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::answer::{Records, encode};
 use crate::answers::{Pending, Reply};
 use crate::door::{Endpoint, Settings};
-use crate::metrics::Requests;
+use crate::metrics::{Requests, Traffic};
 use crate::request::Request;
 use crate::request_memory::{RequestMemory, Unanswered};
 
@@ -94,6 +94,7 @@ pub(crate) struct Handlers {
     pub(crate) settings: Arc<Settings>,
     pub(crate) draining: CancellationToken,
     pub(crate) requests: Requests,
+    pub(crate) traffic: Traffic,
 }
 
 /// Which request is answered.

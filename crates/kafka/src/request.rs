@@ -22,6 +22,12 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// The operation that answers it: a version of ApiVersions that is not served is answered too.
+    pub(crate) fn of(&self) -> Option<Operation> {
+        let versions = Operation::ApiVersions;
+        self.api.or_else(|| (self.key == versions.key()).then_some(versions))
+    }
+
     /// Reads the header.
     ///
     /// # Errors
