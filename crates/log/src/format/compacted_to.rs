@@ -1,4 +1,4 @@
-//! `compacted.to`: below which offset the segments of a partition may have holes ([`super::single_offset`]). Without the file
+//! `compacted.to`: below which offset the segments of a partition may have holes (`format::single_offset`). Without the file
 //! none has been compacted.
 //!
 //! The seal of a segment says whether it was compacted. This file says it once more, for the case that the seal is damaged, and

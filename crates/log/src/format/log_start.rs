@@ -1,4 +1,4 @@
-//! `log.start`: the first offset of a partition that was trimmed or reset ([`super::single_offset`]). Without the file it is
+//! `log.start`: the first offset of a partition that was trimmed or reset (`format::single_offset`). Without the file it is
 //! that of the first segment.
 //!
 //! Written and synced before the segments below it go, so that a power cut between the two brings nothing back.

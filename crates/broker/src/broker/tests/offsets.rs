@@ -1,6 +1,10 @@
 //! Committed offsets: kept over restarts, forgotten with their topic.
 
-use millrace_types::{GroupId, LeaderEpoch, limits};
+use std::path::PathBuf;
+
+use millrace_env::OpenMode;
+use millrace_log::names::partition_dir;
+use millrace_types::{GroupId, LeaderEpoch, TopicPartition, limits};
 
 use super::*;
 use crate::OffsetCommit;
@@ -31,6 +35,45 @@ async fn all(world: &World) -> Vec<(u32, Option<i64>)> {
         .into_iter()
         .map(|one| one.map(|one| (one.partition.0, one.offset.map(Offset::get))).unwrap())
         .collect()
+}
+
+/// Bytes of the log that holds the commits of the group.
+async fn log_bytes(world: &World) -> u64 {
+    let topic = world.broker.describe_topic(&ctx(), by_name("__consumer_offsets")).await.unwrap();
+    let partition = TopicPartition { topic: topic.id, partition: millrace_group::partition_of(&group()) };
+    let dir = PathBuf::from("/data").join(partition_dir(partition));
+    let fs = world.sim.env().fs;
+    let names = fs.read_dir(&dir).unwrap().into_iter().map(|entry| entry.name);
+    let logs = names.filter(|name| name.ends_with(".log"));
+    logs.map(|name| fs.open(&dir.join(name), OpenMode::Read).unwrap().size().unwrap()).sum()
+}
+
+#[tokio::test]
+async fn commits_outlive_the_compaction_of_their_log() {
+    let world = World::new(7).await;
+    world.create("a", 3).await;
+    world.create("gone", 1).await;
+    for offset in 1..=50 {
+        let commits = vec![at("a", 0, offset), at("a", 2, 2 * offset), at("gone", 0, offset)];
+        assert_eq!(commit(&world, commits).await, [None; 3]);
+    }
+    world.broker.delete_topic(&ctx(), by_name("gone")).await.unwrap();
+    let kept = vec![(0, Some(50)), (2, Some(100))];
+    assert_eq!(all(&world).await, kept);
+    let before = log_bytes(&world).await;
+    // Older than segments of the log grow, so that it is sealed.
+    world.sim.clock().advance(Duration::from_secs(8 * 86_400));
+    for _ in 0..2 {
+        world.broker.core.dir.janitor_step();
+    }
+    let after = log_bytes(&world).await;
+    assert!(after < before / 4, "{before} bytes became {after}");
+    assert_eq!(all(&world).await, kept);
+    let world = world.cut(Survival::Nothing).await;
+    assert_eq!(all(&world).await, kept);
+    assert_eq!(commit(&world, vec![at("a", 0, 51)]).await, [None]);
+    let world = world.restart().await.kill().await;
+    assert_eq!(all(&world).await, [(0, Some(51)), (2, Some(100))]);
 }
 
 #[tokio::test]
