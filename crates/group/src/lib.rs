@@ -9,9 +9,12 @@
 //! One value holds one partition of `__consumer_offsets`. Events may be stepped while earlier records are still on
 //! their way to the disk; what others can see changes in the order of the log, when the log says committed.
 
+pub mod assign;
+mod ids;
 mod offsets;
 mod partition_of;
 
+pub use ids::{GroupEpoch, IdError, InstanceId, MemberId, Moment, Now, Pattern, RackId};
 pub use millrace_schema::{OffsetCommitKey, OffsetCommitValue, OffsetsError, OffsetsKey};
 pub use offsets::{Commit, CommitRefusal, Effect, Event, GroupOffsets, OffsetRecord, PersistId, ReplayError};
 pub use partition_of::partition_of;

@@ -16,6 +16,47 @@ pub const PARTITIONS_PER_BROKER_MAX: u32 = 10_240;
 pub const CONSUMER_OFFSETS_PARTITIONS: u32 = 16;
 /// The longest metadata text of a committed offset, in bytes (Kafka's `offset.metadata.max.bytes`).
 pub const OFFSET_METADATA_BYTES_MAX: usize = 4096;
+/// The most members of one group.
+pub const GROUP_MEMBERS_MAX: usize = 4096;
+/// The longest id of a member, in bytes: a client id, a dash and a UUID fit.
+pub const MEMBER_ID_BYTES_MAX: usize = CLIENT_ID_BYTES_MAX + 65;
+/// The longest instance id of a static member, in bytes.
+pub const INSTANCE_ID_BYTES_MAX: usize = 249;
+/// The longest name of a rack, in bytes.
+pub const RACK_ID_BYTES_MAX: usize = 255;
+/// The longest pattern that a member may subscribe by, in bytes.
+pub const PATTERN_BYTES_MAX: usize = 1024;
+/// The most topic names that one member may subscribe to.
+pub const SUBSCRIBED_NAMES_MAX: usize = 1000;
+/// The shortest session timeout of a member, in milliseconds.
+pub const SESSION_TIMEOUT_MS_MIN: u64 = 1_000;
+/// The session timeout of a member that does not say, in milliseconds.
+pub const SESSION_TIMEOUT_MS_DEFAULT: u64 = 10_000;
+/// The longest session timeout of a member, in milliseconds (Kafka's `group.max.session.timeout.ms`).
+pub const SESSION_TIMEOUT_MS_MAX: u64 = 1_800_000;
+/// How long a member whose connection broke has to come back, in milliseconds.
+pub const MEMBER_RECONNECT_MS: u64 = 5_000;
+/// How long a member may take to let go of partitions by default, in milliseconds (Kafka's `max.poll.interval.ms`).
+pub const REBALANCE_TIMEOUT_MS_DEFAULT: u64 = 300_000;
+/// The longest that a member may take to let go of partitions, in milliseconds.
+pub const REBALANCE_TIMEOUT_MS_MAX: u64 = 7_200_000;
+/// Comparisons that the assignor for racks spends on exchanges; what it finds until then is balanced, if not ideal.
+pub const RACK_COMPARISONS_MAX: usize = 4_000_000;
+/// The most protocols that a member of a classic group may offer.
+pub const CLASSIC_PROTOCOLS_MAX: usize = 32;
+/// The most bytes of metadata that a member of a classic group may send with all its protocols.
+pub const CLASSIC_METADATA_BYTES_MAX: usize = 256 * 1024;
+/// The most bytes of assignments that the leader of a classic group may send.
+pub const CLASSIC_ASSIGNMENTS_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long a classic group that was empty waits for more members before its first generation, in milliseconds (Kafka's
+/// `group.initial.rebalance.delay.ms`).
+pub const CLASSIC_INITIAL_DELAY_MS: u64 = 3_000;
+
+// Who comes back in time is never taken for dead.
+const _: () = assert!(MEMBER_RECONNECT_MS < SESSION_TIMEOUT_MS_DEFAULT);
+const _: () = assert!(SESSION_TIMEOUT_MS_MIN <= SESSION_TIMEOUT_MS_DEFAULT);
+const _: () = assert!(SESSION_TIMEOUT_MS_DEFAULT <= SESSION_TIMEOUT_MS_MAX);
+const _: () = assert!(REBALANCE_TIMEOUT_MS_DEFAULT <= REBALANCE_TIMEOUT_MS_MAX);
 
 /// The largest record batch that a topic may be configured to take (`max.message.bytes`).
 pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
