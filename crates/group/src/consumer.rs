@@ -68,6 +68,17 @@ pub struct Join {
     pub profile: Profile,
 }
 
+/// What a member says that it owns.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Owned {
+    /// It does not say.
+    Unsaid,
+    /// The same as the last list (Kafka's null).
+    Unchanged,
+    /// These.
+    These(BTreeSet<TopicPartition>),
+}
+
 /// A member is there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Heartbeat {
@@ -77,11 +88,12 @@ pub struct Heartbeat {
     pub instance: Option<InstanceId>,
     /// The epoch that it was told last.
     pub epoch: GroupEpoch,
-    /// What it owns after it has acted on the newest answer that it got; `None` if that is what it said last.
-    ///
-    /// A door that sends answers unasked must number them, and pass `None` for a list that was sent before the newest of them
-    /// was seen.
-    pub owned: Option<BTreeSet<TopicPartition>>,
+    /// The revision of the newest assignment that it has heard. What it says of its partitions counts only if that is the
+    /// newest that there is: a list that was sent before the member heard that it must let go acknowledges nothing. `None` where the
+    /// protocol cannot say (Kafka's); then it is believed.
+    pub heard: Option<u64>,
+    /// What it owns.
+    pub owned: Owned,
     /// What it is and wants, if that has changed; the instance does not count.
     pub profile: Option<Profile>,
 }
@@ -138,6 +150,8 @@ pub struct Assignment {
     pub member: MemberId,
     /// The epoch to heartbeat and commit with from now on.
     pub epoch: GroupEpoch,
+    /// Counts what was told to this member; to be sent back as [`Heartbeat::heard`].
+    pub revision: u64,
     /// All that it is to own; whatever else it has, it must let go and then say so.
     pub assigned: BTreeSet<TopicPartition>,
     /// How many more it will get as soon as others have let them go.
@@ -367,7 +381,8 @@ impl ConsumerGroup {
         self.draft.records.push(record);
     }
 
-    fn write_current(&mut self, member: &MemberId, current: Current) {
+    fn write_current(&mut self, member: &MemberId, mut current: Current) {
+        current.revision += 1;
         self.write(GroupRecord::Current { member: member.clone(), value: Some(current) });
     }
 

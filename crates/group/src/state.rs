@@ -58,6 +58,8 @@ pub struct Current {
     pub assigned: BTreeSet<TopicPartition>,
     /// What it is to let go, and owns until it has said so.
     pub revoking: BTreeSet<TopicPartition>,
+    /// Counts the changes of this value, also over a change of coordinators.
+    pub revision: u64,
     /// Whether it is there.
     pub standing: Standing,
 }

@@ -1,20 +1,19 @@
 //! Heartbeats, and the driver's question on behalf of a member.
 
-use std::collections::BTreeSet;
-
 use millrace_types::TopicPartition;
 
 use super::join::check_profile;
-use super::{Assignment, ConsumerGroup, Heartbeat};
+use super::{Assignment, ConsumerGroup, Heartbeat, Owned};
 use crate::fence::{Refusal, Stranger};
 use crate::ids::{GroupEpoch, MemberId, Now};
 use crate::state::{Current, GroupRecord, Profile, Standing};
 
 impl ConsumerGroup {
     pub(super) fn heartbeat(&mut self, heartbeat: Heartbeat, now: Now) -> Result<Assignment, Refusal> {
-        let Heartbeat { member, instance, epoch, owned, profile } = heartbeat;
+        let Heartbeat { member, instance, epoch, heard, owned, profile } = heartbeat;
         let current = self.state.identify(&member, instance.as_ref(), &self.instances)?;
-        check_epoch(current, epoch, owned.as_ref())?;
+        check_epoch(current, epoch, &owned)?;
+        let up_to_date = heard.is_none_or(|heard| heard == current.revision);
         if let Some(profile) = &profile {
             check_profile(profile)?;
         }
@@ -22,14 +21,16 @@ impl ConsumerGroup {
         self.with_live(&member, |live| {
             live.session_until = session_until;
             live.confirmed = true;
-            if owned.is_some() {
-                live.owned = owned;
+            if let Owned::These(list) = &owned {
+                live.owned = Some(list.clone());
             }
         });
         if let Some(profile) = profile {
             self.change_profile(&member, profile, now);
         }
-        self.acknowledge(&member);
+        if up_to_date && owned != Owned::Unsaid {
+            self.acknowledge(&member);
+        }
         self.reconcile(&member, now)
     }
 
@@ -38,13 +39,7 @@ impl ConsumerGroup {
         if current.standing == Standing::Departed {
             return Err(Stranger::Unknown { member: member.clone() }.into());
         }
-        let before = current.clone();
-        let answer = self.reconcile(member, now)?;
-        if self.state.currents.get(member) != Some(&before) {
-            // The member does not know yet, so what it said before is no answer to this.
-            self.with_live(member, |live| live.owned = None);
-        }
-        Ok(answer)
+        self.reconcile(member, now)
     }
 
     fn change_profile(&mut self, member: &MemberId, mut profile: Profile, now: Now) {
@@ -65,15 +60,10 @@ impl ConsumerGroup {
 
 /// Whether the member is where it should be: at its epoch, or at the one before if the answer that told it the new one was
 /// lost. Then it must show that it owns nothing that may be another's by now.
-fn check_epoch(
-    current: &Current,
-    given: GroupEpoch,
-    owned: Option<&BTreeSet<TopicPartition>>,
-) -> Result<(), Refusal> {
-    let missed_an_answer = given == current.previous_epoch
-        && owned.is_some_and(|owned| {
-            owned.iter().all(|p| current.assigned.contains(p) || current.revoking.contains(p))
-        });
+fn check_epoch(current: &Current, given: GroupEpoch, owned: &Owned) -> Result<(), Refusal> {
+    let may_own = |p: &TopicPartition| current.assigned.contains(p) || current.revoking.contains(p);
+    let missed_an_answer =
+        given == current.previous_epoch && matches!(owned, Owned::These(list) if list.iter().all(may_own));
     if current.standing == Standing::Here && (given == current.epoch || missed_an_answer) {
         Ok(())
     } else {

@@ -44,7 +44,8 @@ impl ConsumerGroup {
             self.instances.insert(instance.clone(), member.clone());
         }
         self.write(GroupRecord::Member { member: member.clone(), value: Some(profile) });
-        self.write_current(member, Current::default());
+        let revision = self.state.currents.get(member).map_or(0, |current| current.revision);
+        self.write_current(member, Current { revision, ..Current::default() });
         self.set_live(member, now, false);
     }
 

@@ -55,6 +55,7 @@ impl ConsumerGroup {
         Ok(Assignment {
             member: member.clone(),
             epoch: current.epoch,
+            revision: current.revision,
             assigned: current.assigned.clone(),
             waiting: target.difference(&current.assigned).count(),
         })

@@ -81,7 +81,8 @@ fn beat(member: &str, epoch: i32, owned: Option<&[u32]>) -> Event {
         member: id(member),
         instance: None,
         epoch: GroupEpoch(epoch),
-        owned: owned.map(parts),
+        heard: None,
+        owned: owned.map_or(Owned::Unchanged, |list| Owned::These(parts(list))),
         profile: None,
     })
 }
@@ -135,7 +136,7 @@ fn a_heartbeat_that_changes_nothing_writes_nothing() {
 }
 
 #[test]
-fn a_list_from_before_the_revocation_does_not_count_and_silence_is_no_acknowledgement() {
+fn neither_silence_nor_half_of_it_acknowledges_a_revocation() {
     let mut group = one_and_a_newcomer();
     group.step(beat("a", 1, Some(&[0, 1, 2, 3])), at(1));
     for event in [beat("a", 1, None), beat("a", 1, Some(&[0, 1, 2])), Event::Poll { member: id("a") }] {
@@ -301,4 +302,19 @@ fn what_is_too_much_is_refused() {
     assert_eq!(reply(&group.step(join(greedy), at(1))), Err(Refusal::TooManyNames { names: 1001 }));
     let patient = Profile { rebalance_timeout_ms: u64::MAX, ..profile(&[]) };
     assert!(matches!(reply(&group.step(join(patient), at(1))), Err(Refusal::RebalanceTimeout { .. })));
+}
+
+#[test]
+fn a_list_that_was_sent_before_the_revocation_was_heard_acknowledges_nothing() {
+    let mut group = one_and_a_newcomer();
+    let with = |heard, owned: &[u32]| match beat("a", 1, Some(owned)) {
+        Event::Heartbeat(heartbeat) => Event::Heartbeat(Heartbeat { heard: Some(heard), ..heartbeat }),
+        other => other,
+    };
+    // It has not taken up anything yet, says so, and is told to let go while that is on its way again.
+    let first = group.state().currents[&id("a")].revision;
+    let told = assignment(&group.step(with(first, &[]), at(1)));
+    assert_eq!((told.epoch, told.assigned), (GroupEpoch(1), parts(&[0, 1])));
+    assert_eq!(assignment(&group.step(with(first, &[]), at(2))).epoch, GroupEpoch(1));
+    assert_eq!(assignment(&group.step(with(told.revision, &[0, 1]), at(3))).epoch, GroupEpoch(2));
 }
