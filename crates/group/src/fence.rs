@@ -27,6 +27,12 @@ pub enum Stranger {
         /// The id.
         member: MemberId,
     },
+    /// Kafka's `UNKNOWN_MEMBER_ID`: no member has that lasting name.
+    #[error("no member of the group is {instance:?}")]
+    UnknownInstance {
+        /// The lasting name, if any was given.
+        instance: Option<InstanceId>,
+    },
     /// Kafka's `FENCED_INSTANCE_ID`: a newer life of the static member is in its place.
     #[error("{instance} is another member now")]
     FencedInstance {

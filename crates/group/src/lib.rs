@@ -10,6 +10,7 @@
 //! their way to the disk; what others can see changes in the order of the log, when the log says committed.
 
 pub mod assign;
+pub mod classic;
 pub mod consumer;
 mod fence;
 mod ids;

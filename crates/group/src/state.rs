@@ -6,6 +6,7 @@
 //! | `Member` | group, member | what the member is and wants |
 //! | `Target` | group, member | what it is to own at the group's epoch |
 //! | `Current` | group, member | the epoch that it has reached, what it owns, what it is to let go |
+//! | `Classic` | group | a classic group, whole |
 //!
 //! Each replaces the last of its key, and `None` is its tombstone, so that the fold over a compacted log is the fold over the
 //! log. What one step writes is one batch: the log has all of it or nothing.
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use millrace_types::{TimestampMs, TopicPartition};
 
 use crate::assign::Assignor;
+use crate::classic::ClassicState;
 use crate::ids::{GroupEpoch, InstanceId, MemberId, RackId};
 use crate::topics::Subscription;
 
@@ -110,6 +112,8 @@ pub enum GroupRecord {
         /// `None` if it is none any more.
         value: Option<Current>,
     },
+    /// A classic group.
+    Classic(Option<ClassicState>),
 }
 
 /// The fold over a group's records.
@@ -123,6 +127,8 @@ pub struct GroupState {
     pub targets: BTreeMap<MemberId, BTreeSet<TopicPartition>>,
     /// What they own.
     pub currents: BTreeMap<MemberId, Current>,
+    /// The group if it is a classic one.
+    pub classic: Option<ClassicState>,
 }
 
 impl GroupState {
@@ -133,6 +139,7 @@ impl GroupState {
             GroupRecord::Member { member, value } => put(&mut self.members, member, value),
             GroupRecord::Target { member, value } => put(&mut self.targets, member, value),
             GroupRecord::Current { member, value } => put(&mut self.currents, member, value),
+            GroupRecord::Classic(classic) => self.classic = classic,
         }
     }
 
