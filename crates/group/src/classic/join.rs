@@ -32,9 +32,12 @@ impl ClassicGroup {
         };
         self.check_protocols(of_old.as_ref().unwrap_or(&member), &profile, &protocol_type)?;
         if let Some(before) = of_old {
-            self.replace(&before, &member, profile, now);
-            self.state.protocol_type = protocol_type;
-            self.join_replaced(request, &member, now);
+            if self.replace(&before, &member, profile, now) {
+                self.tell_generation(request, &member);
+            } else {
+                self.park_join(request, &member);
+                self.begin_rebalance(now);
+            }
             return Ok(());
         }
         if self.members.contains_key(&member) {
@@ -108,9 +111,10 @@ impl ClassicGroup {
         }
     }
 
-    /// A new life takes the place of a static member, and the old one is fenced wherever it waits.
-    fn replace(&mut self, before: &MemberId, member: &MemberId, profile: ClassicMember, now: Now) {
-        let Some(old) = self.members.remove(before) else { return };
+    /// A new life takes the place of a static member, and the old one is fenced wherever it waits. Whether it also takes its
+    /// place in the generation: that is so if the leader need not assign anew.
+    fn replace(&mut self, before: &MemberId, member: &MemberId, profile: ClassicMember, now: Now) -> bool {
+        let Some(old) = self.members.remove(before) else { return false };
         for request in old.join.into_iter().chain(old.sync) {
             if let Some(instance) = old.profile.instance.clone() {
                 self.reply(request, Err(Stranger::FencedInstance { instance }.into()));
@@ -118,31 +122,31 @@ impl ClassicGroup {
         }
         let profile = ClassicMember { assignment: old.profile.assignment.clone(), ..profile };
         self.admit(member, profile, None, now);
-        if self.state.leader.as_ref() == Some(before) {
-            self.state.leader = Some(member.clone());
-        }
-        if let Some(mut written) = self.state.members.remove(before) {
-            // What it wants now counts from the next generation on, but a change of what it told the leader is one.
-            written.client_id.clone_from(&self.members[member].profile.client_id);
-            written.client_host.clone_from(&self.members[member].profile.client_host);
+        let Some(mut written) = self.state.members.remove(before) else { return false };
+        let stays = self.phase == Phase::Stable && self.tells_the_same(&written, member);
+        let led = self.state.leader.as_ref() == Some(before);
+        if stays {
+            let live = &self.members[member].profile;
+            written.client_id.clone_from(&live.client_id);
+            written.client_host.clone_from(&live.client_host);
             self.state.members.insert(member.clone(), written);
-            self.write();
         }
+        if led {
+            self.state.leader = stays.then(|| member.clone());
+        }
+        // Also where a rebalance follows: the old life must stay fenced if another coordinator takes over before it ends.
+        self.write();
+        stays
     }
 
-    fn join_replaced(&mut self, request: RequestId, member: &MemberId, now: Now) {
+    /// Whether the leader would assign the new life as it did the old one.
+    fn tells_the_same(&self, written: &ClassicMember, member: &MemberId) -> bool {
         let told = |m: &ClassicMember| {
             let chosen = m.protocols.iter().find(|p| Some(&p.name) == self.state.protocol.as_ref());
             chosen.map(|protocol| protocol.metadata.clone())
         };
         let live = self.members.get(member).and_then(|live| told(&live.profile));
-        let written = self.state.members.get(member).and_then(told);
-        if self.phase == Phase::Stable && live.is_some() && live == written {
-            self.tell_generation(request, member);
-        } else {
-            self.park_join(request, member);
-            self.begin_rebalance(now);
-        }
+        live.is_some() && live == told(written)
     }
 
     /// The join waits for the generation; one that waited before is the same client's, who has given it up.

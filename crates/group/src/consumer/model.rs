@@ -121,9 +121,10 @@ impl World {
             client.lives += 1;
             client.member = MemberId::new(&format!("c{k}-{}", client.lives)).unwrap();
         }
+        // A new life has a new link, and hears nothing that was meant for the one before.
         client.running = true;
         self.forget(k);
-        self.clients[k].link.to_server.push_back(Request::Join);
+        self.break_link(k, false);
     }
 
     fn forget(&mut self, k: usize) {
