@@ -35,6 +35,16 @@ pub enum Event {
         /// What, in the order of the reply.
         commits: Vec<Commit>,
     },
+    /// The time of these is over (see [`GroupOffsets::expired`]); what is being committed anew stays. Not answered.
+    Expired {
+        /// Which positions.
+        keys: Vec<OffsetCommitKey>,
+    },
+    /// Somebody wants these forgotten, also what is still on its way. Not answered.
+    Forgotten {
+        /// Which positions.
+        keys: Vec<OffsetCommitKey>,
+    },
     /// Topics are gone; what was committed for them is forgotten.
     TopicsDeleted {
         /// Their ids.
@@ -128,6 +138,17 @@ impl GroupOffsets {
     pub fn step(&mut self, event: Event, now: TimestampMs) -> Vec<Effect> {
         match event {
             Event::Commit { group, commits } => self.commit(&group, commits, now),
+            Event::Expired { keys } => {
+                let settled =
+                    |key: &OffsetCommitKey| self.committed.contains_key(key) && !self.is_pending(key);
+                let doomed = keys.into_iter().filter(settled).collect();
+                self.tombstones(doomed)
+            }
+            Event::Forgotten { keys } => {
+                let known = |key: &OffsetCommitKey| self.committed.contains_key(key) || self.is_pending(key);
+                let doomed = keys.into_iter().filter(known).collect();
+                self.tombstones(doomed)
+            }
             Event::TopicsDeleted { ids } => self.forget(&ids),
         }
     }
@@ -172,6 +193,21 @@ impl GroupOffsets {
             .into_iter()
             .flat_map(|first| self.committed.range(first..))
             .take_while(move |(key, _)| key.group == group)
+    }
+
+    /// The positions of a group whose retention counts from `cutoff` or earlier. `counts_from` is the group's own answer (of
+    /// [`ConsumerGroup::expires_from`](crate::consumer::ConsumerGroup::expires_from) or its classic sister): `None` while
+    /// a position must be kept.
+    pub fn expired(
+        &self,
+        group: &GroupId,
+        cutoff: TimestampMs,
+        counts_from: impl Fn(&TopicName, TimestampMs) -> Option<TimestampMs>,
+    ) -> Vec<OffsetCommitKey> {
+        let over = |(key, value): &(&OffsetCommitKey, &OffsetCommitValue)| {
+            counts_from(&key.topic, value.committed_at).is_some_and(|from| from <= cutoff)
+        };
+        self.of_group(group).filter(over).map(|(key, _)| key.clone()).collect()
     }
 
     /// The topics that something is committed for.
@@ -226,8 +262,16 @@ impl GroupOffsets {
             latest.insert(&record.key, record.value.as_ref().map(|value| value.topic_id));
         }
         let doomed = latest.into_iter().filter(|(_, id)| id.is_some_and(|id| ids.contains(&id)));
-        let records = doomed.map(|(key, _)| OffsetRecord { key: key.clone(), value: None }).collect();
-        self.persist(records)
+        let doomed = doomed.map(|(key, _)| key.clone()).collect();
+        self.tombstones(doomed)
+    }
+
+    fn is_pending(&self, key: &OffsetCommitKey) -> bool {
+        self.pending.iter().flat_map(|(_, records)| records).any(|record| record.key == *key)
+    }
+
+    fn tombstones(&mut self, doomed: Vec<OffsetCommitKey>) -> Vec<Effect> {
+        self.persist(doomed.into_iter().map(|key| OffsetRecord { key, value: None }).collect())
     }
 
     fn persist(&mut self, records: Vec<OffsetRecord>) -> Vec<Effect> {

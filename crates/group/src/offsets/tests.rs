@@ -99,6 +99,30 @@ fn a_deleted_topic_is_forgotten_also_where_its_commit_is_still_on_its_way() {
 }
 
 #[test]
+fn what_has_expired_goes_and_what_is_committed_anew_meanwhile_stays() {
+    let mut value = GroupOffsets::default();
+    let first = persisted(&commit(&mut value, "g", vec![position(1, 5), position(2, 6), position(3, 7)]));
+    value.committed(first);
+    let all = |_: &TopicName, at| Some(at);
+    assert_eq!(value.expired(&group("g"), TimestampMs(NOW.0 - 1), all), []);
+    assert_eq!(value.expired(&group("h"), NOW, all), []);
+    // A group that lives says of its topics that they are kept.
+    let keys = value.expired(&group("g"), NOW, |name, at| (*name != topic(3).0).then_some(at));
+    assert_eq!(keys, [key("g", 1), key("g", 2)]);
+    let second = persisted(&commit(&mut value, "g", vec![position(2, 8)]));
+    let effects = value.step(Event::Expired { keys: keys.clone() }, NOW);
+    value.committed(second);
+    value.committed(persisted(&effects));
+    assert_eq!((seen(&value, "g", 1), seen(&value, "g", 2), seen(&value, "g", 3)), (None, Some(8), Some(7)));
+    // Who wants it forgotten means also what is on its way.
+    commit(&mut value, "g", vec![position(1, 9)]);
+    let effects = value.step(Event::Forgotten { keys: keys.clone() }, NOW);
+    value.committed(persisted(&effects));
+    assert_eq!((seen(&value, "g", 1), seen(&value, "g", 2)), (None, None));
+    assert!(value.step(Event::Forgotten { keys }, NOW).is_empty());
+}
+
+#[test]
 fn offsets_of_an_earlier_topic_of_the_name_do_not_count() {
     let mut value = GroupOffsets::default();
     let id = persisted(&commit(&mut value, "g", vec![position(1, 5)]));
