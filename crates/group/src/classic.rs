@@ -72,6 +72,17 @@ pub struct ClassicMember {
 }
 
 impl ClassicMember {
+    /// What the member takes of a record, besides its assignment.
+    fn bytes(&self, id: &MemberId) -> usize {
+        let instance = self.instance.as_ref().map_or(0, |instance| instance.as_str().len());
+        let protocols = self.protocols.iter().map(|protocol| protocol.name.len() + protocol.metadata.len());
+        id.as_str().len()
+            + instance
+            + self.client_id.len()
+            + self.client_host.len()
+            + protocols.sum::<usize>()
+    }
+
     fn knows(&self, protocol: &str) -> bool {
         self.protocols.iter().any(|known| known.name == protocol)
     }
@@ -248,6 +259,19 @@ pub enum ClassicEffect {
     Reply(RequestId, Result<ClassicAnswer, ClassicRefusal>),
 }
 
+/// How far the newest generation is, for people. In Kafka's words: `Empty`, `PreparingRebalance`, `CompletingRebalance`, `Stable`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// Nobody is in it.
+    Empty,
+    /// The next generation is being formed.
+    Joining,
+    /// The leader has not assigned yet.
+    Syncing,
+    /// Everybody reads.
+    Stable,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     Empty,
@@ -382,6 +406,22 @@ impl ClassicGroup {
     #[must_use]
     pub fn state(&self) -> &ClassicState {
         &self.state
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match self.phase {
+            Phase::Empty => Stage::Empty,
+            Phase::Joining { .. } => Stage::Joining,
+            Phase::Syncing { .. } => Stage::Syncing,
+            Phase::Stable => Stage::Stable,
+        }
+    }
+
+    /// All members, also those who wait for the next generation.
+    pub fn members(&self) -> impl Iterator<Item = (&MemberId, &ClassicMember)> {
+        self.members.iter().map(|(id, live)| (id, &live.profile))
     }
 
     /// The member that this is, if it is one. With an instance alone: whoever has it.

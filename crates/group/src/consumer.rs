@@ -68,17 +68,6 @@ pub struct Join {
     pub profile: Profile,
 }
 
-/// What a member says that it owns.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Owned {
-    /// It does not say.
-    Unsaid,
-    /// The same as the last list (Kafka's null).
-    Unchanged,
-    /// These.
-    These(BTreeSet<TopicPartition>),
-}
-
 /// A member is there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Heartbeat {
@@ -92,8 +81,9 @@ pub struct Heartbeat {
     /// newest that there is: a list that was sent before the member heard that it must let go acknowledges nothing. `None` where the
     /// protocol cannot say (Kafka's); then it is believed.
     pub heard: Option<u64>,
-    /// What it owns.
-    pub owned: Owned,
+    /// What it owns; `None` if it does not say, as most heartbeats of a Kafka client. Whatever it was told to let go counts as
+    /// its own until a list says otherwise.
+    pub owned: Option<BTreeSet<TopicPartition>>,
     /// What it is and wants, if that has changed; the instance does not count.
     pub profile: Option<Profile>,
 }
@@ -208,8 +198,6 @@ struct Live {
     revoke_until: Option<Moment>,
     /// Whether it has ever shown that it knows its epoch; until then a repeated join is the same join.
     confirmed: bool,
-    /// What it said last that it owns.
-    owned: Option<BTreeSet<TopicPartition>>,
 }
 
 impl Live {
@@ -401,7 +389,7 @@ impl ConsumerGroup {
     fn set_live(&mut self, member: &MemberId, now: Now, confirmed: bool) {
         self.forget_live(member);
         let session_until = now.moment.after_ms(self.config.session_timeout_ms);
-        let live = Live { session_until, revoke_until: None, confirmed, owned: None };
+        let live = Live { session_until, revoke_until: None, confirmed };
         self.deadlines.insert((live.deadline(), member.clone()));
         self.live.insert(member.clone(), live);
     }

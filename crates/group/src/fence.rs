@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use millrace_types::limits::{REBALANCE_TIMEOUT_MS_MAX, SUBSCRIBED_NAMES_MAX};
+use millrace_types::limits::{PARTITIONS_PER_REQUEST_MAX, REBALANCE_TIMEOUT_MS_MAX, SUBSCRIBED_NAMES_MAX};
 
 use crate::ids::{GroupEpoch, InstanceId, MemberId};
 use crate::state::{Current, GroupState};
@@ -89,6 +89,12 @@ pub enum Refusal {
     TooManyNames {
         /// How many.
         names: usize,
+    },
+    /// It claims more than anybody can own.
+    #[error("a heartbeat names {partitions} partitions, {PARTITIONS_PER_REQUEST_MAX} are allowed")]
+    TooManyOwned {
+        /// How many.
+        partitions: usize,
     },
     /// It wants too long to let go.
     #[error("a rebalance timeout of {ms} ms is out of range; {REBALANCE_TIMEOUT_MS_MAX} is the longest")]

@@ -116,6 +116,47 @@ pub enum GroupRecord {
     Classic(Option<ClassicState>),
 }
 
+/// What a record replaces: the last one of the same key. In the log the group's name stands before it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum GroupKey {
+    /// The group as a whole.
+    Meta,
+    /// What a member is and wants.
+    Member(MemberId),
+    /// What a member is to own.
+    Target(MemberId),
+    /// What a member owns.
+    Current(MemberId),
+    /// A classic group.
+    Classic,
+}
+
+impl GroupRecord {
+    /// What it replaces.
+    #[must_use]
+    pub fn key(&self) -> GroupKey {
+        match self {
+            GroupRecord::Meta(_) => GroupKey::Meta,
+            GroupRecord::Member { member, .. } => GroupKey::Member(member.clone()),
+            GroupRecord::Target { member, .. } => GroupKey::Target(member.clone()),
+            GroupRecord::Current { member, .. } => GroupKey::Current(member.clone()),
+            GroupRecord::Classic(_) => GroupKey::Classic,
+        }
+    }
+
+    /// Whether it says that there is nothing any more under its key.
+    #[must_use]
+    pub fn is_tombstone(&self) -> bool {
+        match self {
+            GroupRecord::Meta(value) => value.is_none(),
+            GroupRecord::Member { value, .. } => value.is_none(),
+            GroupRecord::Target { value, .. } => value.is_none(),
+            GroupRecord::Current { value, .. } => value.is_none(),
+            GroupRecord::Classic(value) => value.is_none(),
+        }
+    }
+}
+
 /// The fold over a group's records.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct GroupState {

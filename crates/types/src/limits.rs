@@ -41,13 +41,15 @@ pub const REBALANCE_TIMEOUT_MS_DEFAULT: u64 = 300_000;
 /// The longest that a member may take to let go of partitions, in milliseconds.
 pub const REBALANCE_TIMEOUT_MS_MAX: u64 = 7_200_000;
 /// Comparisons that the assignor for racks spends on exchanges; what it finds until then is balanced, if not ideal.
-pub const RACK_COMPARISONS_MAX: usize = 4_000_000;
+pub const RACK_COMPARISONS_MAX: usize = 1_000_000;
 /// The most protocols that a member of a classic group may offer.
 pub const CLASSIC_PROTOCOLS_MAX: usize = 32;
 /// The most bytes of metadata that a member of a classic group may send with all its protocols.
 pub const CLASSIC_METADATA_BYTES_MAX: usize = 256 * 1024;
 /// The most bytes of assignments that the leader of a classic group may send.
 pub const CLASSIC_ASSIGNMENTS_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What the members of a classic group may take together besides their assignments, in bytes: the group is one record.
+pub const CLASSIC_GROUP_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// How long a classic group that was empty waits for more members before its first generation, in milliseconds (Kafka's
 /// `group.initial.rebalance.delay.ms`).
 pub const CLASSIC_INITIAL_DELAY_MS: u64 = 3_000;
@@ -57,6 +59,9 @@ const _: () = assert!(MEMBER_RECONNECT_MS < SESSION_TIMEOUT_MS_DEFAULT);
 const _: () = assert!(SESSION_TIMEOUT_MS_MIN <= SESSION_TIMEOUT_MS_DEFAULT);
 const _: () = assert!(SESSION_TIMEOUT_MS_DEFAULT <= SESSION_TIMEOUT_MS_MAX);
 const _: () = assert!(REBALANCE_TIMEOUT_MS_DEFAULT <= REBALANCE_TIMEOUT_MS_MAX);
+// A classic group with all assignments is one record, and a record with its framing fits into a batch.
+const _: () = assert!(CLASSIC_GROUP_BYTES_MAX + CLASSIC_ASSIGNMENTS_BYTES_MAX <= BATCH_BYTES_MAX / 8 * 7);
+const _: () = assert!(CLASSIC_METADATA_BYTES_MAX < CLASSIC_GROUP_BYTES_MAX);
 
 /// The largest record batch that a topic may be configured to take (`max.message.bytes`).
 pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;

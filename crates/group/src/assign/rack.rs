@@ -5,23 +5,33 @@
 //! a lighter member, or two members exchange one each. Each change adds at least one near partition, so there is an end;
 //! comparisons are bounded besides. What was near stays where it was: nothing moves for the sake of a tie.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use millrace_types::TopicPartition;
 use millrace_types::limits::RACK_COMPARISONS_MAX;
 
 use super::balance::{Keep, Table};
 use super::{AssignInput, Target};
+use crate::ids::RackId;
 
 pub(super) fn assign(input: &AssignInput) -> Target {
     let mut table = Table::new(input);
     table.fill(Keep::Owned);
     table.level();
-    let mut search = Search { input, comparisons_left: RACK_COMPARISONS_MAX };
+    let mut members_of: BTreeMap<&RackId, Vec<usize>> = BTreeMap::new();
+    for (place, (_, member)) in table.members.iter().enumerate() {
+        if let Some(rack) = &member.rack {
+            members_of.entry(rack).or_default().push(place);
+        }
+    }
+    let mut search = Search { input, members_of, comparisons_left: RACK_COMPARISONS_MAX };
     while search.pass(&mut table) {}
     table.into_target()
 }
 
 struct Search<'a> {
     input: &'a AssignInput,
+    members_of: BTreeMap<&'a RackId, Vec<usize>>,
     comparisons_left: usize,
 }
 
@@ -46,12 +56,15 @@ impl Search<'_> {
     }
 
     fn bring_near(&mut self, table: &mut Table<'_>, partition: TopicPartition, owner: usize) -> bool {
-        for candidate in 0..table.members.len() {
+        let racks = self.racks(partition).into_iter().flatten();
+        let candidates: Vec<usize> =
+            racks.filter_map(|rack| self.members_of.get(rack)).flatten().copied().collect();
+        for candidate in candidates {
             if self.comparisons_left == 0 {
                 return false;
             }
             self.comparisons_left -= 1;
-            if !table.may_own(candidate, partition) || !self.near(table, partition, candidate) {
+            if !table.may_own(candidate, partition) {
                 continue;
             }
             if table.load(candidate) < table.load(owner) {
@@ -82,8 +95,12 @@ impl Search<'_> {
 
     fn near(&self, table: &Table<'_>, partition: TopicPartition, place: usize) -> bool {
         let Some(rack) = &table.members[place].1.rack else { return false };
-        let index = usize::try_from(partition.partition.0).unwrap_or(usize::MAX);
-        let shape = self.input.topics.get(&partition.topic);
-        shape.and_then(|shape| shape.partitions.get(index)).is_some_and(|racks| racks.contains(rack))
+        self.racks(partition).is_some_and(|racks| racks.contains(rack))
+    }
+
+    /// The racks that hold a replica.
+    fn racks(&self, partition: TopicPartition) -> Option<&BTreeSet<RackId>> {
+        let index = usize::try_from(partition.partition.0).ok()?;
+        self.input.topics.get(&partition.topic)?.partitions.get(index)
     }
 }

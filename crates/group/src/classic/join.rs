@@ -1,8 +1,8 @@
 //! Joining a classic group.
 
 use millrace_types::limits::{
-    CLASSIC_METADATA_BYTES_MAX, CLASSIC_PROTOCOLS_MAX, REBALANCE_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MAX,
-    SESSION_TIMEOUT_MS_MIN,
+    CLASSIC_GROUP_BYTES_MAX, CLASSIC_METADATA_BYTES_MAX, CLASSIC_PROTOCOLS_MAX, REBALANCE_TIMEOUT_MS_MAX,
+    SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN,
 };
 
 use super::{Came, ClassicGroup, ClassicJoin, ClassicMember, ClassicRefusal, Live, Phase, RequestId};
@@ -30,7 +30,9 @@ impl ClassicGroup {
             (Some(holder), Came::Fresh | Came::FreshAndReturns) => Some(holder.clone()),
             _ => None,
         };
-        self.check_protocols(of_old.as_ref().unwrap_or(&member), &profile, &protocol_type)?;
+        let namesake = of_old.as_ref().unwrap_or(&member);
+        self.check_protocols(namesake, &profile, &protocol_type)?;
+        self.check_room(namesake, &member, &profile)?;
         if let Some(before) = of_old {
             if self.replace(&before, &member, profile, now) {
                 self.tell_generation(request, &member);
@@ -58,6 +60,23 @@ impl ClassicGroup {
         self.state.protocol_type = protocol_type;
         self.admit(&member, profile, Some(request), now);
         self.begin_rebalance(now);
+        Ok(())
+    }
+
+    /// Whether the group with this member in the place of its namesake still fits into a record.
+    fn check_room(
+        &self,
+        namesake: &MemberId,
+        member: &MemberId,
+        profile: &ClassicMember,
+    ) -> Result<(), ClassicRefusal> {
+        let others = self.members.iter().filter(|(id, _)| *id != namesake);
+        let others: usize = others.map(|(id, live)| live.profile.bytes(id)).sum();
+        let bytes = others + profile.bytes(member);
+        if bytes > CLASSIC_GROUP_BYTES_MAX {
+            let given = u64::try_from(bytes).unwrap_or(u64::MAX);
+            return Err(ClassicRefusal::OutOfRange { what: "the size of all members together", given });
+        }
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use millrace_types::limits::CLASSIC_ASSIGNMENTS_BYTES_MAX;
 
 use super::{ClassicAnswer, ClassicGroup, ClassicRefusal, ClassicSync, Phase, RequestId};
-use crate::fence::Committer;
+use crate::fence::{Committer, Stranger};
 use crate::ids::{MemberId, Now};
 
 impl ClassicGroup {
@@ -80,6 +80,9 @@ impl ClassicGroup {
 
     /// A member of the newest generation gave a sign of life.
     fn hear(&mut self, who: &Committer, now: Now) -> Result<MemberId, ClassicRefusal> {
+        if who.member.is_none() {
+            return Err(Stranger::UnknownInstance { instance: who.instance.clone() }.into());
+        }
         let member = self.identify(who)?;
         let current = self.state.generation;
         if who.epoch != Some(current) || !self.state.members.contains_key(&member) {

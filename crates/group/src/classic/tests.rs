@@ -396,3 +396,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_group_stays_as_small_as_a_record() {
+    let mut group = group();
+    let bulky = |number: u64| {
+        let metadata = Bytes::from(vec![0; 250 * 1024]);
+        let protocols = vec![ClassicProtocol { name: "range".to_owned(), metadata }];
+        join(number, &format!("m{number}"), Came::Fresh, ClassicMember { protocols, ..profile(&[]) })
+    };
+    for number in 0..12 {
+        group.step(bulky(number), at(0));
+    }
+    let refused = answers(group.step(bulky(12), at(0)));
+    assert!(matches!(refused[..], [(12, Err(ClassicRefusal::OutOfRange { .. }))]), "{refused:?}");
+    let Err(refused) = only(group.step(ClassicEvent::Heartbeat(RequestId(1), Committer::default()), at(0)))
+    else {
+        panic!("nobody was heard");
+    };
+    assert_eq!(refused, ClassicRefusal::Stranger(Stranger::UnknownInstance { instance: None }));
+}

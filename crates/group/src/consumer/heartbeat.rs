@@ -1,9 +1,12 @@
 //! Heartbeats, and the driver's question on behalf of a member.
 
+use std::collections::BTreeSet;
+
 use millrace_types::TopicPartition;
+use millrace_types::limits::PARTITIONS_PER_REQUEST_MAX;
 
 use super::join::check_profile;
-use super::{Assignment, ConsumerGroup, Heartbeat, Owned};
+use super::{Assignment, ConsumerGroup, Heartbeat};
 use crate::fence::{Refusal, Stranger};
 use crate::ids::{GroupEpoch, MemberId, Now};
 use crate::state::{Current, GroupRecord, Profile, Standing};
@@ -12,8 +15,14 @@ impl ConsumerGroup {
     pub(super) fn heartbeat(&mut self, heartbeat: Heartbeat, now: Now) -> Result<Assignment, Refusal> {
         let Heartbeat { member, instance, epoch, heard, owned, profile } = heartbeat;
         let current = self.state.identify(&member, instance.as_ref(), &self.instances)?;
-        check_epoch(current, epoch, &owned)?;
-        let up_to_date = heard.is_none_or(|heard| heard == current.revision);
+        check_epoch(current, epoch, owned.as_ref())?;
+        if let Some(list) = &owned
+            && list.len() > PARTITIONS_PER_REQUEST_MAX
+        {
+            return Err(Refusal::TooManyOwned { partitions: list.len() });
+        }
+        // Who comes with the epoch before has certainly not heard the newest.
+        let up_to_date = heard.map_or(epoch == current.epoch, |heard| heard == current.revision);
         if let Some(profile) = &profile {
             check_profile(profile)?;
         }
@@ -21,15 +30,12 @@ impl ConsumerGroup {
         self.with_live(&member, |live| {
             live.session_until = session_until;
             live.confirmed = true;
-            if let Owned::These(list) = &owned {
-                live.owned = Some(list.clone());
-            }
         });
         if let Some(profile) = profile {
             self.change_profile(&member, profile, now);
         }
-        if up_to_date && owned != Owned::Unsaid {
-            self.acknowledge(&member);
+        if let Some(owned) = owned.filter(|_| up_to_date) {
+            self.acknowledge(&member, &owned);
         }
         self.reconcile(&member, now)
     }
@@ -60,10 +66,14 @@ impl ConsumerGroup {
 
 /// Whether the member is where it should be: at its epoch, or at the one before if the answer that told it the new one was
 /// lost. Then it must show that it owns nothing that may be another's by now.
-fn check_epoch(current: &Current, given: GroupEpoch, owned: &Owned) -> Result<(), Refusal> {
+fn check_epoch(
+    current: &Current,
+    given: GroupEpoch,
+    owned: Option<&BTreeSet<TopicPartition>>,
+) -> Result<(), Refusal> {
     let may_own = |p: &TopicPartition| current.assigned.contains(p) || current.revoking.contains(p);
     let missed_an_answer =
-        given == current.previous_epoch && matches!(owned, Owned::These(list) if list.iter().all(may_own));
+        given == current.previous_epoch && owned.is_some_and(|owned| owned.iter().all(may_own));
     if current.standing == Standing::Here && (given == current.epoch || missed_an_answer) {
         Ok(())
     } else {

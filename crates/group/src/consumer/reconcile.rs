@@ -1,5 +1,7 @@
 //! One member's next step towards its target. It only ever happens while the member is being answered.
 
+use std::collections::BTreeSet;
+
 use millrace_types::TopicPartition;
 
 use super::{Assignment, ConsumerGroup};
@@ -10,11 +12,9 @@ use crate::state::Current;
 impl ConsumerGroup {
     /// The member may have let go of what it was told to: then others may have it, and its epoch rises by one, so that what
     /// it committed for those partitions before is refused if it arrives later.
-    pub(super) fn acknowledge(&mut self, member: &MemberId) {
+    pub(super) fn acknowledge(&mut self, member: &MemberId, owned: &BTreeSet<TopicPartition>) {
         let Some(current) = self.state.currents.get(member) else { return };
-        let owned = self.live.get(member).and_then(|live| live.owned.as_ref());
-        let let_go = owned.is_some_and(|owned| owned.is_disjoint(&current.revoking));
-        if current.revoking.is_empty() || !let_go {
+        if current.revoking.is_empty() || !owned.is_disjoint(&current.revoking) {
             return;
         }
         let mut next = current.clone();

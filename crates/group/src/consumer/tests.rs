@@ -82,7 +82,7 @@ fn beat(member: &str, epoch: i32, owned: Option<&[u32]>) -> Event {
         instance: None,
         epoch: GroupEpoch(epoch),
         heard: None,
-        owned: owned.map_or(Owned::Unchanged, |list| Owned::These(parts(list))),
+        owned: owned.map(parts),
         profile: None,
     })
 }
@@ -300,6 +300,9 @@ fn what_is_too_much_is_refused() {
     let subscription = Subscription { names, pattern: None };
     let greedy = Profile { subscription, ..profile(&[]) };
     assert_eq!(reply(&group.step(join(greedy), at(1))), Err(Refusal::TooManyNames { names: 1001 }));
+    let all: Vec<u32> = (0..10_001).collect();
+    let claims = reply(&group.step(beat("a", 1, Some(&all)), at(1)));
+    assert_eq!(claims, Err(Refusal::TooManyOwned { partitions: 10_001 }));
     let patient = Profile { rebalance_timeout_ms: u64::MAX, ..profile(&[]) };
     assert!(matches!(reply(&group.step(join(patient), at(1))), Err(Refusal::RebalanceTimeout { .. })));
 }
@@ -317,4 +320,66 @@ fn a_list_that_was_sent_before_the_revocation_was_heard_acknowledges_nothing() {
     assert_eq!((told.epoch, told.assigned), (GroupEpoch(1), parts(&[0, 1])));
     assert_eq!(assignment(&group.step(with(first, &[]), at(2))).epoch, GroupEpoch(1));
     assert_eq!(assignment(&group.step(with(told.revision, &[0, 1]), at(3))).epoch, GroupEpoch(2));
+}
+
+/// Lets every member heartbeat, owning what it was told, until nothing moves any more; how many rounds that took.
+fn settle(group: &mut ConsumerGroup, told: &mut BTreeMap<MemberId, Assignment>) -> usize {
+    for round in 0..10 {
+        if group.is_settled() {
+            return round;
+        }
+        for (member, told) in &mut *told {
+            let heartbeat = Heartbeat {
+                member: member.clone(),
+                instance: None,
+                epoch: told.epoch,
+                heard: Some(told.revision),
+                owned: Some(told.assigned.clone()),
+                profile: None,
+            };
+            *told = assignment(&group.step(Event::Heartbeat(heartbeat), at(1)));
+        }
+    }
+    panic!("the group does not settle");
+}
+
+#[test]
+fn of_a_thousand_members_one_leaves_and_only_its_partition_moves() {
+    let config = GroupConfig { session_timeout_ms: 1_000_000, ..GroupConfig::default() };
+    let mut group = ConsumerGroup::new(config, topics(&[("t", 1, 1000)]));
+    let mut told = BTreeMap::new();
+    for number in 0..1000 {
+        let member = format!("m{number:04}");
+        told.insert(id(&member), join(&mut group, &member, profile(&["t"]), 0));
+    }
+    assert!(settle(&mut group, &mut told) <= 3);
+    let before = told.clone();
+    let effects = group.step(leave("m0500", None, Leaving::ForGood), at(2));
+    assert_eq!(due(&effects).len(), 1);
+    let Some(Effect::Persist(records)) = effects.first() else { panic!() };
+    // The group, the three records of the leaver, and the target of who takes over.
+    assert_eq!(records.len(), 5);
+    told.remove(&id("m0500"));
+    assert!(settle(&mut group, &mut told) <= 1);
+    let moved = told.iter().filter(|(member, told)| before[*member].assigned != told.assigned).count();
+    assert_eq!(moved, 1);
+}
+
+#[test]
+fn a_coordinator_that_takes_over_counts_sessions_anew_and_sees_what_the_topics_did() {
+    let mut group = one_and_a_newcomer();
+    group.step(beat("a", 1, Some(&[0, 1, 2, 3])), at(1));
+    let now = at(50_000);
+    let topics = Arc::clone(&group.topics);
+    let (next, effects) = ConsumerGroup::restore(group.config, topics, group.state().clone(), now);
+    assert_eq!(effects, []);
+    assert_eq!(next.state(), group.state());
+    assert_eq!((&next.owners, &next.targeted), (&group.owners, &group.targeted));
+    assert_eq!(next.next_deadline(), Some(Moment(60_000)));
+    // `a` was letting go; that still takes no longer than it may.
+    assert_eq!(next.live[&id("a")].revoke_until, Some(Moment(80_000)));
+    let grown = super::tests::topics(&[("t", 1, 6)]);
+    let (next, effects) = ConsumerGroup::restore(group.config, grown, group.state().clone(), now);
+    assert!(persists(&effects));
+    assert_eq!(next.state().meta.epoch, GroupEpoch(3));
 }
