@@ -88,130 +88,83 @@ fn absent<T>() -> Result<Response<T>, Status> {
     Err(Status::unimplemented("this server only sets a floor"))
 }
 
-#[tonic::async_trait]
-impl Millrace for Floor {
-    type SubscribeStream = Pin<Box<dyn Stream<Item = Result<v1::SubscribeResponse, Status>> + Send>>;
-    type ProduceStreamStream = Pin<Box<dyn Stream<Item = Result<v1::ProduceResponse, Status>> + Send>>;
+/// The floor's service: what is measured, and the methods that only say that they are not there.
+macro_rules! floor {
+    ($($method:ident($request:ident) -> $response:ident;)*) => {
+        #[tonic::async_trait]
+        impl Millrace for Floor {
+            type SubscribeStream = Pin<Box<dyn Stream<Item = Result<v1::SubscribeResponse, Status>> + Send>>;
+            type GroupMemberStream = futures::stream::Empty<Result<v1::GroupMemberResponse, Status>>;
+            type ProduceStreamStream = Pin<Box<dyn Stream<Item = Result<v1::ProduceResponse, Status>> + Send>>;
 
-    async fn produce(
-        &self,
-        request: Request<v1::ProduceRequest>,
-    ) -> Result<Response<v1::ProduceResponse>, Status> {
-        Ok(Response::new(answer(request.into_inner())))
-    }
+            async fn produce(
+                &self,
+                request: Request<v1::ProduceRequest>,
+            ) -> Result<Response<v1::ProduceResponse>, Status> {
+                Ok(Response::new(answer(request.into_inner())))
+            }
 
-    async fn produce_stream(
-        &self,
-        requests: Request<Streaming<v1::ProduceRequest>>,
-    ) -> Result<Response<Self::ProduceStreamStream>, Status> {
-        let answers = requests.into_inner().map(|request| request.map(answer));
-        Ok(Response::new(Box::pin(answers)))
-    }
+            async fn produce_stream(
+                &self,
+                requests: Request<Streaming<v1::ProduceRequest>>,
+            ) -> Result<Response<Self::ProduceStreamStream>, Status> {
+                let answers = requests.into_inner().map(|request| request.map(answer));
+                Ok(Response::new(Box::pin(answers)))
+            }
 
-    async fn fetch(&self, request: Request<v1::FetchRequest>) -> Result<Response<v1::FetchResponse>, Status> {
-        let request = request.into_inner();
-        let bytes = usize::try_from(request.max_bytes).unwrap_or(FETCHED_BYTES_MAX).min(FETCHED_BYTES_MAX);
-        let batches = self.fetched.slice(..bytes);
-        let partitions = vec![v1::PartitionFetched { batches, ..Default::default() }];
-        Ok(Response::new(v1::FetchResponse { partitions }))
-    }
+            async fn fetch(&self, request: Request<v1::FetchRequest>) -> Result<Response<v1::FetchResponse>, Status> {
+                let request = request.into_inner();
+                let bytes = usize::try_from(request.max_bytes).unwrap_or(FETCHED_BYTES_MAX).min(FETCHED_BYTES_MAX);
+                let batches = self.fetched.slice(..bytes);
+                let partitions = vec![v1::PartitionFetched { batches, ..Default::default() }];
+                Ok(Response::new(v1::FetchResponse { partitions }))
+            }
 
-    async fn subscribe(
-        &self,
-        request: Request<v1::SubscribeRequest>,
-    ) -> Result<Response<Self::SubscribeStream>, Status> {
-        let bytes = usize::try_from(request.into_inner().max_message_bytes).unwrap_or(FETCHED_BYTES_MAX);
-        let batches = self.fetched.slice(..bytes.min(FETCHED_BYTES_MAX));
-        // Without an end: whoever measures goes away.
-        let messages = futures::stream::repeat_with(move || {
-            let fetched = v1::PartitionFetched { batches: batches.clone(), ..Default::default() };
-            let part = v1::PartitionSubscribed { fetched: Some(fetched), ..Default::default() };
-            Ok(v1::SubscribeResponse { partitions: vec![part] })
-        });
-        Ok(Response::new(Box::pin(messages)))
-    }
+            async fn subscribe(
+                &self,
+                request: Request<v1::SubscribeRequest>,
+            ) -> Result<Response<Self::SubscribeStream>, Status> {
+                let bytes = usize::try_from(request.into_inner().max_message_bytes).unwrap_or(FETCHED_BYTES_MAX);
+                let batches = self.fetched.slice(..bytes.min(FETCHED_BYTES_MAX));
+                // Without an end: whoever measures goes away.
+                let messages = futures::stream::repeat_with(move || {
+                    let fetched = v1::PartitionFetched { batches: batches.clone(), ..Default::default() };
+                    let part = v1::PartitionSubscribed { fetched: Some(fetched), ..Default::default() };
+                    Ok(v1::SubscribeResponse { partitions: vec![part] })
+                });
+                Ok(Response::new(Box::pin(messages)))
+            }
 
-    async fn init_producer(
-        &self,
-        _: Request<v1::InitProducerRequest>,
-    ) -> Result<Response<v1::InitProducerResponse>, Status> {
-        absent()
-    }
+            async fn group_member(
+                &self,
+                _: Request<Streaming<v1::GroupMemberRequest>>,
+            ) -> Result<Response<Self::GroupMemberStream>, Status> {
+                absent()
+            }
 
-    async fn alter_topic(
-        &self,
-        _: Request<v1::AlterTopicRequest>,
-    ) -> Result<Response<v1::AlterTopicResponse>, Status> {
-        absent()
-    }
+            $(async fn $method(&self, _: Request<v1::$request>) -> Result<Response<v1::$response>, Status> {
+                absent()
+            })*
+        }
+    };
+}
 
-    async fn create_partitions(
-        &self,
-        _: Request<v1::CreatePartitionsRequest>,
-    ) -> Result<Response<v1::CreatePartitionsResponse>, Status> {
-        absent()
-    }
-
-    async fn delete_records(
-        &self,
-        _: Request<v1::DeleteRecordsRequest>,
-    ) -> Result<Response<v1::DeleteRecordsResponse>, Status> {
-        absent()
-    }
-
-    async fn list_offsets(
-        &self,
-        _: Request<v1::ListOffsetsRequest>,
-    ) -> Result<Response<v1::ListOffsetsResponse>, Status> {
-        absent()
-    }
-
-    async fn commit_offsets(
-        &self,
-        _: Request<v1::CommitOffsetsRequest>,
-    ) -> Result<Response<v1::CommitOffsetsResponse>, Status> {
-        absent()
-    }
-
-    async fn fetch_offsets(
-        &self,
-        _: Request<v1::FetchOffsetsRequest>,
-    ) -> Result<Response<v1::FetchOffsetsResponse>, Status> {
-        absent()
-    }
-
-    async fn create_topic(
-        &self,
-        _: Request<v1::CreateTopicRequest>,
-    ) -> Result<Response<v1::CreateTopicResponse>, Status> {
-        absent()
-    }
-
-    async fn delete_topic(
-        &self,
-        _: Request<v1::DeleteTopicRequest>,
-    ) -> Result<Response<v1::DeleteTopicResponse>, Status> {
-        absent()
-    }
-
-    async fn list_topics(
-        &self,
-        _: Request<v1::ListTopicsRequest>,
-    ) -> Result<Response<v1::ListTopicsResponse>, Status> {
-        absent()
-    }
-
-    async fn describe_topic(
-        &self,
-        _: Request<v1::DescribeTopicRequest>,
-    ) -> Result<Response<v1::DescribeTopicResponse>, Status> {
-        absent()
-    }
-
-    async fn describe_cluster(
-        &self,
-        _: Request<v1::DescribeClusterRequest>,
-    ) -> Result<Response<v1::DescribeClusterResponse>, Status> {
-        absent()
-    }
+floor! {
+    init_producer(InitProducerRequest) -> InitProducerResponse;
+    alter_topic(AlterTopicRequest) -> AlterTopicResponse;
+    create_partitions(CreatePartitionsRequest) -> CreatePartitionsResponse;
+    delete_records(DeleteRecordsRequest) -> DeleteRecordsResponse;
+    list_offsets(ListOffsetsRequest) -> ListOffsetsResponse;
+    commit_offsets(CommitOffsetsRequest) -> CommitOffsetsResponse;
+    fetch_offsets(FetchOffsetsRequest) -> FetchOffsetsResponse;
+    create_topic(CreateTopicRequest) -> CreateTopicResponse;
+    delete_topic(DeleteTopicRequest) -> DeleteTopicResponse;
+    list_topics(ListTopicsRequest) -> ListTopicsResponse;
+    describe_topic(DescribeTopicRequest) -> DescribeTopicResponse;
+    describe_cluster(DescribeClusterRequest) -> DescribeClusterResponse;
+    list_groups(ListGroupsRequest) -> ListGroupsResponse;
+    describe_group(DescribeGroupRequest) -> DescribeGroupResponse;
+    delete_group(DeleteGroupRequest) -> DeleteGroupResponse;
+    reset_group_offsets(ResetGroupOffsetsRequest) -> ResetGroupOffsetsResponse;
+    group_lag(GroupLagRequest) -> GroupLagResponse;
 }

@@ -18,8 +18,11 @@ pub fn grpc_code(code: ErrorCode) -> Code {
         | ErrorCode::NotEnoughReplicas
         | ErrorCode::NotEnoughReplicasAfterAppend
         | ErrorCode::ShuttingDown
+        | ErrorCode::CoordinatorLoading
         | ErrorCode::UnknownLeaderEpoch => Code::Unavailable,
-        ErrorCode::UnknownTopicOrPartition => Code::NotFound,
+        ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownMember | ErrorCode::GroupNotFound => {
+            Code::NotFound
+        }
         ErrorCode::TopicAlreadyExists | ErrorCode::DuplicateSequence => Code::AlreadyExists,
         ErrorCode::InvalidTopicName
         | ErrorCode::InvalidPartitionCount
@@ -31,13 +34,24 @@ pub fn grpc_code(code: ErrorCode) -> Code {
         | ErrorCode::InvalidRecord
         | ErrorCode::UnsupportedCompression
         | ErrorCode::GroupIdInvalid
+        | ErrorCode::InvalidPattern
         | ErrorCode::OffsetMetadataTooLarge => Code::InvalidArgument,
-        ErrorCode::RequestTooLarge | ErrorCode::StorageFull | ErrorCode::Throttled => Code::ResourceExhausted,
+        ErrorCode::RequestTooLarge | ErrorCode::StorageFull | ErrorCode::Throttled | ErrorCode::GroupFull => {
+            Code::ResourceExhausted
+        }
         ErrorCode::Unsupported => Code::Unimplemented,
         ErrorCode::OffsetOutOfRange => Code::OutOfRange,
         ErrorCode::LogTruncated | ErrorCode::Corrupt => Code::DataLoss,
-        ErrorCode::OutOfOrderSequence | ErrorCode::UnknownProducerId => Code::FailedPrecondition,
-        ErrorCode::ProducerFenced | ErrorCode::FencedLeaderEpoch => Code::Aborted,
+        ErrorCode::OutOfOrderSequence
+        | ErrorCode::UnknownProducerId
+        | ErrorCode::GroupNotEmpty
+        | ErrorCode::GroupKindMismatch => Code::FailedPrecondition,
+        ErrorCode::ProducerFenced
+        | ErrorCode::FencedLeaderEpoch
+        | ErrorCode::FencedMemberEpoch
+        | ErrorCode::StaleMemberEpoch
+        | ErrorCode::FencedInstance
+        | ErrorCode::RebalanceInProgress => Code::Aborted,
         ErrorCode::NotAuthorized => Code::PermissionDenied,
         ErrorCode::TimedOut => Code::DeadlineExceeded,
         ErrorCode::OutcomeUnknown => Code::Unknown,

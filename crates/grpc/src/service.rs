@@ -70,13 +70,32 @@ pub(crate) fn open<T>(request: Request<T>) -> Result<(Caller, T), Status> {
     }
 }
 
+fn not_yet() -> Status {
+    refuse(ErrorCode::Unsupported, "consumer groups with members are not there yet")
+}
+
 /// A method with one message each way.
 macro_rules! unary {
-    ($($method:ident($request:ident) -> $response:ident;)*) => {
+    (
+        there { $($method:ident($request:ident) -> $response:ident;)* }
+        not_yet { $($later:ident($asked:ident) -> $told:ident;)* }
+    ) => {
         #[tonic::async_trait]
         impl Millrace for Api {
             type ProduceStreamStream = handlers::produce_stream::Answers;
             type SubscribeStream = handlers::subscribe::Messages;
+            type GroupMemberStream = futures::stream::Empty<Result<v1::GroupMemberResponse, Status>>;
+
+            async fn group_member(
+                &self,
+                _request: Request<tonic::Streaming<v1::GroupMemberRequest>>,
+            ) -> Result<Response<Self::GroupMemberStream>, Status> {
+                Err(not_yet())
+            }
+
+            $(async fn $later(&self, _request: Request<v1::$asked>) -> Result<Response<v1::$told>, Status> {
+                Err(not_yet())
+            })*
 
             async fn subscribe(
                 &self,
@@ -106,18 +125,27 @@ macro_rules! unary {
 }
 
 unary! {
-    init_producer(InitProducerRequest) -> InitProducerResponse;
-    produce(ProduceRequest) -> ProduceResponse;
-    fetch(FetchRequest) -> FetchResponse;
-    list_offsets(ListOffsetsRequest) -> ListOffsetsResponse;
-    commit_offsets(CommitOffsetsRequest) -> CommitOffsetsResponse;
-    fetch_offsets(FetchOffsetsRequest) -> FetchOffsetsResponse;
-    create_topic(CreateTopicRequest) -> CreateTopicResponse;
-    delete_topic(DeleteTopicRequest) -> DeleteTopicResponse;
-    alter_topic(AlterTopicRequest) -> AlterTopicResponse;
-    create_partitions(CreatePartitionsRequest) -> CreatePartitionsResponse;
-    delete_records(DeleteRecordsRequest) -> DeleteRecordsResponse;
-    list_topics(ListTopicsRequest) -> ListTopicsResponse;
-    describe_topic(DescribeTopicRequest) -> DescribeTopicResponse;
-    describe_cluster(DescribeClusterRequest) -> DescribeClusterResponse;
+    there {
+        init_producer(InitProducerRequest) -> InitProducerResponse;
+        produce(ProduceRequest) -> ProduceResponse;
+        fetch(FetchRequest) -> FetchResponse;
+        list_offsets(ListOffsetsRequest) -> ListOffsetsResponse;
+        commit_offsets(CommitOffsetsRequest) -> CommitOffsetsResponse;
+        fetch_offsets(FetchOffsetsRequest) -> FetchOffsetsResponse;
+        create_topic(CreateTopicRequest) -> CreateTopicResponse;
+        delete_topic(DeleteTopicRequest) -> DeleteTopicResponse;
+        alter_topic(AlterTopicRequest) -> AlterTopicResponse;
+        create_partitions(CreatePartitionsRequest) -> CreatePartitionsResponse;
+        delete_records(DeleteRecordsRequest) -> DeleteRecordsResponse;
+        list_topics(ListTopicsRequest) -> ListTopicsResponse;
+        describe_topic(DescribeTopicRequest) -> DescribeTopicResponse;
+        describe_cluster(DescribeClusterRequest) -> DescribeClusterResponse;
+    }
+    not_yet {
+        list_groups(ListGroupsRequest) -> ListGroupsResponse;
+        describe_group(DescribeGroupRequest) -> DescribeGroupResponse;
+        delete_group(DeleteGroupRequest) -> DeleteGroupResponse;
+        reset_group_offsets(ResetGroupOffsetsRequest) -> ResetGroupOffsetsResponse;
+        group_lag(GroupLagRequest) -> GroupLagResponse;
+    }
 }

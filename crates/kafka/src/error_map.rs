@@ -32,11 +32,15 @@ kafka_errors! {
     RequestTimedOut = 7, "REQUEST_TIMED_OUT";
     MessageTooLarge = 10, "MESSAGE_TOO_LARGE";
     OffsetMetadataTooLarge = 12, "OFFSET_METADATA_TOO_LARGE";
+    CoordinatorLoadInProgress = 14, "COORDINATOR_LOAD_IN_PROGRESS";
     InvalidTopic = 17, "INVALID_TOPIC_EXCEPTION";
     NotEnoughReplicas = 19, "NOT_ENOUGH_REPLICAS";
     NotEnoughReplicasAfterAppend = 20, "NOT_ENOUGH_REPLICAS_AFTER_APPEND";
     InvalidRequiredAcks = 21, "INVALID_REQUIRED_ACKS";
+    InconsistentGroupProtocol = 23, "INCONSISTENT_GROUP_PROTOCOL";
     InvalidGroupId = 24, "INVALID_GROUP_ID";
+    UnknownMemberId = 25, "UNKNOWN_MEMBER_ID";
+    RebalanceInProgress = 27, "REBALANCE_IN_PROGRESS";
     TopicAuthorizationFailed = 29, "TOPIC_AUTHORIZATION_FAILED";
     UnsupportedVersion = 35, "UNSUPPORTED_VERSION";
     TopicAlreadyExists = 36, "TOPIC_ALREADY_EXISTS";
@@ -51,12 +55,19 @@ kafka_errors! {
     InvalidProducerEpoch = 47, "INVALID_PRODUCER_EPOCH";
     KafkaStorageError = 56, "KAFKA_STORAGE_ERROR";
     UnknownProducerId = 59, "UNKNOWN_PRODUCER_ID";
+    NonEmptyGroup = 68, "NON_EMPTY_GROUP";
+    GroupIdNotFound = 69, "GROUP_ID_NOT_FOUND";
     FetchSessionIdNotFound = 70, "FETCH_SESSION_ID_NOT_FOUND";
     FencedLeaderEpoch = 74, "FENCED_LEADER_EPOCH";
     UnknownLeaderEpoch = 75, "UNKNOWN_LEADER_EPOCH";
     UnsupportedCompressionType = 76, "UNSUPPORTED_COMPRESSION_TYPE";
+    GroupMaxSizeReached = 81, "GROUP_MAX_SIZE_REACHED";
+    FencedInstanceId = 82, "FENCED_INSTANCE_ID";
     InvalidRecord = 87, "INVALID_RECORD";
     UnknownTopicId = 100, "UNKNOWN_TOPIC_ID";
+    FencedMemberEpoch = 110, "FENCED_MEMBER_EPOCH";
+    StaleMemberEpoch = 113, "STALE_MEMBER_EPOCH";
+    InvalidRegularExpression = 128, "INVALID_REGULAR_EXPRESSION";
 }
 
 impl KafkaError {
@@ -105,6 +116,17 @@ pub fn kafka_error(code: ErrorCode) -> KafkaError {
         ErrorCode::FencedLeaderEpoch => KafkaError::FencedLeaderEpoch,
         ErrorCode::UnknownLeaderEpoch => KafkaError::UnknownLeaderEpoch,
         ErrorCode::InvalidRecord => KafkaError::InvalidRecord,
+        ErrorCode::UnknownMember => KafkaError::UnknownMemberId,
+        ErrorCode::FencedMemberEpoch => KafkaError::FencedMemberEpoch,
+        ErrorCode::StaleMemberEpoch => KafkaError::StaleMemberEpoch,
+        ErrorCode::FencedInstance => KafkaError::FencedInstanceId,
+        ErrorCode::GroupFull => KafkaError::GroupMaxSizeReached,
+        ErrorCode::GroupNotEmpty => KafkaError::NonEmptyGroup,
+        ErrorCode::GroupNotFound => KafkaError::GroupIdNotFound,
+        ErrorCode::CoordinatorLoading => KafkaError::CoordinatorLoadInProgress,
+        ErrorCode::InvalidPattern => KafkaError::InvalidRegularExpression,
+        ErrorCode::GroupKindMismatch => KafkaError::InconsistentGroupProtocol,
+        ErrorCode::RebalanceInProgress => KafkaError::RebalanceInProgress,
         // A code appended to the list and not to this table; a test refuses that.
         unlisted => {
             tracing::error!(code = %unlisted, "an error code without one of Kafka's");

@@ -74,6 +74,18 @@ impl Shape for v1::DeleteRecordsRequest {
     const REPEATED: &'static [Repeated] = &[repeated(1, &[])];
 }
 
+impl Shape for v1::GroupMemberRequest {
+    // join -> subscription -> topics, join -> resume -> owned -> topics; heartbeat -> progress -> owned -> topics, -> subscription
+    const REPEATED: &'static [Repeated] = &[
+        repeated(1, &[repeated(5, &[repeated(1, &[])]), repeated(8, &[repeated(3, &[repeated(1, &[])])])]),
+        repeated(2, &[repeated(1, &[repeated(3, &[repeated(1, &[])])]), repeated(2, &[repeated(1, &[])])]),
+    ];
+}
+
+impl Shape for v1::ResetGroupOffsetsRequest {
+    const REPEATED: &'static [Repeated] = &[repeated(2, &[])];
+}
+
 macro_rules! shapeless {
     ($($message:ident)*) => { $(impl Shape for v1::$message {})* };
 }
@@ -83,6 +95,8 @@ shapeless! {
     InitProducerRequest DeleteTopicRequest ListTopicsRequest DescribeTopicRequest DescribeClusterRequest
     InitProducerResponse ProduceResponse FetchResponse SubscribeResponse ListOffsetsResponse CommitOffsetsResponse
     FetchOffsetsResponse CreateTopicResponse DeleteTopicResponse ListTopicsResponse DescribeTopicResponse DescribeClusterResponse
+    ListGroupsRequest DescribeGroupRequest DeleteGroupRequest GroupLagRequest
+    GroupMemberResponse ListGroupsResponse DescribeGroupResponse DeleteGroupResponse ResetGroupOffsetsResponse GroupLagResponse
 }
 
 /// Refuses a message of type `M` that would become too many elements.

@@ -85,6 +85,17 @@ error_codes! {
     FencedLeaderEpoch = 33, Definite, true, "The request names an older leader epoch than the partition has.";
     UnknownLeaderEpoch = 34, Definite, true, "The request names a newer leader epoch than this broker knows.";
     InvalidRecord = 35, Definite, false, "A record is malformed, or not one that the topic takes: a compacted topic wants a key.";
+    UnknownMember = 36, Definite, false, "The group has no such member: it never was one, has left, or was silent for too long. Join anew.";
+    FencedMemberEpoch = 37, Definite, false, "The member's epoch is not the one it was told last: it must let go of everything and join anew.";
+    StaleMemberEpoch = 38, Definite, true, "A commit or a fetch of offsets names another epoch than the member has; repeat it with the newest, for what is still owned.";
+    FencedInstance = 39, Definite, false, "A newer life of the static member is in its place.";
+    GroupFull = 40, Definite, false, "The group has as many members as may be.";
+    GroupNotEmpty = 41, Definite, false, "The group has members, who must leave first.";
+    GroupNotFound = 42, Definite, false, "There is no such group: nobody is in it and it has committed nothing.";
+    CoordinatorLoading = 43, Definite, true, "The coordinator is still reading the group's state from its log.";
+    InvalidPattern = 44, Definite, false, "The pattern of a subscription does not compile, or is too large.";
+    GroupKindMismatch = 45, Definite, false, "The group's members are assigned in another way (by the coordinator, or by one of them).";
+    RebalanceInProgress = 46, Definite, true, "The members of the group are being assigned; the same request may succeed afterwards.";
 }
 
 impl ErrorCode {

@@ -125,7 +125,7 @@ impl Admin {
         });
         let offsets: Vec<_> = offsets.collect::<Result<_, ClientError>>()?;
         let expected = offsets.len();
-        let request = v1::CommitOffsetsRequest { group: group.to_owned(), offsets };
+        let request = v1::CommitOffsetsRequest { group: group.to_owned(), offsets, member: None };
         let send = |mut rpc: Rpc, request| async move { rpc.commit_offsets(request).await };
         // Repeating a commit writes the same offsets again.
         let answer = self.client.call(Retry::Always, request, send).await?;
@@ -149,7 +149,7 @@ impl Admin {
             Ok(v1::OffsetKey { topic, partition: partition.get() })
         });
         let partitions = keys.collect::<Result<_, ClientError>>()?;
-        let request = v1::FetchOffsetsRequest { group: group.to_owned(), partitions };
+        let request = v1::FetchOffsetsRequest { group: group.to_owned(), partitions, member: None };
         let send = |mut rpc: Rpc, request| async move { rpc.fetch_offsets(request).await };
         let answer = self.client.call(Retry::Always, request, send).await?;
         answer.offsets.into_iter().map(committed).collect()

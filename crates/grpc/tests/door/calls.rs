@@ -94,7 +94,7 @@ async fn offsets_are_listed_committed_and_fetched() {
         ..Default::default()
     };
     let offsets = vec![commit(0, 1), commit(-1, 1), commit(9, 1)];
-    let request = v1::CommitOffsetsRequest { group: "g".to_owned(), offsets };
+    let request = v1::CommitOffsetsRequest { group: "g".to_owned(), offsets, member: None };
     let committed = client.commit_offsets(request).await.unwrap().into_inner().offsets;
     let codes: Vec<_> = committed.iter().map(|part| code(part.error.as_ref())).collect();
     assert_eq!(codes, [None, Some(ErrorCode::InvalidRequest), Some(ErrorCode::UnknownTopicOrPartition)]);
