@@ -1,6 +1,7 @@
-//! Administration: topics, offsets, committed offsets of groups, the cluster.
+//! Administration: topics, offsets, groups and what they have committed, the cluster.
 
 mod altering;
+mod groups;
 mod offsets;
 mod topics;
 
@@ -8,6 +9,10 @@ use millrace_proto::v1;
 use millrace_types::{ClusterId, NodeId, TopicName};
 
 pub use altering::{ConfigChange, RecordsToDelete};
+pub use groups::{
+    GroupDescription, GroupKind, GroupListing, GroupMemberDescription, GroupReset, GroupStage, OffsetReset,
+    PartitionLag, PartitionsOfTopic, ResetTo,
+};
 pub use offsets::{CommittedOffset, OffsetAnswer, OffsetAt, OffsetCommit, OffsetQuery};
 pub use topics::{ConfigEntry, NewTopic, PartitionDescription, TopicDescription, TopicSummary};
 

@@ -38,9 +38,10 @@ mod reader;
 mod records;
 
 pub use admin::{
-    Admin, BrokerDescription, ClusterDescription, CommittedOffset, ConfigChange, ConfigEntry, NewTopic,
-    OffsetAnswer, OffsetAt, OffsetCommit, OffsetQuery, PartitionDescription, RecordsToDelete,
-    TopicDescription, TopicSummary,
+    Admin, BrokerDescription, ClusterDescription, CommittedOffset, ConfigChange, ConfigEntry,
+    GroupDescription, GroupKind, GroupListing, GroupMemberDescription, GroupReset, GroupStage, NewTopic,
+    OffsetAnswer, OffsetAt, OffsetCommit, OffsetQuery, OffsetReset, PartitionDescription, PartitionLag,
+    PartitionsOfTopic, RecordsToDelete, ResetTo, TopicDescription, TopicSummary,
 };
 pub use client::Client;
 pub use error::{ClientError, Refusal};
