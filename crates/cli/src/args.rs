@@ -1,6 +1,7 @@
 //! The command line.
 
 mod bench;
+mod group;
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ pub(crate) use self::bench::{
     BenchCommand, BenchConsumeArgs, BenchEndToEndArgs, BenchLoadArgs, BenchProduceArgs, BenchRecordArgs,
     BenchTopicArgs,
 };
+pub(crate) use self::group::{GroupCommand, GroupResetArgs, ResetToArgs, WatchArgs};
 use crate::position::Place;
 use crate::table::{DumpFormat, ListFormat};
 
@@ -55,6 +57,9 @@ pub(crate) enum Command {
     Consume(ConsumeArgs),
     /// Tells the offsets of a topic's partitions, or finds those of a time.
     Offsets(OffsetsArgs),
+    /// Lists, describes, resets and deletes consumer groups, and tells how far they are behind.
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Deletes the records before a place, for good.
     DeleteRecords(DeleteRecordsArgs),
     /// Looks into the files of a log that is not being served.

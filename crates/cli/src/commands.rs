@@ -5,6 +5,7 @@ mod completions;
 mod config;
 mod consume;
 mod delete_records;
+mod group;
 mod log_files;
 mod offsets;
 mod produce;
@@ -48,6 +49,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Produce(args) => produce::run(&connect(&servers).await?, args).await?,
         Command::Consume(args) => consume::run(&connect(&servers).await?, args).await?,
         Command::DeleteRecords(args) => delete_records::run(&connect(&servers).await?, args).await?,
+        Command::Group(command) => group::run(&connect(&servers).await?, command).await?,
         Command::Offsets(args) => offsets::run(&connect(&servers).await?, args).await?,
         Command::Bench(command) => bench::run(&servers, command).await?,
     }

@@ -1,7 +1,7 @@
-//! Progress for a person who watches: a line on standard error that counts records.
+//! What a person watches: a line on standard error that counts records, tables that are printed again and again.
 
 use std::fs::File;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -23,4 +23,17 @@ pub(crate) fn counter(what: &str) -> ProgressBar {
 pub(crate) fn is_output_a_file() -> bool {
     let output = io::stdout().as_fd().try_clone_to_owned().map(File::from);
     output.and_then(|output| output.metadata()).is_ok_and(|metadata| metadata.is_file())
+}
+
+/// Empties the screen for the next table, if standard output is one.
+///
+/// # Errors
+/// Standard output's.
+pub(crate) fn clear() -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    if output.is_terminal() {
+        output.write_all(b"\x1b[H\x1b[2J\x1b[3J")?;
+        output.flush()?;
+    }
+    Ok(())
 }
