@@ -84,6 +84,22 @@ fn answer(request: v1::ProduceRequest) -> v1::ProduceResponse {
     v1::ProduceResponse { partitions: partitions.collect(), correlation_id: request.correlation_id }
 }
 
+/// As long as the broker's to a member with one partition, and the same each time.
+fn assignment(_: v1::GroupMemberRequest) -> v1::GroupMemberResponse {
+    let topic = v1::TopicRef { name: "measured".to_owned(), id: Bytes::from_static(&[7; 16]) };
+    let assignment = v1::GroupAssignment {
+        member: "00000000-0000-0000-0000-000000000000".to_owned(),
+        epoch: 2,
+        revision: 2,
+        assigned: vec![v1::TopicPartitions { topic: Some(topic), partitions: vec![0] }],
+        waiting: 0,
+        heartbeat_interval_ms: 3_000,
+        session_timeout_ms: 10_000,
+    };
+    let response = v1::group_member_response::Response::Assignment(assignment);
+    v1::GroupMemberResponse { response: Some(response) }
+}
+
 fn absent<T>() -> Result<Response<T>, Status> {
     Err(Status::unimplemented("this server only sets a floor"))
 }
@@ -94,7 +110,7 @@ macro_rules! floor {
         #[tonic::async_trait]
         impl Millrace for Floor {
             type SubscribeStream = Pin<Box<dyn Stream<Item = Result<v1::SubscribeResponse, Status>> + Send>>;
-            type GroupMemberStream = futures::stream::Empty<Result<v1::GroupMemberResponse, Status>>;
+            type GroupMemberStream = Pin<Box<dyn Stream<Item = Result<v1::GroupMemberResponse, Status>> + Send>>;
             type ProduceStreamStream = Pin<Box<dyn Stream<Item = Result<v1::ProduceResponse, Status>> + Send>>;
 
             async fn produce(
@@ -137,9 +153,22 @@ macro_rules! floor {
 
             async fn group_member(
                 &self,
-                _: Request<Streaming<v1::GroupMemberRequest>>,
+                requests: Request<Streaming<v1::GroupMemberRequest>>,
             ) -> Result<Response<Self::GroupMemberStream>, Status> {
-                absent()
+                let answers = requests.into_inner().map(|request| request.map(assignment));
+                Ok(Response::new(Box::pin(answers)))
+            }
+
+            async fn commit_offsets(
+                &self,
+                request: Request<v1::CommitOffsetsRequest>,
+            ) -> Result<Response<v1::CommitOffsetsResponse>, Status> {
+                let offsets = request.into_inner().offsets.into_iter().map(|commit| v1::OffsetCommitted {
+                    topic: commit.topic,
+                    partition: commit.partition,
+                    error: None,
+                });
+                Ok(Response::new(v1::CommitOffsetsResponse { offsets: offsets.collect() }))
             }
 
             $(async fn $method(&self, _: Request<v1::$request>) -> Result<Response<v1::$response>, Status> {
@@ -155,7 +184,6 @@ floor! {
     create_partitions(CreatePartitionsRequest) -> CreatePartitionsResponse;
     delete_records(DeleteRecordsRequest) -> DeleteRecordsResponse;
     list_offsets(ListOffsetsRequest) -> ListOffsetsResponse;
-    commit_offsets(CommitOffsetsRequest) -> CommitOffsetsResponse;
     fetch_offsets(FetchOffsetsRequest) -> FetchOffsetsResponse;
     create_topic(CreateTopicRequest) -> CreateTopicResponse;
     delete_topic(DeleteTopicRequest) -> DeleteTopicResponse;

@@ -8,6 +8,7 @@
 pub mod barerpc;
 pub mod child;
 pub mod contest;
+pub mod groups;
 pub mod load;
 pub mod machine;
 pub mod options;

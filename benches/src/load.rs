@@ -51,6 +51,14 @@ pub fn cpu_of(pid: u32) -> Duration {
     TICK * ticks
 }
 
+/// Memory of another process that no file backs (RssAnon), in KiB.
+#[must_use]
+pub fn anonymous_kib_of(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
 /// A look at the whole machine, to be compared with a later one.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
 use millrace_benches::child::{Broker, program};
-use millrace_benches::load::cpu_of;
+use millrace_benches::load::{anonymous_kib_of, cpu_of};
 use millrace_benches::machine;
 use rustix::fs::{Advice, fadvise};
 use serde_json::Value;
@@ -139,13 +139,7 @@ fn figure_of(
     let text = String::from_utf8_lossy(&output.stdout);
     let rows = text.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
     let pid = broker.process.pid();
-    Ok(Figure { rows, cpu: cpu_of(pid).saturating_sub(before), memory_kib: own_memory_kib(pid) })
-}
-
-fn own_memory_kib(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    Ok(Figure { rows, cpu: cpu_of(pid).saturating_sub(before), memory_kib: anonymous_kib_of(pid) })
 }
 
 /// Many producers, each with one record at a time, against few with large batches.
