@@ -346,7 +346,11 @@ pub(crate) enum RecordFormat {
 pub(crate) struct ConsumeArgs {
     /// The topic.
     pub(crate) topic: String,
-    /// Where to begin: an offset, a time (2013-01-31T12:00:00Z, @MILLIS), how long ago (-15m), `beginning` or `end`.
+    /// As a member of this group, which shares the partitions with its other members; what was printed is committed.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["to", "partitions"])]
+    pub(crate) group: Option<String>,
+    /// Where to begin: an offset, a time (2013-01-31T12:00:00Z, @MILLIS), how long ago (-15m), `beginning` or `end`. With a
+    /// group only where it has committed nothing.
     #[arg(long, value_name = "PLACE", default_value = "beginning", allow_hyphen_values = true)]
     pub(crate) from: Place,
     /// Where to stop, exclusive; by default the end as it stands at start.

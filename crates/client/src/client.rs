@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use crate::backoff::Backoff;
 use crate::connection::{self, Rpc};
+use crate::consumer::ConsumerBuilder;
 use crate::metadata::TopicCache;
 use crate::producer::ProducerBuilder;
 use crate::reader::ReaderBuilder;
@@ -122,6 +123,12 @@ impl Client {
     #[must_use]
     pub fn reader(&self) -> ReaderBuilder {
         ReaderBuilder::new(self.clone())
+    }
+
+    /// Sets up a consumer: a member of that group, which shares the partitions of its topics with the others.
+    #[must_use]
+    pub fn consumer(&self, group: impl Into<String>) -> ConsumerBuilder {
+        ConsumerBuilder::new(self.clone(), group.into())
     }
 
     /// How this client behaves.

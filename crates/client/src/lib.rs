@@ -30,6 +30,7 @@ mod admin;
 mod backoff;
 mod client;
 mod connection;
+mod consumer;
 mod error;
 mod metadata;
 mod options;
@@ -44,6 +45,10 @@ pub use admin::{
     PartitionsOfTopic, RecordsToDelete, ResetTo, TopicDescription, TopicSummary,
 };
 pub use client::Client;
+pub use consumer::{
+    AssignedPartition, CommitError, CommitFailure, ConsumeError, Consumer, ConsumerBuilder, ConsumerHandle,
+    GroupAssignor, PendingCommit, ReadIsolation, RebalanceCallbacks,
+};
 pub use error::{ClientError, Refusal};
 pub use millrace_record::{Compression, Header};
 pub use millrace_types::{

@@ -9,7 +9,7 @@
 //! broker that restarts is waited for: the cursors keep their offsets.
 
 mod batch;
-mod cursor;
+pub(crate) mod cursor;
 mod error;
 mod fetcher;
 mod range;
@@ -261,7 +261,7 @@ impl ReaderBuilder {
 }
 
 /// What the permits of the prefetch memory can count.
-const PREFETCH_BYTES_MAX: usize = 0xffff_ffff;
+pub(crate) const PREFETCH_BYTES_MAX: usize = 0xffff_ffff;
 
 /// Reads records, in order within each partition.
 ///

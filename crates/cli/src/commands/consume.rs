@@ -1,5 +1,7 @@
 //! `millrace consume`: prints records, from a place to a place.
 
+mod shared;
+
 use std::io::{self, BufWriter, Write};
 
 use futures::FutureExt;
@@ -22,6 +24,9 @@ use crate::watching;
 /// # Errors
 /// The broker's answer, or standard output's.
 pub(super) async fn run(client: &Client, args: ConsumeArgs) -> anyhow::Result<()> {
+    if let Some(group) = &args.group {
+        return shared::run(client, &args, group).await;
+    }
     let mut records = open(client, &args).await?;
     let mut out = BufWriter::with_capacity(64 * 1024, io::stdout().lock());
     record_text::write_head(&mut out, args.format)?;
@@ -66,15 +71,20 @@ fn print(out: &mut impl Write, record: &ConsumedRecord, format: RecordFormat) ->
     record_text::write(out, &printed, format)
 }
 
-/// Readers of all partitions together, each group of partitions with a bound that it can reach.
-async fn open(client: &Client, args: &ConsumeArgs) -> anyhow::Result<SelectAll<Reader>> {
-    let now = real::env().clock.wall();
-    let from = match args.from.resolved(now) {
+/// Where `--from` says to begin.
+fn begin_at(args: &ConsumeArgs) -> Position {
+    match args.from.resolved(real::env().clock.wall()) {
         Place::Beginning | Place::Ago(_) => Position::Beginning,
         Place::End => Position::End,
         Place::Offset(offset) => Position::Offset(offset),
         Place::Time(time) => Position::Time(time),
-    };
+    }
+}
+
+/// Readers of all partitions together, each group of partitions with a bound that it can reach.
+async fn open(client: &Client, args: &ConsumeArgs) -> anyhow::Result<SelectAll<Reader>> {
+    let now = real::env().clock.wall();
+    let from = begin_at(args);
     let partitions = chosen_partitions(client, &args.topic, &args.partitions).await?;
     let bounded = match args.to.map(|to| to.resolved(now)) {
         _ if args.follow => vec![(partitions, Until::Forever)],

@@ -87,6 +87,12 @@ impl Cursor {
         }
     }
 
+    /// Where the record before was read before: a log that does not hold it any more says so.
+    pub(crate) fn after(mut self, last_epoch: Option<LeaderEpoch>) -> Cursor {
+        self.last_epoch = last_epoch;
+        self
+    }
+
     /// Whether there is nothing more to fetch: the bound is reached, or it has failed.
     pub(crate) fn is_ended(&self) -> bool {
         self.is_ended
