@@ -448,3 +448,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
