@@ -18,6 +18,9 @@ pub(crate) enum Operation {
     ListOffsets,
     CommitOffsets,
     FetchOffsets,
+    JoinGroup,
+    GroupHeartbeat,
+    LeaveGroup,
     CreateTopic,
     DeleteTopic,
     AlterTopics,
@@ -29,7 +32,7 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    pub(crate) const ALL: [Operation; 15] = [
+    pub(crate) const ALL: [Operation; 18] = [
         Operation::InitProducer,
         Operation::Produce,
         Operation::Fetch,
@@ -37,6 +40,9 @@ impl Operation {
         Operation::ListOffsets,
         Operation::CommitOffsets,
         Operation::FetchOffsets,
+        Operation::JoinGroup,
+        Operation::GroupHeartbeat,
+        Operation::LeaveGroup,
         Operation::CreateTopic,
         Operation::DeleteTopic,
         Operation::AlterTopics,
@@ -57,6 +63,9 @@ impl Operation {
             Operation::ListOffsets => "list_offsets",
             Operation::CommitOffsets => "commit_offsets",
             Operation::FetchOffsets => "fetch_offsets",
+            Operation::JoinGroup => "join_group",
+            Operation::GroupHeartbeat => "group_heartbeat",
+            Operation::LeaveGroup => "leave_group",
             Operation::CreateTopic => "create_topic",
             Operation::DeleteTopic => "delete_topic",
             Operation::AlterTopics => "alter_topics",

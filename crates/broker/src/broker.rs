@@ -14,15 +14,16 @@ use tokio::sync::{OnceCell, watch};
 use crate::admission::{Admission, Operation};
 use crate::core::Core;
 use crate::io_pool::on_pool;
-use crate::metrics::BrokerMetrics;
+use crate::metrics::{BrokerMetrics, GroupCounters};
 use crate::producer_ids::ProducerIds;
 use crate::unfinished::Unfinished;
 use crate::{
     AlterTopicsRequest, ApiError, ClusterDescription, CommitOffsetsRequest, CommittedOffset, Context,
     CreatePartitionsRequest, CreateTopicRequest, DoorMetrics, FetchOffsetsRequest, FetchRequest,
-    FetchResponse, MemoryBudget, OffsetAnswer, OffsetQuery, PendingProduce, ProduceRequest, ProducerIdentity,
-    RangeQuery, RecordsToDelete, ResolvedRange, SubscribeRequest, Subscription, TopicDescription,
-    TopicLayout, TopicRef, TopicSummary, janitor, start, sync_timer,
+    FetchResponse, GroupAssignment, GroupMembership, GroupSettings, JoinGroupRequest, MemoryBudget,
+    OffsetAnswer, OffsetQuery, PendingProduce, ProduceRequest, ProducerIdentity, RangeQuery, RecordsToDelete,
+    ResolvedRange, SubscribeRequest, Subscription, TopicDescription, TopicLayout, TopicRef, TopicSummary,
+    groups, janitor, start, sync_timer,
 };
 
 /// What a broker is started with.
@@ -36,6 +37,8 @@ pub struct BrokerConfig {
     pub memory_budget_bytes: u64,
     /// The gRPC address to tell clients, as `host:port`.
     pub grpc_advertised: String,
+    /// What groups are run by.
+    pub groups: GroupSettings,
 }
 
 /// One broker. Shared by the doors; every operation may be called at any time from any task.
@@ -43,7 +46,7 @@ pub struct BrokerConfig {
 pub struct Broker {
     core: Arc<Core>,
     fatal: watch::Receiver<Option<Fatal>>,
-    /// The janitor and the timer of the syncs.
+    /// The janitor, the timer of the syncs and that of the groups.
     background: Mutex<Vec<Box<dyn TaskHandle>>>,
     stopped: OnceCell<Result<(), ApiError>>,
     orphans: Vec<TopicPartition>,
@@ -56,7 +59,8 @@ impl Broker {
     /// # Errors
     /// What keeps it from starting, as text for the operator.
     pub async fn start(env: Env, config: BrokerConfig) -> Result<Arc<Broker>, ApiError> {
-        let started = start::open(&env, &config).await?;
+        let counters = GroupCounters::default();
+        let started = start::open(&env, &config, &counters).await?;
         let (sender, fatal) = watch::channel(None);
         started.dir.on_fatal(Box::new(move |fatal| {
             sender.send_replace(Some(fatal));
@@ -73,17 +77,18 @@ impl Broker {
             metadata: started.metadata,
             partitions: started.partitions,
             topics_change: tokio::sync::RwLock::default(),
-            offsets: started.offsets,
+            groups: started.groups,
             producer_ids: ProducerIds::default(),
             unfinished: Unfinished::default(),
             admission,
-            metrics: BrokerMetrics::new(),
+            metrics: BrokerMetrics::new(counters),
         });
         let janitor = janitor::start(&core);
+        let deadlines = groups::timer::start(&core);
         Ok(Arc::new(Broker {
             core,
             fatal,
-            background: Mutex::new(vec![janitor, timer]),
+            background: Mutex::new(vec![janitor, timer, deadlines]),
             stopped: OnceCell::new(),
             orphans: started.orphans,
             unavailable: started.unavailable,
@@ -267,6 +272,19 @@ impl Broker {
         request: CommitOffsetsRequest,
     ) -> Result<Vec<Result<(), ApiError>>, ApiError> {
         self.count(Operation::CommitOffsets, self.core.commit_offsets(ctx, request).await)
+    }
+
+    /// Makes a consumer a member of a group, or lets one come back; answers what it is to own when that is durable.
+    ///
+    /// # Errors
+    /// [`ApiError`]: what is wrong with the request, GROUP_FULL, GROUP_KIND_MISMATCH; with `resume` also UNKNOWN_MEMBER,
+    /// FENCED_MEMBER_EPOCH and FENCED_INSTANCE, if it is a member no more.
+    pub async fn join_group(
+        &self,
+        ctx: &Context,
+        request: JoinGroupRequest,
+    ) -> Result<(GroupMembership, GroupAssignment), ApiError> {
+        self.count(Operation::JoinGroup, self.core.join_group(ctx, request).await)
     }
 
     /// The committed offsets: in the order asked for, or sorted by topic name and partition.

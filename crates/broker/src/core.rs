@@ -9,9 +9,9 @@ use millrace_metadata::Topic;
 use millrace_types::{ErrorCode, LeaderEpoch, PartitionIndex, TopicId, TopicName, TopicPartition, limits};
 
 use crate::admission::Admission;
+use crate::groups::Groups;
 use crate::metadata_log::MetadataLog;
 use crate::metrics::BrokerMetrics;
-use crate::offsets_store::OffsetsStore;
 use crate::partitions::{Held, Partitions};
 use crate::producer_ids::ProducerIds;
 use crate::unfinished::Unfinished;
@@ -28,7 +28,7 @@ pub(crate) struct Core {
     pub(crate) partitions: Partitions,
     /// Topics come side by side, and go alone: a topic must not be deleted while its logs are being made.
     pub(crate) topics_change: tokio::sync::RwLock<()>,
-    pub(crate) offsets: OffsetsStore,
+    pub(crate) groups: Groups,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) unfinished: Unfinished,
     pub(crate) admission: Arc<Admission>,

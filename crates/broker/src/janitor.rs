@@ -1,5 +1,5 @@
-//! The one background task: once a second it lets the data directory seal, sync, roll and unlink, and carries out what
-//! found no room before.
+//! The one background task: once a second it lets the data directory seal, sync, roll and unlink, carries out what
+//! found no room before, and lets groups forget what is over.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -8,6 +8,7 @@ use millrace_env::{Env, TaskHandle};
 
 use crate::admission::Admission;
 use crate::core::Core;
+use crate::groups::Upkeep;
 use crate::io_pool::on_pool;
 
 /// The time between two steps.
@@ -20,6 +21,8 @@ pub(crate) fn start(core: &Arc<Core>) -> Box<dyn TaskHandle> {
 }
 
 async fn run(env: Env, core: Weak<Core>, admission: Arc<Admission>) {
+    let Some(retention) = core.upgrade().map(|core| core.config.groups.offsets_retention) else { return };
+    let mut upkeep = Upkeep::new(&env, retention);
     loop {
         tokio::select! {
             biased;
@@ -32,5 +35,6 @@ async fn run(env: Env, core: Weak<Core>, admission: Arc<Admission>) {
             tracing::error!(%error, "a janitor step failed");
         }
         core.finish().await;
+        upkeep.step(&env, &core.groups).await;
     }
 }

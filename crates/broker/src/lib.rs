@@ -10,11 +10,11 @@ mod broker;
 mod budget;
 mod context;
 mod core;
+mod groups;
 mod io_pool;
 mod janitor;
 mod metadata_log;
 mod metrics;
-mod offsets_store;
 mod ops;
 mod partitions;
 mod producer_ids;
@@ -28,7 +28,13 @@ pub use api_error::{ApiError, Divergence};
 pub use broker::{Broker, BrokerConfig};
 pub use budget::{MemoryBudget, Permit};
 pub use context::{ConnectionId, Context, ListenerName, Principal};
+pub use groups::{GroupAssignment, GroupMembership, GroupSettings, JoinGroupRequest, MemberProgress};
 pub use metrics::{ApiMetrics, DoorMetrics};
+pub use millrace_group::consumer::Leaving;
+pub use millrace_group::{
+    Committer, GroupEpoch, InstanceId, MemberId, Pattern, Profile, RackId, Subscription as GroupSubscription,
+    assign::Assignor,
+};
 pub use millrace_log::{DamageTotal, Extent, FileRange};
 pub use millrace_metadata::ConfigChange;
 pub use ops::alter_topics::{AlterTopicsRequest, TopicChanges};

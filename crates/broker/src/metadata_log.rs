@@ -9,6 +9,7 @@ use millrace_log::{AppendError, Log, LogConfig};
 use millrace_metadata::{Command, Image, MetadataRecord, decide};
 use millrace_record::{Batch, BatchBuilder, BatchOptions, NO_HEADERS};
 use millrace_types::{ErrorCode, TopicId, limits};
+use tokio::sync::watch;
 
 use crate::ApiError;
 use crate::replay::{damaged, replay};
@@ -19,6 +20,8 @@ pub(crate) struct MetadataLog {
     log: Arc<Log>,
     clock: Arc<dyn Clock>,
     image: ArcSwap<Image>,
+    /// Tells that there is another image.
+    changed: watch::Sender<()>,
     /// Held from a decision until its records are committed and folded: no decision is taken on an image that another
     /// one is about to change. Fair, so proposals keep their order.
     proposing: tokio::sync::Mutex<()>,
@@ -63,6 +66,7 @@ impl MetadataLog {
             log,
             clock,
             image: ArcSwap::from_pointee(image),
+            changed: watch::Sender::new(()),
             proposing: tokio::sync::Mutex::default(),
         }
     }
@@ -70,6 +74,16 @@ impl MetadataLog {
     /// What the cluster knows now.
     pub(crate) fn image(&self) -> Arc<Image> {
         self.image.load_full()
+    }
+
+    /// Hears of every image after this call; several changes may be heard of as one.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    fn publish(&self, image: Image) {
+        self.image.store(Arc::new(image));
+        self.changed.send_replace(());
     }
 
     /// Decides without writing.
@@ -101,7 +115,7 @@ impl MetadataLog {
         let Decided { image, records, answers } = decide_each(&self.image(), commands)?;
         if !records.is_empty() {
             self.append(&records).await?;
-            self.image.store(Arc::new(image));
+            self.publish(image);
         }
         Ok(answers)
     }
@@ -122,7 +136,7 @@ impl MetadataLog {
         }
         let after = fold(Image::clone(&before), &records)?;
         self.append(&records).await?;
-        self.image.store(Arc::new(after));
+        self.publish(after);
         Ok(records)
     }
 

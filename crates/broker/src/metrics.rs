@@ -1,6 +1,7 @@
 //! What the broker counts, for Prometheus. Each metric stands in `docs/metrics.md`; a test holds the two together.
 
 mod doors;
+mod groups;
 mod logs;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use self::doors::Doors;
 pub use self::doors::{ApiMetrics, DoorMetrics};
+pub(crate) use self::groups::GroupCounters;
 use self::logs::Logs;
 use crate::ApiError;
 use crate::admission::Operation;
@@ -41,6 +43,7 @@ pub(crate) struct BrokerMetrics {
     records_fetched: Counter,
     produce_seconds: Histogram,
     subscriptions: Gauge,
+    groups: GroupCounters,
     doors: Doors,
 }
 
@@ -55,7 +58,7 @@ impl Drop for OpenSubscription {
 }
 
 impl BrokerMetrics {
-    pub(crate) fn new() -> Arc<BrokerMetrics> {
+    pub(crate) fn new(groups: GroupCounters) -> Arc<BrokerMetrics> {
         let requests = Family::<RequestLabels, Counter>::default();
         let ok = |operation: Operation| {
             let labels = RequestLabels { operation: operation.name(), code: "OK".to_owned() };
@@ -72,6 +75,7 @@ impl BrokerMetrics {
             // 50 microseconds to 26 seconds.
             produce_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 20)),
             subscriptions: Gauge::default(),
+            groups,
             doors: Doors::new(),
         })
     }
@@ -79,6 +83,11 @@ impl BrokerMetrics {
     /// The handles of a door's calls.
     pub(crate) fn door(&self, door: &'static str, apis: &[&'static str]) -> DoorMetrics {
         self.doors.door(door, apis)
+    }
+
+    /// What is counted of groups.
+    pub(crate) fn groups(&self) -> &GroupCounters {
+        &self.groups
     }
 
     /// Counts a subscription as open.
@@ -141,6 +150,7 @@ impl BrokerMetrics {
         registry.register("partition_errors", help, self.partition_errors.clone());
         registry.register("subscriptions", "Subscriptions that are open", self.subscriptions.clone());
         self.doors.register(registry);
+        self.groups.register(core, registry);
         let latency = self.produce_seconds.clone();
         let help = "From the arrival of a produce to its acknowledgement";
         registry.register_with_unit("produce_latency", help, Unit::Seconds, latency);

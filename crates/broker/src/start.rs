@@ -11,9 +11,10 @@ use millrace_log::{DirError, Log, LogConfig, LogDir, LogDirOptions, OpenedDir, P
 use millrace_metadata::{Command, CreateTopic, FEATURE_LEVEL_NEWEST, Image, Owner};
 use millrace_types::{CleanupPolicy, ErrorCode, PartitionIndex, TopicId, TopicName, TopicPartition, limits};
 
+use crate::groups::{FoundOffsets, Groups, replay_groups};
 use crate::io_pool::{each_on_pool, on_pool};
 use crate::metadata_log::{MetadataLog, Replayed, metadata_log_config, replay_metadata};
-use crate::offsets_store::{OffsetsStore, replay_offsets};
+use crate::metrics::GroupCounters;
 use crate::partitions::{Held, Partitions, log_config, numbers, partition_meta};
 use crate::{ApiError, BrokerConfig};
 
@@ -34,7 +35,7 @@ pub(crate) struct Started {
     pub(crate) dir: Arc<LogDir>,
     pub(crate) metadata: MetadataLog,
     pub(crate) partitions: Partitions,
-    pub(crate) offsets: OffsetsStore,
+    pub(crate) groups: Groups,
     /// Logs on the disk that belong to no topic that the metadata knows. Left alone.
     pub(crate) orphans: Vec<TopicPartition>,
     /// Partitions that cannot be served, as text for the operator.
@@ -56,7 +57,11 @@ pub(crate) fn memory_reserve_bytes(config: &BrokerConfig) -> usize {
 ///
 /// # Errors
 /// What keeps the broker from starting.
-pub(crate) async fn open(env: &Env, config: &BrokerConfig) -> Result<Started, ApiError> {
+pub(crate) async fn open(
+    env: &Env,
+    config: &BrokerConfig,
+    counters: &GroupCounters,
+) -> Result<Started, ApiError> {
     let options = LogDirOptions {
         path: config.data_dir.clone(),
         node: config.node,
@@ -67,14 +72,14 @@ pub(crate) async fn open(env: &Env, config: &BrokerConfig) -> Result<Started, Ap
     let OpenedDir { dir, found } = on_pool(env, move || LogDir::open(&inner, options)).await??;
     // A start that fails from here on drops the directory without closing it. A close would leave a clean mark behind,
     // over logs that this start never came to recover.
-    open_logs(env, config, &dir, found).await
+    open_logs(env, config, counters, (&dir, found)).await
 }
 
 async fn open_logs(
     env: &Env,
     config: &BrokerConfig,
-    dir: &Arc<LogDir>,
-    found: Vec<PartitionMeta>,
+    counters: &GroupCounters,
+    (dir, found): (&Arc<LogDir>, Vec<PartitionMeta>),
 ) -> Result<Started, ApiError> {
     let (metadata, deleted) = open_metadata(env, dir, &found).await?;
     found_cluster(env, config, dir, &metadata).await?;
@@ -83,11 +88,17 @@ async fn open_logs(
     delete_leftovers(env, dir, std::mem::take(&mut reconciled.leftovers)).await?;
     let topics = open_partitions(env, dir, &image, reconciled.present).await?;
     let unavailable = report(&image, &topics, &reconciled.orphans);
-    let offsets = open_offsets(env, &image, &topics, &deleted).await?;
+    let found = replay_all_groups(env, &image, &topics, counters).await?;
+    let groups = Groups::new(env, &config.groups, counters.clone(), &image, found);
+    let stale: BTreeSet<TopicId> = groups.topic_ids().intersection(&deleted).copied().collect();
+    if !stale.is_empty() {
+        groups.forget(&stale).await?;
+    }
+    groups.catch_up().await;
     let partitions = Partitions::default();
     partitions.insert_all(topics);
     let orphans = reconciled.orphans;
-    Ok(Started { dir: Arc::clone(dir), metadata, partitions, offsets, orphans, unavailable })
+    Ok(Started { dir: Arc::clone(dir), metadata, partitions, groups, orphans, unavailable })
 }
 
 /// Opens and replays the metadata log, or makes it in an empty directory.
@@ -316,13 +327,14 @@ fn report(image: &Image, topics: &BTreeMap<TopicId, Vec<Held>>, orphans: &[Topic
     unavailable
 }
 
-/// Replays the committed offsets, and finishes the deletions that a crash left half done.
-async fn open_offsets(
+/// Replays the groups and what they have committed.
+async fn replay_all_groups(
     env: &Env,
     image: &Image,
     topics: &BTreeMap<TopicId, Vec<Held>>,
-    deleted: &BTreeSet<TopicId>,
-) -> Result<OffsetsStore, ApiError> {
+    counters: &GroupCounters,
+) -> Result<Vec<FoundOffsets>, ApiError> {
+    let began = env.clock.monotonic();
     let id = image.topic_by_name(&product_name(CONSUMER_OFFSETS)?).map(|topic| topic.id);
     let logs = id.and_then(|id| topics.get(&id)).into_iter().flatten();
     let logs = logs.map(|held| match held {
@@ -334,14 +346,11 @@ async fn open_offsets(
     // Groups whose offsets are lost are told so when they ask; the others, and all records, are served.
     let found = each_on_pool(env, logs.collect(), |log: Result<Arc<Log>, ApiError>| {
         log.map(|log| {
-            let replayed = replay_offsets(&log);
+            let replayed = replay_groups(&log);
             (log, replayed)
         })
     });
-    let store = OffsetsStore::new(env.clone(), found.await?);
-    let stale: BTreeSet<TopicId> = store.topic_ids().intersection(deleted).copied().collect();
-    if !stale.is_empty() {
-        store.forget(&stale).await?;
-    }
-    Ok(store)
+    let found = found.await?;
+    counters.replayed(env.clock.monotonic().since(began));
+    Ok(found)
 }

@@ -103,7 +103,7 @@ impl Core {
     /// # Errors
     /// Indefinite ones: the data directory has failed.
     pub(crate) async fn forget_offsets(&self, topics: BTreeSet<TopicId>) -> Result<(), ApiError> {
-        match self.offsets.forget(&topics).await {
+        match self.groups.forget(&topics).await {
             Ok(()) => {
                 self.unfinished.left.lock().offsets.retain(|topic| !topics.contains(topic));
                 Ok(())

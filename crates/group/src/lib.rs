@@ -6,6 +6,7 @@
 //! | [`consumer`] | a group that the coordinator assigns, member by member, without a barrier |
 //! | [`classic`] | a group whose leader assigns, generation by generation |
 //! | [`GroupState`], [`GroupRecord`] | what is written down of either, and the fold that reads it back |
+//! | [`decode_record`], [`GroupRecord::encode`] | their bytes |
 //! | [`GroupOffsets`] | what groups have committed |
 //! | [`Outbox`] | what may be told once which records are committed |
 //!
@@ -34,6 +35,7 @@ mod offsets;
 mod outbox;
 mod partition_of;
 mod state;
+mod stored;
 mod topics;
 
 pub use fence::{CommitRefused, Committer, Refusal, Stranger};
@@ -44,4 +46,5 @@ pub use offsets::{Commit, CommitRefusal, Effect, Event, GroupOffsets, OffsetReco
 pub use outbox::{Outbox, PersistTicket};
 pub use partition_of::partition_of;
 pub use state::{Current, GroupKey, GroupMeta, GroupRecord, GroupState, Profile, Standing};
+pub use stored::{RecordBytes, Stored, StoredError, decode_record, members_dropped};
 pub use topics::{Subscription, TopicView, Topics};

@@ -1,9 +1,10 @@
 //! The committed offsets of one partition of `__consumer_offsets`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound::{Excluded, Unbounded};
 
 use millrace_schema::{OffsetCommitKey, OffsetCommitValue, OffsetsError, OffsetsKey, decode_offsets_key};
-use millrace_types::limits::OFFSET_METADATA_BYTES_MAX;
+use millrace_types::limits::{OFFSET_METADATA_BYTES_MAX, TOPIC_NAME_BYTES_MAX};
 use millrace_types::{
     ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId, TopicName,
 };
@@ -193,6 +194,22 @@ impl GroupOffsets {
             .into_iter()
             .flat_map(|first| self.committed.range(first..))
             .take_while(move |(key, _)| key.group == group)
+    }
+
+    /// The groups that have committed something, by name. Each costs one search, however much it has committed.
+    pub fn groups(&self) -> impl Iterator<Item = &GroupId> {
+        // No name sorts behind this one, and no number of a partition behind that.
+        let last_topic = TopicName::new(&"z".repeat(TOPIC_NAME_BYTES_MAX)).ok();
+        let mut next = self.committed.keys().next().map(|key| &key.group);
+        std::iter::from_fn(move || {
+            let group = next?;
+            next = last_topic.clone().and_then(|topic| {
+                let last =
+                    OffsetCommitKey { group: group.clone(), topic, partition: PartitionIndex(u32::MAX) };
+                self.committed.range((Excluded(last), Unbounded)).next().map(|(key, _)| &key.group)
+            });
+            Some(group)
+        })
     }
 
     /// The positions of a group whose retention counts from `cutoff` or earlier. `counts_from` is the group's own answer (of

@@ -46,10 +46,25 @@ impl<T> Outbox<T> {
         self.committed = self.committed.max(ticket.0);
     }
 
+    /// The newest persist was refused whole and is undone: what was pushed behind it rests on those before it alone.
+    pub fn undone(&mut self, ticket: PersistTicket) {
+        if ticket.0 == self.asked && self.committed < self.asked {
+            self.asked -= 1;
+            for (needs, _) in &mut self.waiting {
+                *needs = (*needs).min(self.asked);
+            }
+        }
+    }
+
     /// The next that may go.
     pub fn pop(&mut self) -> Option<T> {
         let committed = self.committed;
         self.waiting.pop_front_if(|(needs, _)| *needs <= committed).map(|(_, item)| item)
+    }
+
+    /// All that wait, whatever they wait for: what they rest on is gone.
+    pub fn drain(&mut self) -> impl Iterator<Item = T> + '_ {
+        self.waiting.drain(..).map(|(_, item)| item)
     }
 
     /// How many wait.
@@ -86,5 +101,24 @@ mod tests {
         outbox.committed(first);
         assert_eq!((outbox.pop(), outbox.len()), (Some("c"), 0));
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn what_rests_on_a_persist_that_is_undone_waits_for_those_before_it() {
+        let mut outbox = Outbox::default();
+        let first = outbox.persist();
+        let second = outbox.persist();
+        outbox.push("a");
+        outbox.undone(first);
+        outbox.undone(second);
+        assert_eq!(outbox.pop(), None);
+        outbox.committed(first);
+        assert_eq!(outbox.pop(), Some("a"));
+        outbox.undone(first);
+        let third = outbox.persist();
+        outbox.push("b");
+        assert_eq!(outbox.pop(), None, "the number was used again");
+        outbox.committed(third);
+        assert_eq!(outbox.pop(), Some("b"));
     }
 }

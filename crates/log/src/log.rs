@@ -115,6 +115,13 @@ impl Log {
         Ok(Ticket::new(Arc::clone(&self.inner), cell))
     }
 
+    /// Whether the append queue takes a batch of any size now, or the log is closed. Of use to whoever is the only one that
+    /// appends: then the next append is not refused for want of room.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.inner.queue.takes_more()
+    }
+
     /// Completes when the append queue has room again (or the log is closed).
     #[must_use]
     pub fn room(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {

@@ -80,6 +80,11 @@ impl AppendQueue {
         self.state.lock().pending.front().is_some_and(|pending| fits(unsynced, pending))
     }
 
+    /// Whether a push would find room (or an end).
+    pub(crate) fn takes_more(&self) -> bool {
+        Self::has_room(&self.state.lock())
+    }
+
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.state.lock().pending.is_empty()

@@ -3,10 +3,16 @@
 #![deny(clippy::indexing_slicing)]
 
 mod frame;
+mod groups;
 mod metadata;
 mod offsets;
+mod wire;
 
 pub use frame::{FRAME_HEADER_BYTES, Frame, FrameError, decode_frame, encode_frame};
+pub use groups::{
+    GroupPart, GroupsKey, GroupsValue, StoredClassic, StoredClassicMember, StoredCurrent, StoredMember,
+    StoredMeta, decode_groups_key,
+};
 pub use metadata::{
     BrokerRegistered, MetadataRecord, PartitionPlaced, PartitionsAdded, ProducerIdsTaken, TopicConfigured,
     TopicCreated,

@@ -18,12 +18,7 @@ use std::collections::BTreeMap;
 use millrace_types::limits::PARTITIONS_PER_TOPIC_MAX;
 use millrace_types::{DirectoryId, LeaderEpoch, NodeId, ProducerId, TopicId, TopicName};
 
-use crate::{Frame, FrameError, decode_frame, encode_frame};
-
-mod wire {
-    #![allow(clippy::all, unreachable_pub, reason = "generated code")]
-    include!(concat!(env!("OUT_DIR"), "/millrace.storage.v1.rs"));
-}
+use crate::{Frame, FrameError, decode_frame, encode_frame, wire};
 
 const TOPIC_CREATED: u16 = 1;
 const TOPIC_DELETED: u16 = 2;

@@ -34,6 +34,21 @@ pub const SESSION_TIMEOUT_MS_MIN: u64 = 1_000;
 pub const SESSION_TIMEOUT_MS_DEFAULT: u64 = 10_000;
 /// The longest session timeout of a member, in milliseconds (Kafka's `group.max.session.timeout.ms`).
 pub const SESSION_TIMEOUT_MS_MAX: u64 = 1_800_000;
+/// How often a member should be heard of by default, in milliseconds.
+pub const HEARTBEAT_INTERVAL_MS_DEFAULT: u64 = 3_000;
+/// The most groups with members, or with the memory of some, that one broker coordinates.
+pub const GROUPS_PER_BROKER_MAX: usize = 20_000;
+/// What the members of all groups of one broker may take together, in bytes, as they are written down.
+pub const GROUP_MEMBERS_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// The most different patterns that the members of one broker's groups subscribe by.
+pub const PATTERNS_PER_BROKER_MAX: usize = 1000;
+/// What one pattern may take when it is compiled, in bytes.
+pub const PATTERN_PROGRAM_BYTES_MAX: usize = 1024 * 1024;
+/// Time that passes without the coordinator looking at its clock counts as no more than this, in milliseconds: a broker that
+/// stood still does not take its members for dead.
+pub const GROUP_CLOCK_GAP_MS_MAX: u64 = 2_000;
+/// How long committed offsets are kept once nobody reads by them, in milliseconds (Kafka's `offsets.retention.minutes`, 7 days).
+pub const OFFSETS_RETENTION_MS_DEFAULT: u64 = 7 * 86_400_000;
 /// How long a member whose connection broke has to come back, in milliseconds.
 pub const MEMBER_RECONNECT_MS: u64 = 5_000;
 /// How long a member may take to let go of partitions by default, in milliseconds (Kafka's `max.poll.interval.ms`).
@@ -57,6 +72,13 @@ pub const CLASSIC_INITIAL_DELAY_MS: u64 = 3_000;
 // Who comes back in time is never taken for dead.
 const _: () = assert!(MEMBER_RECONNECT_MS < SESSION_TIMEOUT_MS_DEFAULT);
 const _: () = assert!(SESSION_TIMEOUT_MS_MIN <= SESSION_TIMEOUT_MS_DEFAULT);
+// Two heartbeats may be lost.
+const _: () = assert!(3 * HEARTBEAT_INTERVAL_MS_DEFAULT <= SESSION_TIMEOUT_MS_DEFAULT);
+const _: () = assert!(GROUP_CLOCK_GAP_MS_MAX < MEMBER_RECONNECT_MS);
+// One step may take out every member: three tombstones for each, and what is left of a batch for the targets of the others.
+const _: () = assert!(
+    GROUP_MEMBERS_MAX * 3 * (GROUP_ID_BYTES_MAX + MEMBER_ID_BYTES_MAX + 32) <= BATCH_BYTES_MAX / 16 * 15
+);
 const _: () = assert!(SESSION_TIMEOUT_MS_DEFAULT <= SESSION_TIMEOUT_MS_MAX);
 const _: () = assert!(REBALANCE_TIMEOUT_MS_DEFAULT <= REBALANCE_TIMEOUT_MS_MAX);
 // A classic group with all assignments is one record, and a record with its framing fits into a batch.

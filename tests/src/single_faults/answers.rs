@@ -205,7 +205,11 @@ impl Answers {
 
     async fn commits(&mut self, broker: &Arc<Broker>) {
         for group in GROUPS {
-            let all = FetchOffsetsRequest { group: GroupId::new(group).expect("a group"), partitions: None };
+            let all = FetchOffsetsRequest {
+                group: GroupId::new(group).expect("a group"),
+                partitions: None,
+                member: None,
+            };
             let answer = broker.fetch_offsets(&ctx(), all).await.and_then(|found| {
                 let found =
                     found.into_iter().map(|one| one.map(|one| format!("{:?} {}", one.offset, one.metadata)));
@@ -216,6 +220,7 @@ impl Answers {
                 let one = FetchOffsetsRequest {
                     group: GroupId::new(group).expect("a group"),
                     partitions: Some(vec![(by_name(topic), PartitionIndex(0))]),
+                    member: None,
                 };
                 let answer = broker.fetch_offsets(&ctx(), one).await.and_then(|mut found| {
                     found.remove(0).map(|one| format!("{:?} {}", one.offset, one.metadata))

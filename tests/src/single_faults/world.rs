@@ -84,6 +84,7 @@ pub(super) async fn start(env: Env) -> Result<Arc<Broker>, ApiError> {
         node: NodeId(1),
         memory_budget_bytes: 256 * 1024 * 1024,
         grpc_advertised: "127.0.0.1:7070".to_owned(),
+        groups: millrace_broker::GroupSettings::default(),
     };
     Broker::start(env, config).await
 }
@@ -314,7 +315,7 @@ async fn commit(broker: &Arc<Broker>, group: &str, offset: u64) {
         metadata: format!("{group} at {offset}"),
     });
     let group = GroupId::new(group).expect("a group");
-    let request = CommitOffsetsRequest { group, offsets: offsets.collect() };
+    let request = CommitOffsetsRequest { group, offsets: offsets.collect(), member: None };
     for answer in broker.commit_offsets(&ctx(), request).await.expect("a commit") {
         answer.expect("a commit");
     }

@@ -5,6 +5,7 @@ mod altering;
 mod bounds;
 mod damage;
 mod full_disk;
+mod groups;
 mod modes;
 mod offsets;
 mod power;
@@ -42,6 +43,7 @@ fn config() -> BrokerConfig {
         node: NodeId(1),
         memory_budget_bytes: BUDGET,
         grpc_advertised: "127.0.0.1:7070".to_owned(),
+        groups: GroupSettings::default(),
     }
 }
 
@@ -113,7 +115,7 @@ impl World {
             leader_epoch: None,
             metadata: String::new(),
         };
-        let request = CommitOffsetsRequest { group: group.clone(), offsets: vec![commit] };
+        let request = CommitOffsetsRequest { group: group.clone(), offsets: vec![commit], member: None };
         match self.broker.commit_offsets(&ctx(), request).await {
             Ok(mut answers) => code(answers.remove(0)),
             Err(error) => Some(error.code),

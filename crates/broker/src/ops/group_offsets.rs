@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use millrace_group::{Commit, Event, GroupOffsets, OffsetCommitKey, OffsetCommitValue, partition_of};
+use millrace_group::{
+    Commit, Committer, Event, GroupOffsets, OffsetCommitKey, OffsetCommitValue, partition_of,
+};
 use millrace_types::{ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicName};
 
-use crate::admission::{Operation, Resource};
+use crate::admission::{InFlight, Operation, Resource};
 use crate::core::{Core, both, check_partition_count};
-use crate::io_pool::to_its_end;
+use crate::groups::By;
 use crate::{ApiError, Context, TopicRef};
 
 /// One partition's committed position.
@@ -32,6 +34,8 @@ pub struct CommitOffsetsRequest {
     pub group: GroupId,
     /// At most [`millrace_types::limits::PARTITIONS_PER_REQUEST_MAX`].
     pub offsets: Vec<OffsetCommit>,
+    /// The member that commits; `None` commits from outside, which only a group without members allows.
+    pub member: Option<Committer>,
 }
 
 /// A question for committed offsets.
@@ -41,6 +45,8 @@ pub struct FetchOffsetsRequest {
     pub group: GroupId,
     /// Which partitions; `None` answers all that the group has committed.
     pub partitions: Option<Vec<(TopicRef, PartitionIndex)>>,
+    /// The member that asks; one of another epoch is refused. `None` asks from outside.
+    pub member: Option<Committer>,
 }
 
 /// What a group has committed for a partition.
@@ -69,38 +75,40 @@ impl Core {
         let group = Resource::Group(&request.group);
         let in_flight = self.admission.admit(ctx, Operation::CommitOffsets, group)?;
         check_partition_count(request.offsets.len())?;
-        let (core, ctx) = (Arc::clone(self), ctx.clone());
-        let commit = async move {
-            let _in_flight = in_flight;
-            core.commit_now(&ctx, &request).await
-        };
-        to_its_end(&self.env, "commit offsets", Box::pin(commit)).await
+        let CommitOffsetsRequest { group, offsets, member } = request;
+        let by = By::Committer(member.unwrap_or_default());
+        self.commit_by(ctx, in_flight, by, (&group, &offsets)).await
     }
 
-    async fn commit_now(
+    /// Commits positions of a group; who may not commit is refused under the lock of the step.
+    pub(crate) async fn commit_by(
         &self,
         ctx: &Context,
-        request: &CommitOffsetsRequest,
+        in_flight: InFlight,
+        by: By,
+        (group, offsets): (&GroupId, &[OffsetCommit]),
     ) -> Result<Vec<Result<(), ApiError>>, ApiError> {
         let mut resolved: Vec<Result<(), ApiError>> = Vec::new();
         // Resolved under the lock of the step: a topic whose deletion is published before it gets no commit behind
         // the tombstones that the deletion steps after it.
         let make = || {
-            let commits = request.offsets.iter().map(|commit| self.resolve(ctx, commit));
+            let commits = offsets.iter().map(|commit| self.resolve(ctx, commit));
             let commits: Vec<Result<Commit, ApiError>> = commits.collect();
             resolved =
                 commits.iter().map(|commit| commit.as_ref().map(|_| ()).map_err(Clone::clone)).collect();
             let commits = commits.into_iter().filter_map(Result::ok).collect();
-            Event::Commit { group: request.group.clone(), commits }
+            Event::Commit { group: group.clone(), commits }
         };
-        let reply = self.offsets.step(partition_of(&request.group), make).await?;
+        let committed = self.groups.commit(in_flight, group, &by, make).await;
+        if let Err(refused) = &committed {
+            self.metrics.groups().commit_refused(refused.code);
+        }
+        let reply = committed?;
         let mut reply = reply.into_iter();
         // The value answers those that could be resolved, in their order.
         let answers = resolved.into_iter().map(|known| {
             known?;
-            let refused =
-                |refusal: millrace_group::CommitRefusal| ApiError::new(refusal.code(), refusal.to_string());
-            reply.next().unwrap_or(Ok(())).map_err(refused)
+            reply.next().unwrap_or(Ok(())).map_err(ApiError::from)
         });
         Ok(answers.collect())
     }
@@ -129,15 +137,18 @@ impl Core {
     ) -> Result<Vec<Result<CommittedOffset, ApiError>>, ApiError> {
         let group = Resource::Group(&request.group);
         let _in_flight = self.admission.admit(ctx, Operation::FetchOffsets, group)?;
+        if let Some(member) = &request.member {
+            self.groups.check_reader(&request.group, member)?;
+        }
         let partition = partition_of(&request.group);
         let Some(wanted) = &request.partitions else {
-            return self.offsets.look(partition, |look| {
+            return self.groups.look(partition, |look| {
                 look.whole()?;
-                Ok(self.all_of(&request.group, look.value))
+                Ok(self.all_of(&request.group, look.offsets))
             })?;
         };
         check_partition_count(wanted.len())?;
-        self.offsets.look(partition, |look| {
+        self.groups.look(partition, |look| {
             let one = |(topic, partition): &(TopicRef, PartitionIndex)| {
                 let topic = self.topic(topic)?;
                 self.admission.authorize(ctx, Operation::FetchOffsets, Resource::Topic(&topic.name))?;

@@ -21,8 +21,9 @@ pub(crate) async fn handle(
     let commits = request.offsets.iter().map(commit).collect();
     let (broker, context) = (Arc::clone(&api.broker), caller.context.clone());
     let stored = api.complete("commit offsets", async move {
-        let store =
-            async |offsets| broker.commit_offsets(&context, CommitOffsetsRequest { group, offsets }).await;
+        let store = async |offsets| {
+            broker.commit_offsets(&context, CommitOffsetsRequest { group, offsets, member: None }).await
+        };
         parts::ask_readable(commits, store).await
     });
     let answers =

@@ -18,7 +18,9 @@ pub(crate) async fn handle(
     parts::check_count(request.partitions.len()).map_err(status_of)?;
     let group = parts::group(&request.group).map_err(status_of)?;
     let ask = async |partitions| {
-        api.broker.fetch_offsets(&caller.context, FetchOffsetsRequest { group, partitions }).await
+        api.broker
+            .fetch_offsets(&caller.context, FetchOffsetsRequest { group, partitions, member: None })
+            .await
     };
     if request.partitions.is_empty() {
         let answers = ask(None).await.map_err(status_of)?;

@@ -37,6 +37,7 @@ impl World {
             node: NodeId(1),
             memory_budget_bytes: 512 * 1024 * 1024,
             grpc_advertised: addr.to_string(),
+            groups: millrace_broker::GroupSettings::default(),
         };
         let broker = Broker::start(env.clone(), config).await.unwrap();
         let listeners = vec![listener];

@@ -57,6 +57,7 @@ impl World {
             node: NodeId(1),
             memory_budget_bytes: 512 * 1024 * 1024,
             grpc_advertised: addr.to_string(),
+            groups: millrace_broker::GroupSettings::default(),
         };
         let broker = Broker::start(env.clone(), config).await.unwrap();
         let door = KafkaDoor::open(env.clone(), Arc::clone(&broker), vec![listener], settings).unwrap();

@@ -40,7 +40,7 @@ async fn ask(broker: &Broker) -> Result<Answers, String> {
         }
     }
     for group in GROUPS {
-        let request = FetchOffsetsRequest { group: group_id(group)?, partitions: None };
+        let request = FetchOffsetsRequest { group: group_id(group)?, partitions: None, member: None };
         for found in broker.fetch_offsets(&ctx(), request).await.map_err(text)? {
             let found = found.map_err(text)?;
             let name = match &found.topic {

@@ -58,6 +58,7 @@ pub(super) fn config() -> BrokerConfig {
         node: NodeId(1),
         memory_budget_bytes: MEMORY_BYTES,
         grpc_advertised: "127.0.0.1:7070".to_owned(),
+        groups: millrace_broker::GroupSettings::default(),
     }
 }
 
@@ -111,7 +112,7 @@ pub(super) async fn commit(broker: &Broker, group: u32, topic: &str, to: u64) ->
         leader_epoch: None,
         metadata: String::new(),
     };
-    let request = CommitOffsetsRequest { group: group_id(group)?, offsets: vec![commit] };
+    let request = CommitOffsetsRequest { group: group_id(group)?, offsets: vec![commit], member: None };
     let answers = broker.commit_offsets(&ctx(), request).await.map_err(text)?;
     answers.into_iter().try_for_each(|answer| answer.map_err(text))
 }

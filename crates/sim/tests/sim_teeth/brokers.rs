@@ -20,6 +20,7 @@ fn config() -> BrokerConfig {
         node: NodeId(1),
         memory_budget_bytes: 64 * 1024 * 1024,
         grpc_advertised: "127.0.0.1:7070".to_owned(),
+        groups: millrace_broker::GroupSettings::default(),
     }
 }
 

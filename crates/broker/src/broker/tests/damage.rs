@@ -23,7 +23,7 @@ async fn committed(world: &World, group: &GroupId) -> [Result<Option<i64>, Error
     let one = Some(vec![(by_name("a"), PartitionIndex(0))]);
     let mut answers = Vec::new();
     for partitions in [one, None] {
-        let request = FetchOffsetsRequest { group: group.clone(), partitions };
+        let request = FetchOffsetsRequest { group: group.clone(), partitions, member: None };
         let found = world.broker.fetch_offsets(&ctx(), request).await.map_err(|error| error.code);
         let found = found.and_then(|found| found.into_iter().next().transpose().map_err(|error| error.code));
         answers.push(found.map(|found| found.and_then(|found| found.offset).map(Offset::get)));

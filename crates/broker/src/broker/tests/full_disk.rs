@@ -11,7 +11,7 @@ fn group() -> GroupId {
 }
 
 async fn committed(world: &World) -> Option<i64> {
-    let request = FetchOffsetsRequest { group: group(), partitions: None };
+    let request = FetchOffsetsRequest { group: group(), partitions: None, member: None };
     let found = world.broker.fetch_offsets(&ctx(), request).await.unwrap();
     found.first().and_then(|one| one.as_ref().unwrap().offset).map(Offset::get)
 }
@@ -59,7 +59,7 @@ async fn commits_that_fail_in_a_crowd_leave_what_the_log_says() {
                     leader_epoch: None,
                     metadata: String::new(),
                 };
-                let request = CommitOffsetsRequest { group: group(), offsets: vec![commit] };
+                let request = CommitOffsetsRequest { group: group(), offsets: vec![commit], member: None };
                 let _taken_or_refused = broker.commit_offsets(&ctx(), request).await;
             })
         });

@@ -24,12 +24,12 @@ fn at(topic: &str, partition: u32, offset: u64) -> OffsetCommit {
 }
 
 async fn commit(world: &World, offsets: Vec<OffsetCommit>) -> Vec<Option<ErrorCode>> {
-    let request = CommitOffsetsRequest { group: group(), offsets };
+    let request = CommitOffsetsRequest { group: group(), offsets, member: None };
     world.broker.commit_offsets(&ctx(), request).await.unwrap().into_iter().map(code).collect()
 }
 
 async fn all(world: &World) -> Vec<(u32, Option<i64>)> {
-    let request = FetchOffsetsRequest { group: group(), partitions: None };
+    let request = FetchOffsetsRequest { group: group(), partitions: None, member: None };
     let found = world.broker.fetch_offsets(&ctx(), request).await.unwrap();
     found
         .into_iter()
@@ -91,7 +91,7 @@ async fn commits_outlive_kills_clean_stops_and_power_cuts() {
         (by_name("a"), PartitionIndex(1)),
         (by_name("b"), PartitionIndex(0)),
     ];
-    let request = FetchOffsetsRequest { group: group(), partitions: Some(asked) };
+    let request = FetchOffsetsRequest { group: group(), partitions: Some(asked), member: None };
     let found = world.broker.fetch_offsets(&ctx(), request).await.unwrap();
     let first = found[0].as_ref().unwrap();
     assert_eq!(
@@ -149,7 +149,7 @@ async fn many_groups_commit_side_by_side() {
         let broker = Arc::clone(&world.broker);
         tokio::spawn(async move {
             let group = GroupId::new(&format!("g{number}")).unwrap();
-            let request = CommitOffsetsRequest { group, offsets: vec![at("a", 0, number)] };
+            let request = CommitOffsetsRequest { group, offsets: vec![at("a", 0, number)], member: None };
             broker.commit_offsets(&ctx(), request).await.unwrap().remove(0)
         })
     });
@@ -159,7 +159,7 @@ async fn many_groups_commit_side_by_side() {
     let world = world.kill().await;
     for number in 0..200 {
         let group = GroupId::new(&format!("g{number}")).unwrap();
-        let request = FetchOffsetsRequest { group, partitions: None };
+        let request = FetchOffsetsRequest { group, partitions: None, member: None };
         let found = world.broker.fetch_offsets(&ctx(), request).await.unwrap();
         assert_eq!(found[0].as_ref().unwrap().offset, Some(Offset::from_count(number)));
     }

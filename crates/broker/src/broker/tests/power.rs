@@ -50,7 +50,7 @@ async fn commit(broker: Arc<Broker>, acks: Shared, number: u64) {
             metadata: String::new(),
         };
         let group = GroupId::new(&format!("g{number}")).unwrap();
-        let request = CommitOffsetsRequest { group, offsets: vec![commit] };
+        let request = CommitOffsetsRequest { group, offsets: vec![commit], member: None };
         match broker.commit_offsets(&ctx(), request).await {
             Ok(answers) if answers.iter().all(Result::is_ok) => {
                 acks.lock().committed.insert(number, offset);
@@ -98,7 +98,7 @@ async fn check(world: &World, acks: &Shared) {
     }
     for (number, offset) in &acks.committed {
         let group = GroupId::new(&format!("g{number}")).unwrap();
-        let request = FetchOffsetsRequest { group, partitions: None };
+        let request = FetchOffsetsRequest { group, partitions: None, member: None };
         let found = world.broker.fetch_offsets(&ctx(), request).await.unwrap();
         let found = found.first().and_then(|one| one.as_ref().unwrap().offset).map_or(0, Offset::get);
         assert!(found >= i64::try_from(*offset).unwrap(), "group {number} committed {offset}, found {found}");

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use millrace_env::counting::CallKind;
 use millrace_env::sim::{Fault, Sim};
-use millrace_group::Commit;
-use millrace_log::{LogConfig, LogDir, LogDirOptions, PartitionMeta};
-use millrace_types::{GroupId, NodeId, TopicName, TopicPartition};
+use millrace_group::{Commit, PersistTicket};
+use millrace_log::{Log, LogConfig, LogDir, LogDirOptions, PartitionMeta, Ticket};
+use millrace_types::{NodeId, Offset, TopicName, TopicPartition};
 
+use super::partition::Settled;
 use super::*;
 
-fn partition(sim: &Sim) -> (Arc<LogDir>, OffsetsPartition) {
+fn partition(sim: &Sim) -> (Arc<LogDir>, Arc<GroupsPartition>) {
     let options =
         LogDirOptions { path: PathBuf::from("/data"), node: NodeId(1), tail_cache_bytes: 0, handles: None };
     let dir = LogDir::open(&sim.env(), options).unwrap().dir;
@@ -18,8 +19,16 @@ fn partition(sim: &Sim) -> (Arc<LogDir>, OffsetsPartition) {
     let name = TopicName::new("__consumer_offsets").unwrap();
     let meta = PartitionMeta { id, name, partitions: 1, replication_factor: 1 };
     let log = dir.create(meta, LogConfig::default()).unwrap();
-    let replayed = replay_offsets(&log);
-    (dir, OffsetsPartition::new(Ok((log, replayed))))
+    (dir, read(sim, &log))
+}
+
+/// The partition as it is read back from its log.
+fn read(sim: &Sim, log: &Arc<Log>) -> Arc<GroupsPartition> {
+    let rules =
+        Rules { config: GroupConfig::default(), totals: Arc::default(), counters: GroupCounters::default() };
+    let topics = Arc::new(GroupTopics::new(&Image::default(), BTreeSet::new()));
+    let found = Ok((Arc::clone(log), replay_groups(log)));
+    Arc::new(GroupsPartition::new(sim.env(), rules, topics, found))
 }
 
 fn commit(topic: &str, offset: u64) -> Event {
@@ -34,16 +43,22 @@ fn commit(topic: &str, offset: u64) -> Event {
     Event::Commit { group: GroupId::new("g").unwrap(), commits: vec![commit] }
 }
 
-fn begin(partition: &OffsetsPartition, event: Event) -> (u64, PersistId, Ticket) {
-    partition.begin(TimestampMs(1), event).map_err(|_| "refused").unwrap().waiting.unwrap()
+fn begin(partition: &Arc<GroupsPartition>, event: Event) -> (u64, PersistTicket, Ticket) {
+    let mut state = partition.lock();
+    let log = partition.log().unwrap();
+    let begun = partition.begin(&mut state, log, |value, now, draft| {
+        value.step_offsets(event, now, draft, None);
+        Ok(())
+    });
+    begun.unwrap().1.unwrap().parts()
 }
 
 /// What is shown: topic and offset. `None` while the value is read again.
-fn shown(partition: &OffsetsPartition) -> Option<Vec<(String, i64)>> {
-    let state = partition.state.lock();
-    let Value::Ready(value) = &state.value else { return None };
+fn shown(partition: &GroupsPartition) -> Option<Vec<(String, i64)>> {
+    let mut state = partition.lock();
+    let value = state.value.ready().ok()?;
     let group = GroupId::new("g").unwrap();
-    let all = value.of_group(&group);
+    let all = value.offsets.of_group(&group);
     Some(all.map(|(key, value)| (key.topic.to_string(), value.offset.get())).collect())
 }
 
@@ -63,9 +78,7 @@ fn a_commit_that_was_refused_is_not_shown_by_a_later_one_whose_outcome_comes_fir
     refused.2.wait().unwrap_err();
     assert_eq!(partition.settle(refused.0, refused.1, None), Settled::RebuildNow);
     let log = Arc::clone(partition.log().unwrap());
-    let replayed = replay_offsets(&log);
-    *partition.state.lock() = OffsetsPartition::new(Ok((log, replayed))).state.into_inner();
-    assert_eq!(shown(&partition), Some(vec![("a".to_owned(), 1), ("b".to_owned(), 3)]));
+    assert_eq!(shown(&read(&sim, &log)), Some(vec![("a".to_owned(), 1), ("b".to_owned(), 3)]));
 }
 
 #[test]

@@ -1,0 +1,63 @@
+//! The one timer over all groups of the node: their deadlines, and the topics that have changed.
+//!
+//! It looks at the clock of the groups at least twice in the longest gap that this clock counts.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use millrace_env::TaskHandle;
+use millrace_group::consumer::Event;
+use millrace_types::GroupId;
+use millrace_types::limits::GROUP_CLOCK_GAP_MS_MAX;
+use tokio::sync::watch;
+
+use super::partition::GroupsPartition;
+use crate::core::Core;
+
+/// The longest time between two looks at the clock.
+const LOOK: Duration = Duration::from_millis(GROUP_CLOCK_GAP_MS_MAX / 2);
+
+/// Starts the task. It ends when the broker closes, and keeps no directory open that everybody else has dropped.
+pub(crate) fn start(core: &Arc<Core>) -> Box<dyn TaskHandle> {
+    let changes = core.metadata.changes();
+    core.env.tasks.spawn("group timer", Box::pin(run(Arc::downgrade(core), changes)))
+}
+
+async fn run(weak: Weak<Core>, mut changes: watch::Receiver<()>) {
+    loop {
+        let Some(core) = weak.upgrade() else { return };
+        let wait = core.groups.next_deadline().map_or(LOOK, |next| next.min(LOOK));
+        let (env, admission) = (core.env.clone(), Arc::clone(&core.admission));
+        drop(core);
+        tokio::select! {
+            biased;
+            () = admission.closed() => return,
+            changed = changes.changed() => {
+                let (Some(core), Ok(())) = (weak.upgrade(), changed) else { return };
+                core.groups.follow_topics(&core.metadata.image()).await;
+            }
+            // Never quite at once: a deadline that cannot be kept now is tried again.
+            () = env.clock.sleep(wait.max(Duration::from_millis(1))) => {}
+        }
+        let Some(core) = weak.upgrade() else { return };
+        core.groups.expire_members().await;
+    }
+}
+
+impl GroupsPartition {
+    pub(super) async fn expire_members(self: &Arc<Self>) {
+        for group in self.overdue() {
+            self.expire_members_of(&group).await;
+        }
+    }
+
+    async fn expire_members_of(self: &Arc<Self>, group: &GroupId) {
+        let stepped = self.step(None, |value, now, draft| {
+            value.step(group, Event::Deadline, now, draft, None);
+            Ok(())
+        });
+        if let Err(error) = stepped.await {
+            tracing::debug!(%error, %group, "a deadline could not be kept");
+        }
+    }
+}
