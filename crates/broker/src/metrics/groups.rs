@@ -22,12 +22,29 @@ struct RefusedLabels {
 }
 
 /// Counters of groups; clones count together.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct GroupCounters {
     epochs: Counter,
     heartbeats: Counter,
     refused: Family<RefusedLabels, Counter>,
     replay_seconds: Gauge<f64, AtomicU64>,
+}
+
+impl Default for GroupCounters {
+    fn default() -> GroupCounters {
+        let refused = Family::<RefusedLabels, Counter>::default();
+        // Those that tell of groups, so that they are there before there is one.
+        for code in [
+            ErrorCode::UnknownMember,
+            ErrorCode::StaleMemberEpoch,
+            ErrorCode::FencedInstance,
+            ErrorCode::GroupNotEmpty,
+        ] {
+            let _counter = refused.get_or_create_owned(&RefusedLabels { code: code.name() });
+        }
+        let (epochs, heartbeats, replay_seconds) = Default::default();
+        GroupCounters { epochs, heartbeats, refused, replay_seconds }
+    }
 }
 
 impl GroupCounters {
