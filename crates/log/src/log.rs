@@ -153,6 +153,17 @@ impl Log {
         self.inner.largest_timestamp()
     }
 
+    /// When the record at `offset` was written, as nearly as one header tells: the time of the first record of its batch, or
+    /// of the first batch behind it that there still is. `None` at the high watermark, and of a batch without times. May block.
+    ///
+    /// The header is not checked against anything: good for a figure to look at, not for a decision.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn time_near(&self, offset: Offset) -> Result<Option<TimestampMs>, ReadError> {
+        self.inner.time_near(offset)
+    }
+
     /// Completes when the high watermark is above `offset`, or the log is closed. Makes no call until then.
     #[must_use]
     pub fn wait_above(&self, offset: Offset) -> HighWatermarkWait {

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millrace_record::Batch;
+use millrace_record::{Batch, BatchHeader, HEADER_BYTES};
 use millrace_types::{Offset, OffsetRange, TimestampMs};
 
 use super::{REPLANS_MAX, io_error, walk_from};
@@ -61,6 +61,32 @@ impl LogInner {
             }
         }
         Ok(None)
+    }
+
+    /// The time of the first record of the batch that holds `offset`, or of the first behind it. Reads one header.
+    pub(crate) fn time_near(self: &Arc<Self>, offset: Offset) -> Result<Option<TimestampMs>, ReadError> {
+        self.on_committed(|committed| self.time_in(committed, offset))
+    }
+
+    fn time_in(&self, committed: &Committed, offset: Offset) -> Result<Option<TimestampMs>, ReadError> {
+        let Committed { segments, log_start, high_watermark } = committed;
+        let offset = offset.max(*log_start);
+        let number = segments.partition_point(|segment| segment.end() <= offset);
+        let Some(segment) = segments.get(number).filter(|_| offset < *high_watermark) else {
+            return Ok(None);
+        };
+        let found = super::find(self, segment, offset.max(segment.base), Pages::Any);
+        let super::Found::Batch(spot) = found.map_err(|e| io_error(&e))? else {
+            return Err(ReadError::Corrupt(OffsetRange { start: offset, end: segment.end() }));
+        };
+        let mut header = [0; HEADER_BYTES];
+        let read = segment.file().and_then(|file| read_fully(&*file, &mut header, spot.position));
+        read.map_err(|e| io_error(&e))?;
+        let header = BatchHeader::parse(&header)
+            .map_err(|_| ReadError::Corrupt(OffsetRange { start: spot.base, end: spot.last.next() }))?;
+        let appended = header.attributes.is_log_append_time();
+        let time = TimestampMs(if appended { header.max_timestamp } else { header.base_timestamp });
+        Ok(Some(time).filter(|time| time.is_some()))
     }
 
     /// The largest timestamp in the committed part of the log, and the first record that carries it.

@@ -164,6 +164,25 @@ fn a_log_that_sets_the_time_writes_batches_that_check() {
 }
 
 #[test]
+fn the_time_near_an_offset_is_that_of_its_batch_wherever_it_lies() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = open(home.path(), 0);
+    let log = dir.create(meta(0), small()).unwrap();
+    assert_eq!(log.time_near(offset(0)).unwrap(), None, "there is nothing");
+    for time in 0..100 {
+        log.append(batch_at(1000 + time, &[b"a", b"b"], None)).unwrap().wait().unwrap();
+    }
+    dir.janitor_step();
+    let near = |number: u64| log.time_near(offset(number)).unwrap().map(|time| time.0);
+    for number in 0..200 {
+        assert_eq!(near(number), Some(1000 + number.cast_signed() / 2), "{number}");
+    }
+    assert_eq!((near(200), near(1000)), (None, None));
+    log.trim_to(offset(51)).unwrap();
+    assert_eq!(near(3), Some(1025), "what is gone is read no more");
+}
+
+#[test]
 fn live_readers_are_served_from_memory_and_share_it() {
     let home = tempfile::tempdir().unwrap();
     let dir = open(home.path(), 1_000_000);
