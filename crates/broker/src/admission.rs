@@ -18,6 +18,11 @@ pub(crate) enum Operation {
     ListOffsets,
     CommitOffsets,
     FetchOffsets,
+    ListGroups,
+    DescribeGroup,
+    DeleteGroup,
+    ResetGroup,
+    GroupLag,
     JoinGroup,
     GroupHeartbeat,
     LeaveGroup,
@@ -32,7 +37,7 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    pub(crate) const ALL: [Operation; 18] = [
+    pub(crate) const ALL: [Operation; 23] = [
         Operation::InitProducer,
         Operation::Produce,
         Operation::Fetch,
@@ -40,6 +45,11 @@ impl Operation {
         Operation::ListOffsets,
         Operation::CommitOffsets,
         Operation::FetchOffsets,
+        Operation::ListGroups,
+        Operation::DescribeGroup,
+        Operation::DeleteGroup,
+        Operation::ResetGroup,
+        Operation::GroupLag,
         Operation::JoinGroup,
         Operation::GroupHeartbeat,
         Operation::LeaveGroup,
@@ -63,6 +73,11 @@ impl Operation {
             Operation::ListOffsets => "list_offsets",
             Operation::CommitOffsets => "commit_offsets",
             Operation::FetchOffsets => "fetch_offsets",
+            Operation::ListGroups => "list_groups",
+            Operation::DescribeGroup => "describe_group",
+            Operation::DeleteGroup => "delete_group",
+            Operation::ResetGroup => "reset_group",
+            Operation::GroupLag => "group_lag",
             Operation::JoinGroup => "join_group",
             Operation::GroupHeartbeat => "group_heartbeat",
             Operation::LeaveGroup => "leave_group",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use millrace_env::{Env, TaskHandle};
 use millrace_log::{Extent, Fatal, StartReport};
-use millrace_types::{ErrorCode, NodeId, Offset, TopicPartition};
+use millrace_types::{ErrorCode, GroupId, NodeId, Offset, TopicPartition};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::sync::{OnceCell, watch};
@@ -14,16 +14,18 @@ use tokio::sync::{OnceCell, watch};
 use crate::admission::{Admission, Operation};
 use crate::core::Core;
 use crate::io_pool::on_pool;
+use crate::lag_windows::LagWindows;
 use crate::metrics::{BrokerMetrics, GroupCounters};
 use crate::producer_ids::ProducerIds;
 use crate::unfinished::Unfinished;
 use crate::{
     AlterTopicsRequest, ApiError, ClusterDescription, CommitOffsetsRequest, CommittedOffset, Context,
     CreatePartitionsRequest, CreateTopicRequest, DoorMetrics, FetchOffsetsRequest, FetchRequest,
-    FetchResponse, GroupAssignment, GroupMembership, GroupSettings, JoinGroupRequest, MemoryBudget,
-    OffsetAnswer, OffsetQuery, PendingProduce, ProduceRequest, ProducerIdentity, RangeQuery, RecordsToDelete,
-    ResolvedRange, SubscribeRequest, Subscription, TopicDescription, TopicLayout, TopicRef, TopicSummary,
-    groups, janitor, start, sync_timer,
+    FetchResponse, GroupAssignment, GroupDescription, GroupListing, GroupMembership, GroupSettings,
+    JoinGroupRequest, MemoryBudget, OffsetAnswer, OffsetQuery, OffsetReset, PartitionLag, PendingProduce,
+    ProduceRequest, ProducerIdentity, RangeQuery, RecordsToDelete, ResetGroupRequest, ResolvedRange,
+    SubscribeRequest, Subscription, TopicDescription, TopicLayout, TopicRef, TopicSummary, groups, janitor,
+    start, sync_timer,
 };
 
 /// What a broker is started with.
@@ -77,6 +79,7 @@ impl Broker {
             metadata: started.metadata,
             partitions: started.partitions,
             topics_change: tokio::sync::RwLock::default(),
+            lag_windows: LagWindows::default(),
             groups: started.groups,
             producer_ids: ProducerIds::default(),
             unfinished: Unfinished::default(),
@@ -297,6 +300,51 @@ impl Broker {
         request: FetchOffsetsRequest,
     ) -> Result<Vec<Result<CommittedOffset, ApiError>>, ApiError> {
         self.count(Operation::FetchOffsets, self.core.fetch_offsets(ctx, &request))
+    }
+
+    /// Every group that somebody is in, was in lately, or that has committed something; sorted by name.
+    ///
+    /// # Errors
+    /// [`ApiError`]; also if some groups cannot be read.
+    pub async fn list_groups(&self, ctx: &Context) -> Result<Vec<GroupListing>, ApiError> {
+        self.count(Operation::ListGroups, self.core.list_groups(ctx))
+    }
+
+    /// One group: who is in it, what each owns, and what each is to own.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn describe_group(&self, ctx: &Context, group: &GroupId) -> Result<GroupDescription, ApiError> {
+        self.count(Operation::DescribeGroup, self.core.describe_group(ctx, group))
+    }
+
+    /// Forgets a group that nobody is in, and what it has committed; answers when that is durable.
+    ///
+    /// # Errors
+    /// [`ApiError`]: [`ErrorCode::GroupNotEmpty`], [`ErrorCode::GroupNotFound`].
+    pub async fn delete_group(&self, ctx: &Context, group: &GroupId) -> Result<(), ApiError> {
+        self.count(Operation::DeleteGroup, self.core.delete_group(ctx, group).await)
+    }
+
+    /// Sets what a group has committed; answers each partition, in order, when all of it is durable.
+    ///
+    /// # Errors
+    /// [`ApiError`] if the request as a whole is refused.
+    pub async fn reset_group(
+        &self,
+        ctx: &Context,
+        request: ResetGroupRequest,
+    ) -> Result<Vec<OffsetReset>, ApiError> {
+        self.count(Operation::ResetGroup, self.core.reset_group(ctx, request).await)
+    }
+
+    /// How far a group is behind in each partition that it has committed or that a member owns; sorted by name of the topic
+    /// and partition.
+    ///
+    /// # Errors
+    /// [`ApiError`] if the request as a whole is refused.
+    pub async fn group_lag(&self, ctx: &Context, group: &GroupId) -> Result<Vec<PartitionLag>, ApiError> {
+        self.count(Operation::GroupLag, self.core.group_lag(ctx, group).await)
     }
 
     /// Creates a topic; answers when its metadata and its logs are durable.

@@ -10,6 +10,7 @@ use millrace_types::{ErrorCode, LeaderEpoch, PartitionIndex, TopicId, TopicName,
 
 use crate::admission::Admission;
 use crate::groups::Groups;
+use crate::lag_windows::LagWindows;
 use crate::metadata_log::MetadataLog;
 use crate::metrics::BrokerMetrics;
 use crate::partitions::{Held, Partitions};
@@ -28,6 +29,7 @@ pub(crate) struct Core {
     pub(crate) partitions: Partitions,
     /// Topics come side by side, and go alone: a topic must not be deleted while its logs are being made.
     pub(crate) topics_change: tokio::sync::RwLock<()>,
+    pub(crate) lag_windows: LagWindows,
     pub(crate) groups: Groups,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) unfinished: Unfinished,

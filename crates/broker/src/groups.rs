@@ -78,7 +78,6 @@ impl<'a> Look<'a> {
     }
 
     /// The groups that have members, or had some.
-    #[expect(dead_code, reason = "the list of groups comes with its door")]
     pub(crate) fn groups(&self) -> impl Iterator<Item = (&'a GroupId, &'a GroupState)> + use<'a> {
         self.value.groups().map(|(id, group)| (id, group.state()))
     }
@@ -113,10 +112,8 @@ pub(crate) enum By {
     /// A member, or somebody from outside while there is none.
     Committer(Committer),
     /// An operator, while there are no members.
-    #[expect(dead_code, reason = "the reset comes with its door")]
     Operator,
     /// An operator, whoever is there.
-    #[expect(dead_code, reason = "the reset comes with its door")]
     Force,
 }
 

@@ -13,6 +13,7 @@ mod core;
 mod groups;
 mod io_pool;
 mod janitor;
+mod lag_windows;
 mod metadata_log;
 mod metrics;
 mod ops;
@@ -32,8 +33,8 @@ pub use groups::{GroupAssignment, GroupMembership, GroupSettings, JoinGroupReque
 pub use metrics::{ApiMetrics, DoorMetrics};
 pub use millrace_group::consumer::Leaving;
 pub use millrace_group::{
-    Committer, GroupEpoch, InstanceId, MemberId, Pattern, Profile, RackId, Subscription as GroupSubscription,
-    assign::Assignor,
+    Committer, GroupEpoch, IdError, InstanceId, MemberId, Pattern, Profile, RackId,
+    Subscription as GroupSubscription, assign::Assignor,
 };
 pub use millrace_log::{DamageTotal, Extent, FileRange};
 pub use millrace_metadata::ConfigChange;
@@ -44,7 +45,11 @@ pub use ops::create_topic::CreateTopicRequest;
 pub use ops::delete_records::RecordsToDelete;
 pub use ops::describe_topic::{ConfigEntry, PartitionDescription, TopicDescription, TopicSummary};
 pub use ops::fetch::{FetchRequest, FetchResponse, Fetched, Isolation, PartitionFetch};
+pub use ops::group_lag::{LagDistance, PartitionLag, PartitionOwner};
 pub use ops::group_offsets::{CommitOffsetsRequest, CommittedOffset, FetchOffsetsRequest, OffsetCommit};
+pub use ops::groups::{
+    ByTopic, GroupDescription, GroupKind, GroupListing, GroupMemberDescription, GroupStage,
+};
 pub use ops::init_producer::ProducerIdentity;
 pub use ops::layout::{PartitionLayout, TopicLayout};
 pub use ops::list_offsets::{OffsetAnswer, OffsetPoint, OffsetQuery};
@@ -53,5 +58,6 @@ pub use ops::produce::{
     ProduceResponse, Produced, SequenceStart,
 };
 pub use ops::ranges::{Begin, End, RangeQuery, ResolvedRange};
+pub use ops::reset_group::{OffsetReset, ResetGroupRequest, ResetMode, ResetTo, ResetWhile};
 pub use ops::subscribe::{PartitionSubscribe, SubscribeRequest, Subscribed, SubscribedPart, Subscription};
 pub use ops::topic_ref::TopicRef;

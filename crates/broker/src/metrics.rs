@@ -1,6 +1,7 @@
 //! What the broker counts, for Prometheus. Each metric stands in `docs/metrics.md`; a test holds the two together.
 
 mod doors;
+mod group_lag;
 mod groups;
 mod logs;
 
@@ -19,6 +20,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use self::doors::Doors;
 pub use self::doors::{ApiMetrics, DoorMetrics};
+use self::group_lag::GroupLags;
 pub(crate) use self::groups::GroupCounters;
 use self::logs::Logs;
 use crate::ApiError;
@@ -156,6 +158,7 @@ impl BrokerMetrics {
         registry.register_with_unit("produce_latency", help, Unit::Seconds, latency);
         registry.register_collector(Box::new(Gauges { core: Arc::downgrade(core) }));
         registry.register_collector(Box::new(Logs { core: Arc::downgrade(core) }));
+        registry.register_collector(Box::new(GroupLags { core: Arc::downgrade(core) }));
     }
 }
 

@@ -69,6 +69,18 @@ pub const CLASSIC_GROUP_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// `group.initial.rebalance.delay.ms`).
 pub const CLASSIC_INITIAL_DELAY_MS: u64 = 3_000;
 
+/// How much time lies between two samples of how a group and its producers go, in milliseconds.
+pub const LAG_SAMPLE_INTERVAL_MS: u64 = 5_000;
+/// How many samples are remembered of a group in a partition.
+pub const LAG_SAMPLES_MAX: usize = 16;
+/// How far back a sample may lie to say something of how a group goes at present, in milliseconds.
+pub const LAG_WINDOW_MS: u64 = 300_000;
+/// The shortest time that says something of how a group goes, in milliseconds.
+pub const LAG_WINDOW_MS_MIN: u64 = 3_000;
+/// Partitions of groups of which samples are remembered, over all groups: less than half a kilobyte each.
+pub const LAG_WINDOWS_MAX: usize = 16_384;
+
+const _: () = assert!(LAG_SAMPLE_INTERVAL_MS * (LAG_SAMPLES_MAX as u64) < LAG_WINDOW_MS);
 // Who comes back in time is never taken for dead.
 const _: () = assert!(MEMBER_RECONNECT_MS < SESSION_TIMEOUT_MS_DEFAULT);
 const _: () = assert!(SESSION_TIMEOUT_MS_MIN <= SESSION_TIMEOUT_MS_DEFAULT);
@@ -248,6 +260,10 @@ pub const FILE_RANGE_BYTES_MIN: usize = 128 * 1024;
 // The largest request must be grantable from the default budget.
 const _: () = assert!((REQUEST_BYTES_MAX as u64) < MEMORY_BUDGET_BYTES_DEFAULT);
 
+/// Groups whose lag has series of its own in the metrics, the first by name.
+pub const METRIC_GROUPS_MAX: usize = 100;
+/// Partitions that those groups may have committed together; who comes behind it by name is not shown whole.
+pub const METRIC_GROUP_PARTITIONS_MAX: usize = 20_000;
 /// Topics that have series of their own in the metrics, the first by name; all others are added up.
 pub const METRIC_TOPICS_MAX: usize = 100;
 /// Connections that one door holds at once; more are closed as soon as they are accepted.
@@ -274,9 +290,27 @@ pub const SIDE_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// The most partitions, records and headers that one message of the native API may hold together: each is a hundred bytes
 /// in memory, and may be two on the wire.
 pub const MESSAGE_ELEMENTS_MAX: usize = 262_144;
+/// The largest message of a member of a group: a list of what it owns, or of what it reads.
+pub const MEMBER_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// The most topics that one message of a member may name, and whatever else repeats in it.
+pub const MEMBER_MESSAGE_ELEMENTS_MAX: usize = 2 * PARTITIONS_PER_REQUEST_MAX;
+/// Messages of members up to this size, in bytes, do not wait in the line for the memory budget: who holds that up for long with
+/// produces must not make members seem dead.
+pub const MEMBER_SMALL_MESSAGE_BYTES_MAX: usize = 16 * 1024;
+/// What those messages may take together beside the memory budget, in bytes.
+pub const MEMBER_MESSAGES_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// How often a member may speak on and on, in milliseconds; one that speaks faster waits for its turn.
+pub const MEMBER_MESSAGE_INTERVAL_MS: u64 = 50;
+/// Messages that a member may send at once after it was silent for a while.
+pub const MEMBER_MESSAGES_AT_ONCE_MAX: u32 = 40;
 /// What a request costs of the memory budget besides its bytes: its place in maps and queues.
 pub const REQUEST_OVERHEAD_BYTES: usize = 1024;
 
+// A member can say that it owns as many partitions as may be, each of a topic of its own: by id, with all framing, less than
+// 40 bytes.
+const _: () = assert!(PARTITIONS_PER_REQUEST_MAX * 40 <= MEMBER_MESSAGE_BYTES_MAX);
+const _: () = assert!(SUBSCRIBED_NAMES_MAX * (TOPIC_NAME_BYTES_MAX + 3) <= MEMBER_MESSAGE_BYTES_MAX);
+const _: () = assert!(PARTITIONS_PER_REQUEST_MAX + SUBSCRIBED_NAMES_MAX < MEMBER_MESSAGE_ELEMENTS_MAX);
 // A message may name as many partitions as a request may, and a record in each.
 const _: () = assert!(3 * PARTITIONS_PER_REQUEST_MAX < MESSAGE_ELEMENTS_MAX);
 // One connection must not be able to fill the windows of all its streams and then some.

@@ -79,7 +79,6 @@ impl Groups {
     ///
     /// # Errors
     /// GROUP_NOT_EMPTY, GROUP_NOT_FOUND, or as an append.
-    #[expect(dead_code, reason = "its operation comes with its door")]
     pub(crate) async fn delete_group(&self, guard: InFlight, id: &GroupId) -> Result<(), ApiError> {
         let partition = self.partition(partition_of(id))?;
         let (sender, receiver) = oneshot::channel();

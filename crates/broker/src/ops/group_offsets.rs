@@ -5,7 +5,9 @@ use std::sync::Arc;
 use millrace_group::{
     Commit, Committer, Event, GroupOffsets, OffsetCommitKey, OffsetCommitValue, partition_of,
 };
-use millrace_types::{ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicName};
+use millrace_types::{
+    ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicName, TopicPartition,
+};
 
 use crate::admission::{InFlight, Operation, Resource};
 use crate::core::{Core, both, check_partition_count};
@@ -110,7 +112,21 @@ impl Core {
             known?;
             reply.next().unwrap_or(Ok(())).map_err(ApiError::from)
         });
-        Ok(answers.collect())
+        let answers: Vec<Result<(), ApiError>> = answers.collect();
+        self.note_commits(group, offsets, &answers);
+        Ok(answers)
+    }
+
+    /// Remembers where the group stands, for an estimate of when it will have caught up.
+    fn note_commits(&self, group: &GroupId, offsets: &[OffsetCommit], answers: &[Result<(), ApiError>]) {
+        let now = self.env.clock.monotonic();
+        for (commit, _) in offsets.iter().zip(answers).filter(|(_, answer)| answer.is_ok()) {
+            let Ok(topic) = self.topic(&commit.topic) else { continue };
+            let at = TopicPartition { topic: topic.id, partition: commit.partition };
+            self.lag_windows.note(group, at, (now, commit.offset), || {
+                self.log(&topic, commit.partition).ok().map(|log| log.offsets().high_watermark)
+            });
+        }
     }
 
     fn resolve(&self, ctx: &Context, commit: &OffsetCommit) -> Result<Commit, ApiError> {

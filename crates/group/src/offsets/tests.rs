@@ -52,6 +52,21 @@ fn a_commit_persists_first_and_shows_when_committed() {
 }
 
 #[test]
+fn every_group_is_named_once_however_much_it_has_committed() {
+    let mut value = GroupOffsets::default();
+    assert_eq!(value.groups().count(), 0);
+    for name in ["b", "a", "a-1", "~"] {
+        let last =
+            Commit { topic: TopicName::new(&"z".repeat(TOPIC_NAME_BYTES_MAX)).unwrap(), ..position(3, 1) };
+        let commits = vec![position(1, 5), position(2, 6), last];
+        let id = persisted(&commit(&mut value, name, commits));
+        value.committed(id);
+    }
+    let named: Vec<&str> = value.groups().map(GroupId::as_str).collect();
+    assert_eq!(named, ["a", "a-1", "b", "~"]);
+}
+
+#[test]
 fn completions_out_of_order_leave_the_last_of_the_log() {
     let mut value = GroupOffsets::default();
     let first = persisted(&commit(&mut value, "g", vec![position(1, 5)]));
