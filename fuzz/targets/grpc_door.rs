@@ -10,10 +10,11 @@ use millrace_types::Offset;
 fuzz_target!(|data: &[u8]| {
     let Some((&choice, body)) = data.split_first() else { return };
     let message = Bytes::copy_from_slice(body);
-    match choice % 4 {
+    match choice % 5 {
         0 => drop(fuzzing::produce(message)),
         1 => drop((fuzzing::fetch(message.clone()), fuzzing::subscribe(message))),
         2 => drop(fuzzing::offsets(message)),
+        4 => drop(fuzzing::groups(message)),
         _ => {
             let from = Offset::from_count(u64::from(choice >> 2));
             let end = from.saturating_add(3);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use hyper::body::Incoming;
-use millrace_broker::{ConnectionId, DoorMetrics};
+use millrace_broker::DoorMetrics;
 use millrace_env::{Clock, Monotonic};
 use millrace_types::ErrorCode;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 use tower::Service;
 
 use crate::answer_body::{AnswerBody, panicked};
-use crate::caller::Caller;
+use crate::caller::{Caller, Peer};
 use crate::error_map::refuse;
 use crate::metered::Metered;
 use crate::pace::Pace;
@@ -41,7 +41,7 @@ impl Calls {
     /// Answers one call.
     pub(crate) async fn answer(
         self: Arc<Self>,
-        connection: ConnectionId,
+        peer: Peer,
         unread: Arc<Unread>,
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Infallible> {
@@ -49,7 +49,7 @@ impl Calls {
         let metered = Metered::begin(&self.metrics, route, &self.clock);
         let (mut parts, body) = request.into_parts();
         let pace = route.is_paced.then(|| Pace::new(Arc::clone(&unread)));
-        let caller = Caller::of(&parts.headers, connection, self.clock.monotonic()).paced(pace.clone());
+        let caller = Caller::of(&parts.headers, &peer, self.clock.monotonic()).paced(pace.clone());
         let permits = Arc::clone(&caller.permits);
         let deadline = caller.context.deadline;
         parts.extensions.insert(caller);

@@ -16,10 +16,20 @@ const CLIENT_ID_HEADER: &str = "millrace-client-id";
 /// gRPC's own header for how long a client waits.
 const TIMEOUT_HEADER: &str = "grpc-timeout";
 
+/// The other end of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) connection: ConnectionId,
+    /// Its address without the port; empty if the operating system does not say.
+    pub(crate) host: Arc<str>,
+}
+
 /// Travels with a request to its handler.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) context: Context,
+    /// The address from which the connection came, for people.
+    pub(crate) host: Arc<str>,
     pub(crate) permits: Arc<CallPermits>,
     /// Of a stream that goes on and on: how far its client is behind.
     pub(crate) pace: Option<Arc<Pace>>,
@@ -27,7 +37,7 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// The caller of a request that came in at `now`.
-    pub(crate) fn of(headers: &HeaderMap, connection: ConnectionId, now: Monotonic) -> Caller {
+    pub(crate) fn of(headers: &HeaderMap, peer: &Peer, now: Monotonic) -> Caller {
         let client_id = headers.get(CLIENT_ID_HEADER).and_then(|value| value.to_str().ok()).unwrap_or("");
         // Header text is ASCII, so that any cut is at a character.
         let client_id = client_id.get(..client_id.len().min(CLIENT_ID_BYTES_MAX)).unwrap_or("");
@@ -36,10 +46,10 @@ impl Caller {
             principal: Principal::Anonymous,
             client_id: client_id.into(),
             listener: ListenerName::Grpc,
-            connection,
+            connection: peer.connection,
             deadline: timeout.map(|timeout| now.after(timeout)),
         };
-        Caller { context, permits: Arc::default(), pace: None }
+        Caller { context, host: Arc::clone(&peer.host), permits: Arc::default(), pace: None }
     }
 
     /// With the pace of its client.
@@ -84,7 +94,8 @@ mod tests {
     fn a_long_client_id_is_cut() {
         let mut headers = HeaderMap::new();
         headers.insert(CLIENT_ID_HEADER, "x".repeat(1000).parse().unwrap());
-        let caller = Caller::of(&headers, ConnectionId(1), Monotonic::default());
+        let peer = Peer { connection: ConnectionId(1), host: "".into() };
+        let caller = Caller::of(&headers, &peer, Monotonic::default());
         assert_eq!(caller.context.client_id.len(), CLIENT_ID_BYTES_MAX);
     }
 }

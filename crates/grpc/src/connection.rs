@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
 use crate::call::Calls;
+use crate::caller::Peer;
 use crate::unread::Unread;
 use crate::windows::{Window, Windows};
 
@@ -54,19 +55,22 @@ impl Connections {
     /// Serves one connection to its end.
     pub(crate) async fn serve(self, id: ConnectionId, stream: Box<dyn NetStream>) {
         let leftover = Leftover::default();
-        let end = self.drive(id, CountedIo::new(stream, &leftover)).await;
+        let host = stream.peer_addr().map(|addr| addr.ip().to_canonical().to_string()).unwrap_or_default();
+        let peer = Peer { connection: id, host: host.into() };
+        let end = self.drive(peer, CountedIo::new(stream, &leftover)).await;
         let left = leftover.lock().take();
         if let (End::Answered, Some(mut stream)) = (end, left) {
             linger(&mut stream, &*self.clock, &self.ending).await;
         }
     }
 
-    async fn drive(&self, id: ConnectionId, io: CountedIo) -> End {
+    async fn drive(&self, peer: Peer, io: CountedIo) -> End {
+        let id = peer.connection;
         let (received, window) = (Arc::clone(&io.received), self.windows.take());
         let unread = Unread::new(Arc::clone(&self.clock), self.answer_patience);
         let (calls, for_calls) = (Arc::clone(&self.calls), Arc::clone(&unread));
         let service = service_fn(move |request| {
-            let answer = Arc::clone(&calls).answer(id, Arc::clone(&for_calls), request);
+            let answer = Arc::clone(&calls).answer(peer.clone(), Arc::clone(&for_calls), request);
             async move { Ok::<_, Infallible>(Box::pin(answer).await.unwrap_or_else(|never| match never {})) }
         });
         let mut connection = pin!(self.builder(&window).serve_connection(TokioIo::new(io), service));

@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_broker::{Broker, ConnectionId};
+use millrace_broker::{Broker, ConnectionId, MemoryBudget};
 use millrace_env::{Entrance, Env, Listener};
 use millrace_proto::v1::millrace_server::MillraceServer;
-use millrace_types::limits::{CONNECTIONS_MAX, REQUEST_BYTES_MAX};
+use millrace_types::limits::{CONNECTIONS_MAX, MEMBER_MESSAGES_BYTES_MAX, REQUEST_BYTES_MAX};
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -73,6 +73,7 @@ impl GrpcDoor {
         let draining = entrance.draining();
         let admission = Admission {
             budget: Arc::clone(broker.memory()),
+            members: MemoryBudget::new(MEMBER_MESSAGES_BYTES_MAX),
             clock: Arc::clone(&env.clock),
             message_patience: patience.message,
         };

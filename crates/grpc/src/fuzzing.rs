@@ -3,13 +3,18 @@
 //! Compiled only where the fuzzer builds (`cfg(fuzzing)`), so that no handler need be public.
 
 use bytes::Bytes;
-use millrace_broker::Fetched;
+use millrace_broker::{ConnectionId, Fetched};
+use millrace_env::Monotonic;
 use millrace_proto::v1;
 use millrace_types::Offset;
 use prost::Message as _;
 
+use crate::caller::{Caller, Peer};
 use crate::decode::{Wanted, decode_partition};
-use crate::handlers::{commit_offsets, fetch, fetch_offsets, list_offsets, produce, subscribe};
+use crate::group_parts;
+use crate::handlers::{
+    commit_offsets, fetch, fetch_offsets, list_offsets, produce, reset_group_offsets, subscribe,
+};
 
 /// Takes a produce apart; true if the broker would have been asked.
 pub fn produce(message: Bytes) -> bool {
@@ -38,6 +43,30 @@ pub fn offsets(message: Bytes) -> usize {
     listed.queries.iter().flat_map(list_offsets::query).count()
         + committed.offsets.iter().flat_map(commit_offsets::commit).count()
         + fetched.partitions.iter().flat_map(fetch_offsets::question).count()
+}
+
+/// Takes the messages of a member, and a reset, apart, whichever of them the bytes are; whether any can be read.
+pub fn groups(message: Bytes) -> bool {
+    use v1::group_member_request::Request;
+    let said = v1::GroupMemberRequest::decode(message.clone()).unwrap_or_default();
+    let member = match said.request {
+        Some(Request::Join(join)) => group_parts::join(join, &nobody()).is_ok(),
+        Some(Request::Heartbeat(heartbeat)) => {
+            heartbeat.progress.is_some_and(|progress| group_parts::progress(progress).is_ok())
+                && heartbeat.subscription.is_none_or(|wanted| group_parts::subscription(wanted).is_ok())
+        }
+        _ => false,
+    };
+    let reset = v1::ResetGroupOffsetsRequest::decode(message.clone());
+    let committer = v1::MemberRef::decode(message);
+    member
+        || reset.is_ok_and(|reset| reset_group_offsets::reset(reset).is_ok())
+        || committer.is_ok_and(|member| group_parts::committer(Some(member)).is_ok())
+}
+
+fn nobody() -> Caller {
+    let peer = Peer { connection: ConnectionId(0), host: "".into() };
+    Caller::of(&http::HeaderMap::new(), &peer, Monotonic::default())
 }
 
 /// Turns stored batches into plain records, as a fetch that asks for records does; answers where the next one starts.

@@ -17,6 +17,7 @@ mod error_map;
 mod error_page;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod group_parts;
 mod handlers;
 mod metered;
 mod pace;

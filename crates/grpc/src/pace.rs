@@ -67,6 +67,18 @@ impl Pace {
 
     /// Waits until another frame may be handed out.
     pub(crate) async fn room(&self) -> Result<(), Stalled> {
+        let has_room = |frames: &Frames| {
+            frames.bytes < SUBSCRIBE_UNSENT_BYTES_MAX && frames.waiting.len() < SUBSCRIBE_UNSENT_FRAMES_MAX
+        };
+        self.until(has_room).await
+    }
+
+    /// Waits until the client has taken all that was handed out.
+    pub(crate) async fn emptied(&self) -> Result<(), Stalled> {
+        self.until(|frames| frames.waiting.is_empty()).await
+    }
+
+    async fn until(&self, enough: impl Fn(&Frames) -> bool) -> Result<(), Stalled> {
         loop {
             let taken = self.taken.notified();
             {
@@ -75,9 +87,7 @@ impl Pace {
                 if frames.has_stalled {
                     return Err(Stalled);
                 }
-                let is_full = frames.bytes >= SUBSCRIBE_UNSENT_BYTES_MAX
-                    || frames.waiting.len() >= SUBSCRIBE_UNSENT_FRAMES_MAX;
-                if !is_full {
+                if enough(&frames) {
                     return Ok(());
                 }
             }
@@ -138,6 +148,17 @@ mod tests {
         assert_eq!(room(&pace), None);
         small.pop();
         assert_eq!(room(&pace), Some(Ok(())));
+    }
+
+    #[test]
+    fn one_that_waits_for_all_to_be_taken_hands_out_no_second_frame() {
+        let sim = Sim::new(1);
+        let pace = pace(&sim);
+        assert_eq!(pace.emptied().now_or_never(), Some(Ok(())));
+        let frame = pace.enter(1);
+        assert_eq!(pace.emptied().now_or_never(), None);
+        drop(frame);
+        assert_eq!(pace.emptied().now_or_never(), Some(Ok(())));
     }
 
     #[test]

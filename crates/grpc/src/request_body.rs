@@ -17,7 +17,7 @@ use http_body::{Body, Frame};
 use millrace_broker::{ApiError, ApiMetrics, MemoryBudget, Permit};
 use millrace_env::{BoxFuture, Clock};
 use millrace_types::ErrorCode;
-use millrace_types::limits::REQUEST_OVERHEAD_BYTES;
+use millrace_types::limits::{MEMBER_SMALL_MESSAGE_BYTES_MAX, REQUEST_OVERHEAD_BYTES};
 use tonic::Status;
 
 use crate::error_map::{refuse, status_of};
@@ -33,6 +33,8 @@ const BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Admission {
     pub(crate) budget: Arc<MemoryBudget>,
+    /// For the small messages of members of groups, which wait for nobody else.
+    pub(crate) members: Arc<MemoryBudget>,
     pub(crate) clock: Arc<dyn Clock>,
     /// How long a message that has begun may stand still.
     pub(crate) message_patience: Duration,
@@ -99,7 +101,9 @@ impl<B> AdmittedBody<B> {
             Messages::OneAtATime => self.permits.release(),
         }
         self.messages += 1;
-        let budget = Arc::clone(&self.admission.budget);
+        let is_small = length <= MEMBER_SMALL_MESSAGE_BYTES_MAX;
+        let Admission { budget, members, .. } = &self.admission;
+        let budget = Arc::clone(if self.route.is_member && is_small { members } else { budget });
         let permit = Box::pin(async move { budget.acquire(length + REQUEST_OVERHEAD_BYTES).await });
         self.state = State::Asking { bytes: PREFIX_BYTES + length, permit };
         Ok(true)

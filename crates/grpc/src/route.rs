@@ -1,6 +1,6 @@
 //! What a call may send, by its path.
 
-use millrace_types::limits::{REQUEST_BYTES_MAX, SIDE_MESSAGE_BYTES_MAX};
+use millrace_types::limits::{MEMBER_MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX, SIDE_MESSAGE_BYTES_MAX};
 
 /// How many messages a call takes, and when the memory of one is given back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,6 +23,12 @@ pub(crate) const METHODS: &[&str] = &[
     "ListOffsets",
     "CommitOffsets",
     "FetchOffsets",
+    "GroupMember",
+    "ListGroups",
+    "DescribeGroup",
+    "DeleteGroup",
+    "ResetGroupOffsets",
+    "GroupLag",
     "CreateTopic",
     "DeleteTopic",
     "AlterTopic",
@@ -40,6 +46,8 @@ pub(crate) struct Route {
     pub(crate) message_bytes_max: usize,
     /// Whether it answers on and on, at the pace of its client.
     pub(crate) is_paced: bool,
+    /// Whether it is the stream of a member of a group, who must be heard in time.
+    pub(crate) is_member: bool,
     /// Its name in the metrics; empty for what is not ours.
     pub(crate) name: &'static str,
 }
@@ -50,11 +58,14 @@ impl Route {
         let name = METHODS.iter().find(|name| method == Some(**name)).copied().unwrap_or_default();
         let (messages, message_bytes_max) = match method {
             Some("ProduceStream") => (Messages::Claimed, REQUEST_BYTES_MAX),
+            Some("GroupMember") => (Messages::Claimed, MEMBER_MESSAGE_BYTES_MAX),
+            Some("ResetGroupOffsets") => (Messages::One, MEMBER_MESSAGE_BYTES_MAX),
             Some(_) => (Messages::One, REQUEST_BYTES_MAX),
             // Health, reflection, and whatever does not exist.
             None => (Messages::OneAtATime, SIDE_MESSAGE_BYTES_MAX),
         };
-        Route { messages, message_bytes_max, is_paced: name == "Subscribe", name }
+        let is_member = name == "GroupMember";
+        Route { messages, message_bytes_max, is_paced: is_member || name == "Subscribe", is_member, name }
     }
 
     /// Whether how long it takes says nothing: it goes on for as long as the client likes.

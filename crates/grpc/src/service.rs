@@ -9,6 +9,7 @@ use millrace_proto::v1;
 use millrace_proto::v1::millrace_server::Millrace;
 use millrace_types::ErrorCode;
 use millrace_types::limits::MEMORY_WAIT_MS_MAX;
+use prost::Message;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
@@ -37,6 +38,13 @@ impl Api {
                 Err(ApiError::new(ErrorCode::Throttled, message))
             }
         }
+    }
+
+    /// Pays for an answer, or one of those of a stream, until its client has taken it.
+    pub(crate) async fn pay_for(&self, caller: &Caller, answer: &impl Message) -> Result<(), Status> {
+        let permit = self.memory_for(answer.encoded_len()).await.map_err(status_of)?;
+        caller.permits.pay_answer(permit);
+        Ok(())
     }
 
     /// Runs `work` to its end even if the client goes away in the middle: for what must not be left half done.
@@ -70,32 +78,22 @@ pub(crate) fn open<T>(request: Request<T>) -> Result<(Caller, T), Status> {
     }
 }
 
-fn not_yet() -> Status {
-    refuse(ErrorCode::Unsupported, "consumer groups with members are not there yet")
-}
-
 /// A method with one message each way.
 macro_rules! unary {
-    (
-        there { $($method:ident($request:ident) -> $response:ident;)* }
-        not_yet { $($later:ident($asked:ident) -> $told:ident;)* }
-    ) => {
+    ($($method:ident($request:ident) -> $response:ident;)*) => {
         #[tonic::async_trait]
         impl Millrace for Api {
             type ProduceStreamStream = handlers::produce_stream::Answers;
             type SubscribeStream = handlers::subscribe::Messages;
-            type GroupMemberStream = futures::stream::Empty<Result<v1::GroupMemberResponse, Status>>;
+            type GroupMemberStream = handlers::group_member::Answers;
 
             async fn group_member(
                 &self,
-                _request: Request<tonic::Streaming<v1::GroupMemberRequest>>,
+                request: Request<tonic::Streaming<v1::GroupMemberRequest>>,
             ) -> Result<Response<Self::GroupMemberStream>, Status> {
-                Err(not_yet())
+                let (caller, requests) = open(request)?;
+                Ok(Response::new(handlers::group_member::handle(self.clone(), caller, requests)))
             }
-
-            $(async fn $later(&self, _request: Request<v1::$asked>) -> Result<Response<v1::$told>, Status> {
-                Err(not_yet())
-            })*
 
             async fn subscribe(
                 &self,
@@ -125,27 +123,23 @@ macro_rules! unary {
 }
 
 unary! {
-    there {
-        init_producer(InitProducerRequest) -> InitProducerResponse;
-        produce(ProduceRequest) -> ProduceResponse;
-        fetch(FetchRequest) -> FetchResponse;
-        list_offsets(ListOffsetsRequest) -> ListOffsetsResponse;
-        commit_offsets(CommitOffsetsRequest) -> CommitOffsetsResponse;
-        fetch_offsets(FetchOffsetsRequest) -> FetchOffsetsResponse;
-        create_topic(CreateTopicRequest) -> CreateTopicResponse;
-        delete_topic(DeleteTopicRequest) -> DeleteTopicResponse;
-        alter_topic(AlterTopicRequest) -> AlterTopicResponse;
-        create_partitions(CreatePartitionsRequest) -> CreatePartitionsResponse;
-        delete_records(DeleteRecordsRequest) -> DeleteRecordsResponse;
-        list_topics(ListTopicsRequest) -> ListTopicsResponse;
-        describe_topic(DescribeTopicRequest) -> DescribeTopicResponse;
-        describe_cluster(DescribeClusterRequest) -> DescribeClusterResponse;
-    }
-    not_yet {
-        list_groups(ListGroupsRequest) -> ListGroupsResponse;
-        describe_group(DescribeGroupRequest) -> DescribeGroupResponse;
-        delete_group(DeleteGroupRequest) -> DeleteGroupResponse;
-        reset_group_offsets(ResetGroupOffsetsRequest) -> ResetGroupOffsetsResponse;
-        group_lag(GroupLagRequest) -> GroupLagResponse;
-    }
+    init_producer(InitProducerRequest) -> InitProducerResponse;
+    produce(ProduceRequest) -> ProduceResponse;
+    fetch(FetchRequest) -> FetchResponse;
+    list_offsets(ListOffsetsRequest) -> ListOffsetsResponse;
+    commit_offsets(CommitOffsetsRequest) -> CommitOffsetsResponse;
+    fetch_offsets(FetchOffsetsRequest) -> FetchOffsetsResponse;
+    create_topic(CreateTopicRequest) -> CreateTopicResponse;
+    delete_topic(DeleteTopicRequest) -> DeleteTopicResponse;
+    alter_topic(AlterTopicRequest) -> AlterTopicResponse;
+    create_partitions(CreatePartitionsRequest) -> CreatePartitionsResponse;
+    delete_records(DeleteRecordsRequest) -> DeleteRecordsResponse;
+    list_topics(ListTopicsRequest) -> ListTopicsResponse;
+    describe_topic(DescribeTopicRequest) -> DescribeTopicResponse;
+    describe_cluster(DescribeClusterRequest) -> DescribeClusterResponse;
+    list_groups(ListGroupsRequest) -> ListGroupsResponse;
+    describe_group(DescribeGroupRequest) -> DescribeGroupResponse;
+    delete_group(DeleteGroupRequest) -> DeleteGroupResponse;
+    reset_group_offsets(ResetGroupOffsetsRequest) -> ResetGroupOffsetsResponse;
+    group_lag(GroupLagRequest) -> GroupLagResponse;
 }

@@ -9,6 +9,12 @@ mod bad_input;
 mod calls;
 #[path = "door/draining.rs"]
 mod draining;
+#[path = "door/group_admin.rs"]
+mod group_admin;
+#[path = "door/hostile_members.rs"]
+mod hostile_members;
+#[path = "door/members.rs"]
+mod members;
 #[path = "door/raw.rs"]
 mod raw;
 #[path = "door/streams.rs"]

@@ -5,7 +5,7 @@
 
 #![deny(clippy::indexing_slicing)]
 
-use millrace_types::limits::MESSAGE_ELEMENTS_MAX;
+use millrace_types::limits::{MEMBER_MESSAGE_ELEMENTS_MAX, MESSAGE_ELEMENTS_MAX};
 
 use crate::v1;
 
@@ -13,8 +13,11 @@ use crate::v1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShapeError {
     /// It has more elements than one message may have.
-    #[error("the message has more than {MESSAGE_ELEMENTS_MAX} partitions, records and headers together")]
-    Elements,
+    #[error("the message repeats more than {max} things (topics, partitions, records, headers) together")]
+    Elements {
+        /// The most that are allowed.
+        max: usize,
+    },
     /// It is no protobuf.
     #[error("the message is malformed protobuf")]
     Malformed,
@@ -35,6 +38,8 @@ const fn repeated(field: u64, inner: &'static [Repeated]) -> Repeated {
 pub trait Shape {
     /// The fields; none for messages that cannot grow, or that only come from a broker.
     const REPEATED: &'static [Repeated] = &[];
+    /// How many of them there may be together.
+    const ELEMENTS_MAX: usize = MESSAGE_ELEMENTS_MAX;
 }
 
 impl Shape for v1::ProduceRequest {
@@ -74,16 +79,21 @@ impl Shape for v1::DeleteRecordsRequest {
     const REPEATED: &'static [Repeated] = &[repeated(1, &[])];
 }
 
+/// What a member says that it owns: topics.
+const OWNED: &[Repeated] = &[repeated(3, &[repeated(1, &[])])];
+
 impl Shape for v1::GroupMemberRequest {
-    // join -> subscription -> topics, join -> resume -> owned -> topics; heartbeat -> progress -> owned -> topics, -> subscription
+    // join -> (subscription -> names, resume -> owned), heartbeat -> (progress -> owned, subscription -> names)
     const REPEATED: &'static [Repeated] = &[
-        repeated(1, &[repeated(5, &[repeated(1, &[])]), repeated(8, &[repeated(3, &[repeated(1, &[])])])]),
-        repeated(2, &[repeated(1, &[repeated(3, &[repeated(1, &[])])]), repeated(2, &[repeated(1, &[])])]),
+        repeated(1, &[repeated(5, &[repeated(1, &[])]), repeated(8, OWNED)]),
+        repeated(2, &[repeated(1, OWNED), repeated(2, &[repeated(1, &[])])]),
     ];
+    const ELEMENTS_MAX: usize = MEMBER_MESSAGE_ELEMENTS_MAX;
 }
 
 impl Shape for v1::ResetGroupOffsetsRequest {
     const REPEATED: &'static [Repeated] = &[repeated(2, &[])];
+    const ELEMENTS_MAX: usize = MEMBER_MESSAGE_ELEMENTS_MAX;
 }
 
 macro_rules! shapeless {
@@ -104,11 +114,16 @@ shapeless! {
 /// # Errors
 /// [`ShapeError`].
 pub fn check_shape<M: Shape>(message: &[u8]) -> Result<(), ShapeError> {
-    let mut left = MESSAGE_ELEMENTS_MAX;
-    count(message, M::REPEATED, &mut left)
+    let mut budget = Budget { left: M::ELEMENTS_MAX, max: M::ELEMENTS_MAX };
+    count(message, M::REPEATED, &mut budget)
 }
 
-fn count(mut rest: &[u8], repeated: &'static [Repeated], left: &mut usize) -> Result<(), ShapeError> {
+struct Budget {
+    left: usize,
+    max: usize,
+}
+
+fn count(mut rest: &[u8], repeated: &'static [Repeated], budget: &mut Budget) -> Result<(), ShapeError> {
     if repeated.is_empty() {
         return Ok(());
     }
@@ -130,8 +145,9 @@ fn count(mut rest: &[u8], repeated: &'static [Repeated], left: &mut usize) -> Re
         rest = after;
         let Some(payload) = payload else { continue };
         if let Some(counted) = repeated.iter().find(|repeated| repeated.field == key >> 3) {
-            *left = left.checked_sub(1).ok_or(ShapeError::Elements)?;
-            count(payload, counted.inner, left)?;
+            let elements = || ShapeError::Elements { max: budget.max };
+            budget.left = budget.left.checked_sub(1).ok_or_else(elements)?;
+            count(payload, counted.inner, budget)?;
         }
     }
     Ok(())
@@ -156,6 +172,8 @@ mod tests {
 
     use super::*;
 
+    const TOO_MANY: ShapeError = ShapeError::Elements { max: MESSAGE_ELEMENTS_MAX };
+
     fn produce(records: usize, headers: usize) -> Vec<u8> {
         let header = v1::Header { key: "k".to_owned(), value: None };
         let record = v1::Record { headers: vec![header; headers], ..Default::default() };
@@ -170,9 +188,9 @@ mod tests {
         // The partition and its list count as well.
         let most = MESSAGE_ELEMENTS_MAX - 2;
         assert_eq!(check_shape::<v1::ProduceRequest>(&produce(most, 0)), Ok(()));
-        assert_eq!(check_shape::<v1::ProduceRequest>(&produce(most + 1, 0)), Err(ShapeError::Elements));
+        assert_eq!(check_shape::<v1::ProduceRequest>(&produce(most + 1, 0)), Err(TOO_MANY));
         assert_eq!(check_shape::<v1::ProduceRequest>(&produce(most / 2, 1)), Ok(()));
-        assert_eq!(check_shape::<v1::ProduceRequest>(&produce(most / 2 + 1, 1)), Err(ShapeError::Elements));
+        assert_eq!(check_shape::<v1::ProduceRequest>(&produce(most / 2 + 1, 1)), Err(TOO_MANY));
     }
 
     #[test]
@@ -186,8 +204,8 @@ mod tests {
     #[test]
     fn a_bomb_of_empty_partitions_is_refused() {
         let bomb = [0x0a, 0x00].repeat(MESSAGE_ELEMENTS_MAX + 1);
-        assert_eq!(check_shape::<v1::ProduceRequest>(&bomb), Err(ShapeError::Elements));
-        assert_eq!(check_shape::<v1::FetchRequest>(&bomb), Err(ShapeError::Elements));
+        assert_eq!(check_shape::<v1::ProduceRequest>(&bomb), Err(TOO_MANY));
+        assert_eq!(check_shape::<v1::FetchRequest>(&bomb), Err(TOO_MANY));
     }
 
     #[test]
@@ -199,6 +217,38 @@ mod tests {
                 assert_eq!(check_shape::<v1::ProduceRequest>(cut), Ok(()), "cut at {length}");
             }
         }
+    }
+
+    fn member(topics: usize) -> (v1::MemberProgress, v1::GroupSubscription) {
+        let topics = vec![v1::TopicPartitions { topic: None, partitions: vec![1, 2, 3] }; topics];
+        let names = vec![String::new(); topics.len()];
+        let owned = Some(v1::OwnedPartitions { topics });
+        let progress = v1::MemberProgress { owned, ..Default::default() };
+        (progress, v1::GroupSubscription { topics: names, ..Default::default() })
+    }
+
+    #[test]
+    fn what_a_member_names_is_counted_in_every_message_of_it() {
+        use v1::group_member_request::Request;
+        let too_many = Err(ShapeError::Elements { max: MEMBER_MESSAGE_ELEMENTS_MAX });
+        for (topics, expected) in
+            [(MEMBER_MESSAGE_ELEMENTS_MAX / 2 - 3, Ok(())), (MEMBER_MESSAGE_ELEMENTS_MAX / 2 + 1, too_many)]
+        {
+            let (progress, subscription) = member(topics);
+            let join = v1::JoinGroup {
+                subscription: Some(subscription.clone()),
+                resume: Some(progress.clone()),
+                ..Default::default()
+            };
+            let heartbeat = v1::GroupHeartbeat { progress: Some(progress), subscription: Some(subscription) };
+            for request in [Request::Join(join), Request::Heartbeat(heartbeat)] {
+                let message = v1::GroupMemberRequest { request: Some(request) }.encode_to_vec();
+                assert_eq!(check_shape::<v1::GroupMemberRequest>(&message), expected);
+            }
+        }
+        let topics = vec![v1::TopicPartitions::default(); MEMBER_MESSAGE_ELEMENTS_MAX + 1];
+        let reset = v1::ResetGroupOffsetsRequest { topics, ..Default::default() }.encode_to_vec();
+        assert_eq!(check_shape::<v1::ResetGroupOffsetsRequest>(&reset), too_many);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tonic::Status;
 
 use crate::caller::Caller;
 use crate::error_map::{error_in_answer, status_of};
+use crate::group_parts;
 use crate::parts;
 use crate::service::Api;
 
@@ -18,11 +19,12 @@ pub(crate) async fn handle(
 ) -> Result<v1::CommitOffsetsResponse, Status> {
     parts::check_count(request.offsets.len()).map_err(status_of)?;
     let group = parts::group(&request.group).map_err(status_of)?;
+    let member = group_parts::committer(request.member).map_err(status_of)?;
     let commits = request.offsets.iter().map(commit).collect();
     let (broker, context) = (Arc::clone(&api.broker), caller.context.clone());
     let stored = api.complete("commit offsets", async move {
         let store = async |offsets| {
-            broker.commit_offsets(&context, CommitOffsetsRequest { group, offsets, member: None }).await
+            broker.commit_offsets(&context, CommitOffsetsRequest { group, offsets, member }).await
         };
         parts::ask_readable(commits, store).await
     });

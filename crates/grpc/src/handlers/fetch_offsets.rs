@@ -7,6 +7,7 @@ use tonic::Status;
 
 use crate::caller::Caller;
 use crate::error_map::{error_in_answer, status_of};
+use crate::group_parts;
 use crate::parts;
 use crate::service::Api;
 
@@ -17,10 +18,9 @@ pub(crate) async fn handle(
 ) -> Result<v1::FetchOffsetsResponse, Status> {
     parts::check_count(request.partitions.len()).map_err(status_of)?;
     let group = parts::group(&request.group).map_err(status_of)?;
+    let member = group_parts::committer(request.member).map_err(status_of)?;
     let ask = async |partitions| {
-        api.broker
-            .fetch_offsets(&caller.context, FetchOffsetsRequest { group, partitions, member: None })
-            .await
+        api.broker.fetch_offsets(&caller.context, FetchOffsetsRequest { group, partitions, member }).await
     };
     if request.partitions.is_empty() {
         let answers = ask(None).await.map_err(status_of)?;

@@ -11,7 +11,7 @@ use millrace_types::limits::{REQUEST_BYTES_MAX, SIDE_MESSAGE_BYTES_MAX};
 use super::*;
 
 const fn route(messages: Messages, message_bytes_max: usize) -> Route {
-    Route { messages, message_bytes_max, is_paced: false, name: "" }
+    Route { messages, message_bytes_max, is_paced: false, is_member: false, name: "" }
 }
 
 const ONE: Route = route(Messages::One, REQUEST_BYTES_MAX);
@@ -20,7 +20,24 @@ const SIDE: Route = route(Messages::OneAtATime, SIDE_MESSAGE_BYTES_MAX);
 
 fn admission(budget_bytes: u64) -> Admission {
     let clock = millrace_env::real::env().clock;
-    Admission { budget: MemoryBudget::new(budget_bytes), clock, message_patience: Duration::ZERO }
+    let members = MemoryBudget::new(1 << 20);
+    Admission { budget: MemoryBudget::new(budget_bytes), members, clock, message_patience: Duration::ZERO }
+}
+
+#[test]
+fn a_small_message_of_a_member_does_not_wait_for_the_budget_of_all() {
+    let (admission, permits) = (admission(0), Arc::default());
+    let member = Route { is_member: true, ..CLAIMED };
+    let small = message(&[7; MEMBER_SMALL_MESSAGE_BYTES_MAX]);
+    assert_eq!(read(frames(&[&small]), member, &admission, &permits).unwrap(), small);
+    assert_eq!(admission.members.in_use(), (MEMBER_SMALL_MESSAGE_BYTES_MAX + REQUEST_OVERHEAD_BYTES) as u64);
+    drop(permits.claim());
+    assert_eq!(admission.members.in_use(), 0);
+    let large = message(&[7; MEMBER_SMALL_MESSAGE_BYTES_MAX + 1]);
+    for (route, bytes) in [(member, large), (CLAIMED, small)] {
+        let refused = read(frames(&[&bytes]), route, &admission, &permits).unwrap_err();
+        assert_eq!(code_of(&refused), ErrorCode::RequestTooLarge, "it asks the budget of all");
+    }
 }
 
 fn message(bytes: &[u8]) -> Vec<u8> {
