@@ -330,6 +330,8 @@ impl ConsumerGroup {
             };
         };
         let current = self.state.identify(member, who.instance.as_ref(), &self.instances)?;
+        #[cfg(feature = "teeth")]
+        millrace_types::planted!(StaleCommitTaken => return Ok(()));
         match who.epoch {
             Some(epoch) if epoch == current.epoch && current.standing == Standing::Here => Ok(()),
             given => Err(CommitRefused::StaleEpoch { given, current: current.epoch }),
@@ -342,6 +344,8 @@ impl ConsumerGroup {
         if self.state.members.is_empty() {
             return Some(self.state.meta.emptied_at.map_or(committed_at, |at| at.max(committed_at)));
         }
+        #[cfg(feature = "teeth")]
+        millrace_types::planted!(ExpiredUnderMember => return Some(committed_at));
         let wanted = self.state.members.values().any(|m| self.topics.covers(&m.subscription, topic));
         (!wanted).then_some(committed_at)
     }

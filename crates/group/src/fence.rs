@@ -124,6 +124,12 @@ impl GroupState {
         if let Some(instance) = instance
             && instances.get(instance).is_some_and(|holder| holder != member)
         {
+            #[cfg(feature = "teeth")]
+            millrace_types::planted!(FencedInstanceTaken =>
+                if let Some(holder) = instances.get(instance).and_then(|holder| self.currents.get(holder)) {
+                    return Ok(holder);
+                }
+            );
             return Err(Stranger::FencedInstance { instance: instance.clone() });
         }
         let unknown = || Stranger::Unknown { member: member.clone() };

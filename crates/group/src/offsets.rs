@@ -175,6 +175,13 @@ impl GroupOffsets {
     /// What a group has committed for a partition of the topic with that name *and* id.
     #[must_use]
     pub fn fetch(&self, key: &OffsetCommitKey, topic_id: TopicId) -> Option<&OffsetCommitValue> {
+        #[cfg(feature = "teeth")]
+        millrace_types::planted!(FetchedBeforePersisted => {
+            let mut newest = self.pending.iter().rev().flat_map(|(_, records)| records.iter().rev());
+            if let Some(record) = newest.find(|record| record.key == *key) {
+                return record.value.as_ref();
+            }
+        });
         self.committed.get(key).filter(|value| value.topic_id == topic_id)
     }
 

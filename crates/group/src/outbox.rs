@@ -59,6 +59,8 @@ impl<T> Outbox<T> {
     /// The next that may go.
     pub fn pop(&mut self) -> Option<T> {
         let committed = self.committed;
+        #[cfg(feature = "teeth")]
+        let committed = millrace_types::planted!(ToldBeforePersisted, u64::MAX, else committed);
         self.waiting.pop_front_if(|(needs, _)| *needs <= committed).map(|(_, item)| item)
     }
 

@@ -4,8 +4,11 @@
 //! and holds what comes back against a ledger of what was written and acknowledged. The ledger is plain lists and the
 //! bytes that were sent: nothing of it is decoded by the code that is examined.
 //!
+//! [`groups`] lets consumers, a network and coordinators of consumer groups run against each other, seed by seed.
+//!
 //! `tests/sim_teeth.rs` plants one bug after another and must see each of them; it is built with the feature `teeth`.
 
 pub mod crash_states;
+pub mod groups;
 mod ledger;
 mod policy;

@@ -85,6 +85,22 @@ bugs! {
     ProducerIdsTwice,
     /// A directory is deleted because the image does not mention it.
     DeleteAbsent,
+    /// A commit of an epoch that its member has left behind is taken.
+    StaleCommitTaken,
+    /// A static member whose place another has is taken for a member.
+    FencedInstanceTaken,
+    /// A member is given what another has not let go of yet.
+    TwoOwners,
+    /// Letting go does not raise the epoch of who lets go.
+    EpochNotRaised,
+    /// A list of partitions acknowledges what its sender has not heard.
+    StaleListAcknowledges,
+    /// Positions expire, whoever reads by them.
+    ExpiredUnderMember,
+    /// What a step lets others see does not wait for what it rests on.
+    ToldBeforePersisted,
+    /// A fetch answers what was committed before it is durable.
+    FetchedBeforePersisted,
 }
 
 /// The planted bug, counted from 1; 0 for none.

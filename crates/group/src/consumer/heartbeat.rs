@@ -23,6 +23,8 @@ impl ConsumerGroup {
         }
         // Who comes with the epoch before has certainly not heard the newest.
         let up_to_date = heard.map_or(epoch == current.epoch, |heard| heard == current.revision);
+        #[cfg(feature = "teeth")]
+        let up_to_date = millrace_types::planted!(StaleListAcknowledges, true, else up_to_date);
         if let Some(profile) = &profile {
             check_profile(profile)?;
         }

@@ -21,6 +21,8 @@ impl ConsumerGroup {
         let released = std::mem::take(&mut next.revoking);
         next.previous_epoch = current.epoch;
         next.epoch = current.epoch.next();
+        #[cfg(feature = "teeth")]
+        millrace_types::planted!(EpochNotRaised => next.epoch = current.epoch);
         self.write_current(member, next);
         self.with_live(member, |live| live.revoke_until = None);
         self.release(released);
@@ -37,6 +39,8 @@ impl ConsumerGroup {
             if too_many.is_empty() {
                 let free = target.iter().filter(|partition| !self.owners.contains_key(partition));
                 next.assigned.extend(free);
+                #[cfg(feature = "teeth")]
+                millrace_types::planted!(TwoOwners => next.assigned.extend(&target));
                 if next.epoch != self.state.meta.epoch {
                     next.previous_epoch = next.epoch;
                     next.epoch = self.state.meta.epoch;

@@ -38,6 +38,14 @@ fn enumerated(bug: Bug) -> Enumerated {
         Bug::CompactedWithoutSync | Bug::SealBeforeNames | Bug::TombstoneTooSoon => Seen("compaction"),
         Bug::AgeOfRecords | Bug::UnlinkBeforeLogStart => Seen("retention"),
         Bug::ProducerIdsTwice | Bug::DeleteAbsent => Seen("topics"),
+        Bug::StaleCommitTaken
+        | Bug::FencedInstanceTaken
+        | Bug::TwoOwners
+        | Bug::EpochNotRaised
+        | Bug::StaleListAcknowledges
+        | Bug::ExpiredUnderMember
+        | Bug::ToldBeforePersisted
+        | Bug::FetchedBeforePersisted => Blind("no group has members"),
     }
 }
 

@@ -12,6 +12,7 @@ mod cleaning;
 mod cuts;
 mod damage;
 mod enumerated;
+mod groups;
 mod starts;
 mod world;
 
@@ -75,6 +76,14 @@ fn check_of(bug: Bug) -> Check {
             check("a power cut damages no log that is shortened", cleaning::shortened)
         }
         Bug::DeleteAbsent => check("nothing is deleted because it is absent", brokers::strangers),
+        Bug::StaleCommitTaken
+        | Bug::FencedInstanceTaken
+        | Bug::EpochNotRaised
+        | Bug::StaleListAcknowledges => check("who is not to commit does not", groups::core),
+        Bug::TwoOwners => check("no partition has two owners", groups::core),
+        Bug::ExpiredUnderMember | Bug::ToldBeforePersisted | Bug::FetchedBeforePersisted => {
+            check("a fetch answers the last commit", groups::core)
+        }
     }
 }
 

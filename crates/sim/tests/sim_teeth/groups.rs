@@ -1,0 +1,10 @@
+//! Promises of consumer groups, in the simulated world of a seed.
+
+use millrace_sim::groups::{Story, run_core};
+
+use crate::Outcome;
+
+/// The pure core, an outbox and a log.
+pub(crate) fn core(seed: u64) -> Outcome {
+    run_core(seed, Story::Untold).broken.map_or(Ok(()), Err)
+}
