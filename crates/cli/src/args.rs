@@ -119,6 +119,12 @@ pub(crate) struct ServeArgs {
     /// How many partitions a topic gets from the Kafka door that leaves it open [default: 1].
     #[arg(long, value_name = "N")]
     pub(crate) num_partitions: Option<String>,
+    /// How long committed offsets are kept once nobody reads by them [default: 10080].
+    #[arg(long, value_name = "MINUTES")]
+    pub(crate) offsets_retention_minutes: Option<String>,
+    /// How long a member of a group may be silent before its partitions go to others [default: 10000].
+    #[arg(long, value_name = "MS")]
+    pub(crate) group_consumer_session_timeout_ms: Option<String>,
     /// The AMQP door; not there yet.
     #[arg(long, value_name = "ADDR")]
     pub(crate) amqp: Option<String>,

@@ -9,8 +9,12 @@ use std::time::Duration;
 use bytesize::ByteSize;
 pub use key::{Key, KeyStatus};
 pub use layers::{Layers, Origin};
+use millrace_broker::GroupSettings;
 use millrace_kafka::{Endpoint, NewTopics};
-use millrace_types::limits::{PARTITIONS_PER_TOPIC_MAX, REQUEST_BYTES_MAX};
+use millrace_types::limits::{
+    HEARTBEAT_INTERVAL_MS_DEFAULT, PARTITIONS_PER_TOPIC_MAX, REQUEST_BYTES_MAX, SESSION_TIMEOUT_MS_MAX,
+    SESSION_TIMEOUT_MS_MIN,
+};
 use millrace_types::{ErrorCode, NodeId};
 
 use crate::Listen;
@@ -103,6 +107,8 @@ pub struct ServerConfig {
     pub node: NodeId,
     /// What requests, answers and caches may hold together.
     pub memory_budget_bytes: u64,
+    /// What groups are run by.
+    pub groups: GroupSettings,
     /// How long a stop lets requests in flight end.
     pub drain_timeout: Duration,
     /// How much is logged; the syntax is the subscriber's, who checks it.
@@ -147,6 +153,10 @@ impl ServerConfig {
             http: listen(Key::Http)?,
             node: read(layers, Key::NodeId, node_id)?,
             memory_budget_bytes: read(layers, Key::MemoryBudget, memory_budget)?,
+            groups: GroupSettings {
+                offsets_retention: read(layers, Key::OffsetsRetentionMinutes, minutes)?,
+                ..read(layers, Key::GroupSessionTimeoutMs, session_timeout)?
+            },
             drain_timeout: read(layers, Key::DrainTimeout, |text| {
                 humantime::parse_duration(text).map_err(|_| "a duration is written 30s or 2m".to_owned())
             })?,
@@ -188,6 +198,22 @@ fn endpoint(text: &str) -> Result<Option<Endpoint>, String> {
 fn partitions(text: &str) -> Result<u32, String> {
     let count = text.parse().ok().filter(|count| (1..=PARTITIONS_PER_TOPIC_MAX).contains(count));
     count.ok_or_else(|| format!("a number from 1 to {PARTITIONS_PER_TOPIC_MAX}"))
+}
+
+fn minutes(text: &str) -> Result<Duration, String> {
+    let minutes = text.parse::<u32>().ok().filter(|minutes| *minutes > 0);
+    let minutes = minutes.ok_or_else(|| format!("a number of minutes from 1 to {}", u32::MAX))?;
+    Ok(Duration::from_secs(60 * u64::from(minutes)))
+}
+
+/// Members are asked to be heard of three times as often as they must be.
+fn session_timeout(text: &str) -> Result<GroupSettings, String> {
+    let range = SESSION_TIMEOUT_MS_MIN..=SESSION_TIMEOUT_MS_MAX;
+    let session_timeout_ms = text.parse::<u64>().ok().filter(|ms| range.contains(ms));
+    let session_timeout_ms = session_timeout_ms
+        .ok_or_else(|| format!("milliseconds from {SESSION_TIMEOUT_MS_MIN} to {SESSION_TIMEOUT_MS_MAX}"))?;
+    let heartbeat_interval_ms = HEARTBEAT_INTERVAL_MS_DEFAULT.min(session_timeout_ms / 3);
+    Ok(GroupSettings { session_timeout_ms, heartbeat_interval_ms, ..GroupSettings::default() })
 }
 
 fn directory(text: &str) -> Result<PathBuf, String> {

@@ -157,7 +157,7 @@ async fn start_broker(
         node: config.node,
         memory_budget_bytes: config.memory_budget_bytes,
         grpc_advertised: advertised,
-        groups: millrace_broker::GroupSettings::default(),
+        groups: config.groups,
     };
     let broker = Broker::start(env.clone(), broker_config).await?;
     let report = broker.start_report();

@@ -18,6 +18,9 @@ use super::topics::TopicsOf;
 use crate::ApiError;
 use crate::metrics::GroupCounters;
 
+/// An event, and who waits for the answer.
+pub(super) type Asked = (Event, Option<oneshot::Sender<Answer>>);
+
 /// What all partitions of a broker share.
 #[derive(Debug, Default)]
 pub(super) struct Totals {
@@ -215,14 +218,7 @@ impl Coordinated {
     }
 
     /// Steps a group that is there. Answers nothing if it is not.
-    pub(super) fn step(
-        &mut self,
-        id: &GroupId,
-        event: Event,
-        now: Now,
-        draft: &mut Draft,
-        reply: Option<oneshot::Sender<Answer>>,
-    ) {
+    pub(super) fn step(&mut self, id: &GroupId, (event, reply): Asked, now: Now, draft: &mut Draft) {
         let Some(Group::Consumer(live)) = self.groups.get_mut(id) else { return };
         let effects = live.group.step(event, now);
         self.gather(id, effects, draft, reply);

@@ -26,10 +26,13 @@ pub(crate) enum Answered {
 
 pub(super) type Answer = Result<Answered, ApiError>;
 
+/// Where an answer goes, and the answer.
+type Untold = (oneshot::Sender<Answer>, Answer);
+
 /// Somebody who waits for an answer that is known, and may not be told yet.
 #[derive(Clone, Debug)]
 pub(super) struct Waiter {
-    untold: Arc<Mutex<Option<(oneshot::Sender<Answer>, Answer)>>>,
+    untold: Arc<Mutex<Option<Untold>>>,
     persisted: Arc<AtomicBool>,
 }
 

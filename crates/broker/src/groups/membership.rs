@@ -291,7 +291,7 @@ impl GroupMembership {
                 }
                 value.catch_up(&self.group, draft, now);
                 let before = draft.deliveries.len();
-                value.step(&self.group, event.clone(), now, draft, Some(sender));
+                value.step(&self.group, (event.clone(), Some(sender)), now, draft);
                 if let Open::This(stream) = &open {
                     place_before_reply(&mut draft.deliveries, before, || {
                         Delivery::Open(self.group.clone(), self.member.clone(), Arc::clone(stream))
@@ -345,7 +345,7 @@ impl GroupsPartition {
         }
         // It writes nothing down, so it waits for no room.
         let told = self.begin(&mut state, log, |value, now, draft| {
-            value.step(group, Event::Disconnected { member: member.clone() }, now, draft, None);
+            value.step(group, (Event::Disconnected { member: member.clone() }, None), now, draft);
             Ok(())
         });
         if let Ok(((), Some(begun))) = told {

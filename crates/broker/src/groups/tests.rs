@@ -106,3 +106,41 @@ fn commits_that_are_stored_are_shown_whichever_outcome_comes_first() {
     assert_eq!(partition.settle(generation, id, Some(stored_at)), Settled::Nothing);
     assert_eq!(shown(&partition), Some(vec![("a".to_owned(), 6)]));
 }
+
+/// `cargo test --release -p millrace-broker --lib a_million -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement: it tells how long a start reads a million committed offsets in one partition"]
+fn a_million_offsets_are_read_back() {
+    let sim = Sim::new(1);
+    let (_dir, partition) = partition(&sim);
+    let log = Arc::clone(partition.log().unwrap());
+    let mut records = Vec::new();
+    for group in 0..1000 {
+        let group = GroupId::new(&format!("group-{group}")).unwrap();
+        records.clear();
+        for number in 0..1000 {
+            let key = OffsetCommitKey {
+                group: group.clone(),
+                topic: TopicName::new("a.topic.of.some.name").unwrap(),
+                partition: PartitionIndex(number),
+            };
+            let value = OffsetCommitValue {
+                offset: Offset::from_count(u64::from(number)),
+                leader_epoch: millrace_types::LeaderEpoch(1),
+                metadata: String::new(),
+                committed_at: millrace_types::TimestampMs(1),
+                expires_at: None,
+                topic_id: TopicId([9; 16]),
+            };
+            records.push((key.encode(), Some(value.encode())));
+        }
+        let batch = draft::batch_of(&records, millrace_types::TimestampMs(1)).unwrap();
+        log.append(batch).unwrap().wait().unwrap();
+    }
+    let clock = millrace_env::real::RealClock::new();
+    let began = millrace_env::Clock::monotonic(&clock);
+    let replayed = replay_groups(&log).unwrap();
+    let took = millrace_env::Clock::monotonic(&clock).since(began);
+    assert_eq!(replayed.offsets.groups().count(), 1000);
+    eprintln!("a million offsets ({} bytes) in {took:?}", log.size_bytes());
+}

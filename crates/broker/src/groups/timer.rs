@@ -53,7 +53,7 @@ impl GroupsPartition {
 
     async fn expire_members_of(self: &Arc<Self>, group: &GroupId) {
         let stepped = self.step(None, |value, now, draft| {
-            value.step(group, Event::Deadline, now, draft, None);
+            value.step(group, (Event::Deadline, None), now, draft);
             Ok(())
         });
         if let Err(error) = stepped.await {

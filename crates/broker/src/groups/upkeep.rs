@@ -107,7 +107,7 @@ impl GroupsPartition {
                 let is_over = value.is_group_over(&id, cutoff);
                 value.step_offsets(OffsetsEvent::Expired { keys }, now, draft, None);
                 if is_over {
-                    value.step(&id, Event::Delete, now, draft, None);
+                    value.step(&id, (Event::Delete, None), now, draft);
                 }
                 Ok(())
             });

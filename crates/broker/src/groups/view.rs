@@ -95,7 +95,7 @@ impl Groups {
                 return Ok(());
             }
             value.step_offsets(OffsetsEvent::Forgotten { keys }, now, draft, None);
-            value.step(id, Event::Delete, now, draft, None);
+            value.step(id, (Event::Delete, None), now, draft);
             draft.reply(sender, Ok(Answered::Done));
             Ok(())
         });

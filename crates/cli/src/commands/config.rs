@@ -55,6 +55,8 @@ pub(super) fn read(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
         (Key::KafkaAdvertised, &args.kafka_advertised),
         (Key::AutoCreateTopics, &args.auto_create_topics_enable),
         (Key::NumPartitions, &args.num_partitions),
+        (Key::OffsetsRetentionMinutes, &args.offsets_retention_minutes),
+        (Key::GroupSessionTimeoutMs, &args.group_consumer_session_timeout_ms),
         (Key::Amqp, &args.amqp),
         (Key::Internal, &args.internal),
         (Key::NodeId, &args.node_id),

@@ -65,6 +65,8 @@ keys! {
     ClusterJoin = "cluster.join", "", NotThereYet, "A broker of the cluster to be joined.";
     NodeId = "node_id", "1", Enforced, "This node's number, from 1.";
     MemoryBudget = "memory_budget", "512MiB", Enforced, "What requests, answers and caches may hold together.";
+    OffsetsRetentionMinutes = "offsets.retention.minutes", "10080", Enforced, "How long committed offsets are kept once nobody reads by them.";
+    GroupSessionTimeoutMs = "group.consumer.session.timeout.ms", "10000", Enforced, "How long a member of a group may be silent before its partitions go to others.";
     DrainTimeout = "drain_timeout", "30s", Enforced, "How long a stop lets requests in flight end.";
     InsecureListen = "insecure_listen", "false", Enforced, "Whether doors may listen beyond loopback without TLS and authentication.";
     LogLevel = "log_level", "info", Enforced, "How much is logged: error, warn, info, debug, trace, or a filter such as `info,millrace_log=debug`.";

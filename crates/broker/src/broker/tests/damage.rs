@@ -125,3 +125,42 @@ async fn a_fetch_of_damage_says_where_to_read_on() {
     assert_eq!(described.damage.ranges, 1);
     assert!((4..described.size_bytes).contains(&described.damage.bytes), "{:?}", described.damage);
 }
+
+#[tokio::test]
+async fn members_in_doubt_join_again_with_an_epoch_that_was_never_given() {
+    let world = World::new(1).await;
+    world.create("a", 2).await;
+    let group = super::groups::group();
+    let mut last = None;
+    for life in 0..5 {
+        let member = world.join(&format!("m{life}"), &["a"]).await;
+        member.membership.leave(millrace_group::consumer::Leaving::ForGood).await.unwrap();
+    }
+    for _ in 0..2 {
+        // A join whose answer nobody has heard is the same join; one behind a heartbeat is a new beginning.
+        let mut member = world.join("member", &["a"]).await;
+        member.beat().await.unwrap();
+        last = Some(member.committer());
+    }
+    let old = last.unwrap();
+    let dir = dir_of(&world, &group).await;
+    world.broker.shut_down(Duration::from_secs(5)).await.unwrap();
+    let file = world.sim.env().fs.open(&dir.join("00000000000000000000.log"), OpenMode::ReadWrite).unwrap();
+    let near_the_end = file.size().unwrap() - 40;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, near_the_end).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], near_the_end).unwrap();
+    file.sync_data().unwrap();
+    let world = again(world).await;
+    assert_eq!(world.commit_as(Some(old.clone()), 1).await, Some(ErrorCode::UnknownMember));
+    let member = world.join("member", &["a"]).await;
+    assert!(Some(member.told.epoch) > old.epoch, "{:?} behind {old:?}", member.told.epoch);
+    assert_eq!(world.commit_as(Some(old.clone()), 2).await, Some(ErrorCode::StaleMemberEpoch));
+    assert_eq!(world.commit_as(Some(member.committer()), 3).await, None);
+    // The damage is still there, and what was written behind it counts.
+    let new = member.committer();
+    drop(member);
+    let world = world.restart().await;
+    assert_eq!(world.commit_as(Some(old), 4).await, Some(ErrorCode::StaleMemberEpoch));
+    assert_eq!(world.commit_as(Some(new), 5).await, None);
+}

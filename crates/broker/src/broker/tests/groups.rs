@@ -90,7 +90,7 @@ impl World {
         }
     }
 
-    async fn commit_as(&self, who: Option<Committer>, offset: u64) -> Option<ErrorCode> {
+    pub(super) async fn commit_as(&self, who: Option<Committer>, offset: u64) -> Option<ErrorCode> {
         let commit = OffsetCommit {
             topic: by_name("a"),
             partition: PartitionIndex(0),
@@ -117,7 +117,7 @@ impl Member {
         MemberProgress { epoch: self.told.epoch, heard: self.told.revision, owned: Some(self.owned.clone()) }
     }
 
-    fn committer(&self) -> Committer {
+    pub(super) fn committer(&self) -> Committer {
         let member = Some(self.told.member.clone());
         Committer { member, instance: None, epoch: Some(self.told.epoch) }
     }
@@ -128,7 +128,7 @@ impl Member {
     }
 
     /// Says what it owns, and does as it is told.
-    async fn beat(&mut self) -> Result<(), ApiError> {
+    pub(super) async fn beat(&mut self) -> Result<(), ApiError> {
         let told = self.membership.heartbeat(self.progress(), None).await?;
         self.hear(told);
         Ok(())
