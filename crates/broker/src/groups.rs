@@ -39,7 +39,7 @@ use millrace_group::{
 };
 use millrace_metadata::Image;
 use millrace_types::{ErrorCode, GroupId, PartitionIndex, TopicId, limits};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use self::coordinated::{Coordinated, Group, Rules, Totals};
 use self::draft::{Answered, loading};
@@ -265,6 +265,11 @@ impl Groups {
     /// What the members of all groups take, as they are written down.
     pub(crate) fn members_bytes(&self) -> usize {
         self.totals.bytes.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Notified when a partition without deadlines has one.
+    pub(crate) fn woken(&self) -> Arc<Notify> {
+        Arc::clone(&self.totals.woken)
     }
 
     fn topics_with(&self, pattern: Option<&Pattern>) -> Result<TopicsOf, ApiError> {

@@ -11,7 +11,7 @@ use millrace_group::{
 };
 use millrace_types::limits::{GROUP_MEMBERS_BYTES_MAX, GROUPS_PER_BROKER_MAX};
 use millrace_types::{ErrorCode, GroupId};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::draft::{Answer, Answered, Delivery, Draft};
 use super::topics::TopicsOf;
@@ -28,6 +28,8 @@ pub(super) struct Totals {
     pub(super) groups: AtomicUsize,
     /// What their members take, as they are written down.
     pub(super) bytes: AtomicUsize,
+    /// Wakes the timer, which sleeps while no group has a deadline.
+    pub(super) woken: Arc<Notify>,
 }
 
 /// What a partition's groups are run by.
@@ -369,6 +371,9 @@ impl Coordinated {
                 self.deadlines.remove(&(before, id.clone()));
             }
             live.deadline = deadline;
+            if self.deadlines.is_empty() && deadline.is_some() {
+                self.rules.totals.woken.notify_one();
+            }
             self.deadlines.extend(deadline.map(|deadline| (deadline, id.clone())));
         }
         if live.group.state().is_forgotten() || *live.group.state() == empty {

@@ -1,11 +1,12 @@
 //! The one timer over all groups of the node: their deadlines, and the topics that have changed.
 //!
-//! It looks at the clock of the groups at least twice in the longest gap that this clock counts.
+//! It looks at the clock of the groups at least twice in the longest gap that this clock counts, and sleeps without a timer
+//! while no group has a member.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use millrace_env::TaskHandle;
+use millrace_env::{Env, TaskHandle};
 use millrace_group::consumer::Event;
 use millrace_types::GroupId;
 use millrace_types::limits::GROUP_CLOCK_GAP_MS_MAX;
@@ -26,8 +27,8 @@ pub(crate) fn start(core: &Arc<Core>) -> Box<dyn TaskHandle> {
 async fn run(weak: Weak<Core>, mut changes: watch::Receiver<()>) {
     loop {
         let Some(core) = weak.upgrade() else { return };
-        let wait = core.groups.next_deadline().map_or(LOOK, |next| next.min(LOOK));
-        let (env, admission) = (core.env.clone(), Arc::clone(&core.admission));
+        let wait = core.groups.next_deadline();
+        let (env, admission, woken) = (core.env.clone(), Arc::clone(&core.admission), core.groups.woken());
         drop(core);
         tokio::select! {
             biased;
@@ -36,11 +37,19 @@ async fn run(weak: Weak<Core>, mut changes: watch::Receiver<()>) {
                 let (Some(core), Ok(())) = (weak.upgrade(), changed) else { return };
                 core.groups.follow_topics(&core.metadata.image()).await;
             }
-            // Never quite at once: a deadline that cannot be kept now is tried again.
-            () = env.clock.sleep(wait.max(Duration::from_millis(1))) => {}
+            () = woken.notified() => {}
+            () = sleep(&env, wait) => {}
         }
         let Some(core) = weak.upgrade() else { return };
         core.groups.expire_members().await;
+    }
+}
+
+async fn sleep(env: &Env, wait: Option<Duration>) {
+    match wait {
+        // Never quite at once: a deadline that cannot be kept now is tried again.
+        Some(wait) => env.clock.sleep(wait.clamp(Duration::from_millis(1), LOOK)).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -81,8 +81,9 @@ impl World {
     /// Lets time pass as it does: a second at a time, in which everybody who waits for it does something.
     async fn pass(&self, seconds: u64) {
         for _ in 0..seconds {
-            // The janitor and the timer of the groups sleep; that of the syncs has nothing to wait for.
-            self.sim.clock().wait_for_sleepers(2).await;
+            // The janitor sleeps, and the timer of the groups if there are members.
+            let timed = self.broker.core.groups.next_deadline().is_some();
+            self.sim.clock().wait_for_sleepers(1 + usize::from(timed)).await;
             self.sim.clock().advance(Duration::from_secs(1));
             for _ in 0..100 {
                 tokio::task::yield_now().await;
