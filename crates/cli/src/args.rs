@@ -168,6 +168,9 @@ pub(crate) struct DemoArgs {
     /// Where to keep the broker's files; a scratch directory that is removed by default.
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Be a worker of the second act, which the demo starts by itself.
+    #[arg(long, hide = true)]
+    pub(crate) worker: bool,
 }
 
 /// `topic ...`.

@@ -37,6 +37,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
     let servers = cli.server;
     match cli.command {
         Command::Serve(args) => return serve::run(args).await,
+        Command::Demo(args) if args.worker => demo::worker::run(&connect(&servers).await?).await?,
         Command::Demo(args) => return demo::run(args).await,
         Command::Config(args) => config::run(&args)?,
         Command::Completions { shell } => completions::run(shell)?,

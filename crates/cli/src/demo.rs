@@ -1,14 +1,17 @@
-//! `millrace demo`: real data, a live reader, a kill in mid-stream, a replay, and a verdict by count and checksum.
+//! `millrace demo`: real data, a live reader, a kill in mid-stream, a replay; then three workers of a group, one of whom is killed;
+//! and a verdict by count and checksum.
 //!
 //! ```text
 //!  CSV in the binary ──► ledger: what must be in the log, worked out from the CSV alone ─────────────┐
 //!        └──► producer ──► broker (a child process; killed with -9, started again) ──► live reader ──┤ verdict
-//!                                                                            └──► replays ───────────┘
+//!                                                                            ├──► replays ───────────┤
+//!                                                                            └──► workers ──► desk ──┘
 //! ```
 
 mod chart;
 mod child;
 mod data;
+mod desk;
 mod ledger;
 mod live;
 mod replay;
@@ -16,6 +19,8 @@ mod scratch;
 mod screen;
 mod stream;
 mod verdict;
+pub(crate) mod worker;
+mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,6 +101,7 @@ async fn play(args: DemoArgs, words: &LastWords) -> anyhow::Result<Verdict> {
     screen.finish();
     screen.say("replaying: everything, then from an offset, then from a time");
     let replays = replay::run(&client, &expected).await?;
+    let shared = workers::run(&client, broker.grpc(), &expected, words, &screen).await?;
     let took = clock.monotonic().since(begun);
-    Ok(Verdict { streamed, live, expected: expected.everything(), replays, took })
+    Ok(Verdict { streamed, live, expected: expected.everything(), replays, shared, took })
 }

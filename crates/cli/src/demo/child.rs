@@ -1,9 +1,9 @@
-//! The broker that the demo starts, kills and starts again: `millrace serve` of the same binary.
+//! Processes that the demo starts and kills: `millrace serve` of the same binary, and workers.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +25,34 @@ struct Ready {
 
 /// A process that does not outlive its owner.
 #[derive(Debug)]
-struct Owned(Child);
+pub(super) struct Owned(Child);
+
+impl Owned {
+    /// Takes care of it from now on.
+    pub(super) fn new(child: Child) -> Owned {
+        Owned(child)
+    }
+
+    /// Its process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// What it reads, what it writes and where it complains, where it was given pipes; once.
+    pub(super) fn pipes(&mut self) -> Option<(ChildStdin, ChildStdout, ChildStderr)> {
+        Some((self.0.stdin.take()?, self.0.stdout.take()?, self.0.stderr.take()?))
+    }
+
+    /// Kills it with SIGKILL: it gets no chance to write, sync or say goodbye.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(super) fn kill_hard(&mut self) -> anyhow::Result<()> {
+        self.0.kill().context("it cannot be killed")?;
+        self.0.wait().context("it was killed and cannot be waited for")?;
+        Ok(())
+    }
+}
 
 impl Drop for Owned {
     fn drop(&mut self) {
@@ -34,7 +61,7 @@ impl Drop for Owned {
     }
 }
 
-/// What the broker wrote to standard error last.
+/// What the broker and the workers wrote to standard error last.
 #[derive(Clone, Default, Debug)]
 pub(super) struct LastWords(Arc<Mutex<VecDeque<String>>>);
 
@@ -43,11 +70,18 @@ impl LastWords {
     pub(super) fn text(&self) -> String {
         let lines = self.0.lock();
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-        if lines.is_empty() { String::new() } else { format!("\nthe broker said:\n  {}", lines.join("\n  ")) }
+        if lines.is_empty() {
+            String::new()
+        } else {
+            format!("\nits processes said:\n  {}", lines.join("\n  "))
+        }
     }
 
     /// Listens until the broker has ended.
-    fn listen_to(&self, stderr: impl Read + Send + 'static) -> std::io::Result<Box<dyn ThreadHandle>> {
+    pub(super) fn listen_to(
+        &self,
+        stderr: impl Read + Send + 'static,
+    ) -> std::io::Result<Box<dyn ThreadHandle>> {
         let words = self.clone();
         let listen = move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
@@ -78,16 +112,9 @@ impl BrokerChild {
     /// # Errors
     /// It ends, or prints something else.
     pub(super) async fn start(data_dir: &Path, grpc: &str, words: &LastWords) -> anyhow::Result<BrokerChild> {
-        let binary = std::env::current_exe().context("the running binary cannot be found")?;
         let clock = real::env().clock;
         let begun = clock.monotonic();
-        let mut command = Command::new(binary);
-        // Nothing of the user's own configuration: the demo is the same everywhere.
-        let ours = std::env::vars_os().map(|(name, _)| name);
-        for name in ours.filter(|name| name.to_string_lossy().starts_with("MILLRACE_")) {
-            command.env_remove(name);
-        }
-        let child = command
+        let child = program()?
             .arg("serve")
             .arg("--data-dir")
             .arg(data_dir)
@@ -154,15 +181,27 @@ impl BrokerChild {
         Ok(())
     }
 
-    /// Kills it with SIGKILL: it gets no chance to write, sync or say goodbye.
+    /// As [`Owned::kill_hard`].
     ///
     /// # Errors
     /// The operating system's.
     pub(super) fn kill_hard(&mut self) -> anyhow::Result<()> {
-        self.child.0.kill().context("the broker cannot be killed")?;
-        self.child.0.wait().context("the killed broker cannot be waited for")?;
-        Ok(())
+        self.child.kill_hard().context("the broker")
     }
+}
+
+/// The running binary, with nothing of the user's own configuration: the demo is the same everywhere.
+///
+/// # Errors
+/// It cannot be found.
+pub(super) fn program() -> anyhow::Result<Command> {
+    let binary = std::env::current_exe().context("the running binary cannot be found")?;
+    let mut command = Command::new(binary);
+    let ours = std::env::vars_os().map(|(name, _)| name);
+    for name in ours.filter(|name| name.to_string_lossy().starts_with("MILLRACE_")) {
+        command.env_remove(name);
+    }
+    Ok(command)
 }
 
 /// Reads on a thread of its own: a broker that says nothing must not keep the demo from giving up.

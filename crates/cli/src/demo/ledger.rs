@@ -87,6 +87,12 @@ impl<'a> Expected<'a> {
         self.partitions.iter().map(from).collect()
     }
 
+    /// The checksum of each record alone, by partition and offset.
+    pub(super) fn record_sums(&self) -> Vec<Vec<u32>> {
+        let of = |rows: &Vec<&'a InputRecord>| rows.iter().map(|row| tally(&[*row]).checksum()).collect();
+        self.partitions.iter().map(of).collect()
+    }
+
     /// How many records a partition must hold.
     pub(super) fn records_in(&self, partition: usize) -> usize {
         self.partitions.get(partition).map_or(0, Vec::len)
