@@ -49,6 +49,8 @@ pub struct Traffic {
     pub heartbeats: u64,
     /// Assignments heard.
     pub assignments: u64,
+    /// Members that were fenced or forgotten and had to join anew.
+    pub fenced: u64,
 }
 
 #[derive(Debug, Default)]
@@ -149,6 +151,12 @@ impl Board {
         }
         drop(inner);
         self.changed.notify_one();
+    }
+
+    /// It was fenced and comes again.
+    pub(super) fn fenced(&self, seat: usize) {
+        self.inner().traffic.fenced += 1;
+        self.remove(seat, None);
     }
 
     /// It is no member any more; `lost` says why if nobody wanted that.

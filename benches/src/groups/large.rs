@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use futures::StreamExt as _;
 use millrace_proto::v1;
+use millrace_types::ErrorCode;
 use tokio::time::sleep;
 
 use super::board::{Board, Part, Sums};
@@ -23,6 +24,11 @@ const TOPIC: &str = "large";
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long is looked after a change whether anything else moves.
 const SETTLE: Duration = Duration::from_secs(1);
+/// Joins that are not answered yet.
+const JOINS_AT_ONCE: usize = 32;
+/// How often and after how long a commit of an old epoch is repeated.
+const REPEATS_MAX: usize = 100;
+const REPEAT_AFTER: Duration = Duration::from_millis(20);
 /// Commits that are open at once while somebody leaves.
 const COMMITS_AT_ONCE: usize = 64;
 
@@ -121,18 +127,21 @@ impl Stage<'_> {
         self.board().until(PATIENCE, wanted).await
     }
 
-    /// All join at once.
+    /// All join.
     async fn gather(&self) -> Result<()> {
         let (begun, before) = (Instant::now(), self.cpu());
         for seat in 0..self.scale.members {
             self.fleet.join(seat, GROUP, TOPIC)?;
+            let joined = seat.saturating_sub(JOINS_AT_ONCE);
+            self.board().until(PATIENCE, |sums| sums.members >= joined).await?;
         }
         self.until_stable(self.scale.members).await?;
         println!(
-            "   all join at once: everybody owns one after {:.2} s, broker CPU {:.2} s, {} assignments heard",
+            "   all join, {JOINS_AT_ONCE} at once: everybody owns one after {:.2} s, broker CPU {:.2} s, {} assignments heard, {} had to join anew",
             begun.elapsed().as_secs_f64(),
             (self.cpu() - before).as_secs_f64(),
-            self.board().traffic().assignments
+            self.board().traffic().assignments,
+            self.board().traffic().fenced,
         );
         Ok(())
     }
@@ -226,10 +235,23 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// One commit of the first partition that a member owns; whether it was taken.
-    async fn commit(&self, mut rpc: Rpc, seat: usize) -> (usize, Result<bool>) {
-        let Some(view) = self.board().view(seat) else { return (seat, Ok(true)) };
-        let Some((id, partition)) = view.owned.first().cloned() else { return (seat, Ok(true)) };
+    /// Commits the first partition that a member owns; whether it was taken. One that crosses the news of an epoch is repeated
+    /// with the newest, as every client does.
+    async fn commit(&self, rpc: Rpc, seat: usize) -> (usize, Result<bool>) {
+        for _ in 0..REPEATS_MAX {
+            match self.commit_once(rpc.clone(), seat).await {
+                Ok(Some(ErrorCode::StaleMemberEpoch)) => sleep(REPEAT_AFTER).await,
+                Ok(code) => return (seat, Ok(code.is_none())),
+                Err(error) => return (seat, Err(error)),
+            }
+        }
+        (seat, Ok(false))
+    }
+
+    /// Why it was refused, if it was.
+    async fn commit_once(&self, mut rpc: Rpc, seat: usize) -> Result<Option<ErrorCode>> {
+        let Some(view) = self.board().view(seat) else { return Ok(None) };
+        let Some((id, partition)) = view.owned.first().cloned() else { return Ok(None) };
         let commit = v1::OffsetCommit {
             topic: Some(v1::TopicRef { name: String::new(), id }),
             partition,
@@ -238,12 +260,11 @@ impl Stage<'_> {
         let member = v1::MemberRef { member: view.member, instance: None, epoch: view.epoch };
         let request =
             v1::CommitOffsetsRequest { group: GROUP.to_owned(), offsets: vec![commit], member: Some(member) };
-        let answer = match rpc.commit_offsets(request).await {
-            Ok(answer) => Ok(answer.into_inner().offsets.iter().all(|offset| offset.error.is_none())),
-            Err(status) if millrace_proto::error_of(&status).is_some() => Ok(false),
-            Err(status) => Err(status.into()),
+        let error = match rpc.commit_offsets(request).await {
+            Ok(answer) => answer.into_inner().offsets.into_iter().find_map(|offset| offset.error),
+            Err(status) => Some(millrace_proto::error_of(&status).with_context(|| status.to_string())?),
         };
-        (seat, answer)
+        Ok(error.map(|error| error.known_code().unwrap_or(ErrorCode::Internal)))
     }
 
     /// The broker's own word on who owns what must be that of the members.

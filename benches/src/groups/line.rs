@@ -10,6 +10,7 @@ use futures::{FutureExt as _, StreamExt as _, future};
 use millrace_proto::v1;
 use millrace_proto::v1::group_member_request::Request;
 use millrace_proto::v1::group_member_response::Response;
+use millrace_types::ErrorCode;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -34,6 +35,8 @@ pub(super) enum Order {
 }
 
 struct Seat {
+    /// How it came, and how it comes again if it is fenced.
+    join: Box<v1::JoinGroup>,
     requests: mpsc::Sender<v1::GroupMemberRequest>,
     view: View,
     revision: u64,
@@ -41,6 +44,8 @@ struct Seat {
     said: Option<u64>,
     due: Instant,
     is_leaving: bool,
+    /// It has said something and heard nothing since: a word of an epoch that an answer under way has raised would be refused.
+    awaits: bool,
     /// Gone with the seat, and with it the stream of answers.
     _stay: oneshot::Sender<()>,
 }
@@ -89,16 +94,19 @@ impl Line {
         match order {
             Order::Join(seat, join) => {
                 let (requests, receiver) = mpsc::channel(QUEUE);
-                requests.try_send(v1::GroupMemberRequest { request: Some(Request::Join(*join)) })?;
+                let request = Request::Join((*join).clone());
+                requests.try_send(v1::GroupMemberRequest { request: Some(request) })?;
                 let due = Instant::now() + NOT_YET;
                 let (stay, gone) = oneshot::channel();
                 let new = Seat {
+                    join,
                     requests,
                     view: View::default(),
                     revision: 0,
                     said: None,
                     due,
                     is_leaving: false,
+                    awaits: true,
                     _stay: stay,
                 };
                 self.seats.insert(seat, new);
@@ -132,7 +140,7 @@ impl Line {
                 let end = futures::stream::once(future::ready((seat, None)));
                 self.streams.push(answers.chain(end).take_until(gone).boxed());
             }
-            Err(status) => self.lose(seat, &status.to_string()),
+            Err(status) => self.refused(seat, &status),
         }
     }
 
@@ -141,6 +149,23 @@ impl Line {
             && !lost.is_leaving
         {
             self.board.remove(seat, Some(why.to_owned()));
+        }
+    }
+
+    /// A member that is fenced or was forgotten lets go of everything and joins anew, as every client does.
+    fn refused(&mut self, seat: usize, status: &Status) {
+        let code = millrace_proto::error_of(status).and_then(|error| error.known_code());
+        let is_fenced = matches!(code, Some(ErrorCode::FencedMemberEpoch | ErrorCode::UnknownMember));
+        match self.seats.get(&seat) {
+            Some(fenced) if is_fenced && !fenced.is_leaving => {
+                let join = fenced.join.clone();
+                self.seats.remove(&seat);
+                self.board.fenced(seat);
+                if self.follow(Order::Join(seat, join)).is_err() {
+                    self.board.remove(seat, Some("it cannot join anew".to_owned()));
+                }
+            }
+            _ => self.lose(seat, &status.to_string()),
         }
     }
 
@@ -153,7 +178,7 @@ impl Line {
                 // It has left.
                 self.seats.remove(&seat);
             }
-            Some(Err(status)) => self.lose(seat, &status.to_string()),
+            Some(Err(status)) => self.refused(seat, &status),
             None => self.lose(seat, "the stream ended"),
         }
     }
@@ -166,6 +191,7 @@ impl Line {
         let is_first = seat.view.member.is_empty();
         let is_risen = assignment.epoch > seat.view.epoch;
         let lost = seat.take(assignment);
+        seat.awaits = false;
         seat.view.interval = self.interval.unwrap_or(seat.view.interval);
         if is_first {
             seat.due = Instant::now() + seat.view.interval * spread(number) / SPREAD;
@@ -183,7 +209,8 @@ impl Line {
 
     fn heartbeats(&mut self) {
         let now = Instant::now();
-        for seat in self.seats.values_mut().filter(|seat| seat.due <= now && !seat.is_leaving) {
+        for seat in self.seats.values_mut().filter(|seat| seat.due <= now && !seat.is_leaving && !seat.awaits)
+        {
             seat.heartbeat(&self.board);
         }
     }
@@ -234,6 +261,7 @@ impl Seat {
         let request = v1::GroupMemberRequest { request: Some(Request::Heartbeat(heartbeat)) };
         // Where the queue is full, the broker has enough to answer.
         if self.requests.try_send(request).is_ok() {
+            self.awaits = true;
             board.heartbeat();
         }
         self.due = Instant::now() + self.view.interval;
