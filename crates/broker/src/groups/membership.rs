@@ -62,7 +62,7 @@ pub struct GroupAssignment {
 }
 
 /// A member that can be reached. When it is dropped, the member has
-/// [`MEMBER_RECONNECT_MS`](millrace_types::limits::MEMBER_RECONNECT_MS) to come back.
+/// [`MEMBER_RECONNECT_MS`](millrace_types::limits::MEMBER_RECONNECT_MS) to come back; a static one what is left of its session.
 #[derive(Debug)]
 pub struct GroupMembership {
     core: Arc<Core>,
@@ -164,9 +164,18 @@ impl GroupMembership {
         progress: MemberProgress,
         subscription: Option<Subscription>,
     ) -> Result<GroupAssignment, ApiError> {
+        self.core.metrics.groups().heartbeat();
+        let result = self.heartbeat_now(progress, subscription).await;
+        self.core.metrics.count(Operation::GroupHeartbeat, result)
+    }
+
+    async fn heartbeat_now(
+        &self,
+        progress: MemberProgress,
+        subscription: Option<Subscription>,
+    ) -> Result<GroupAssignment, ApiError> {
         let group = Resource::Group(&self.group);
         let _in_flight = self.core.admission.admit(&self.ctx, Operation::GroupHeartbeat, group)?;
-        self.core.metrics.groups().heartbeat();
         // One that lost its place is not to go on by this stream, though it may be a member by another.
         self.stream.due()?;
         let pattern = subscription.as_ref().and_then(|subscription| subscription.pattern.clone());
@@ -218,6 +227,11 @@ impl GroupMembership {
     /// # Errors
     /// As [`GroupMembership::heartbeat`].
     pub async fn leave(self, leaving: Leaving) -> Result<(), ApiError> {
+        let result = self.leave_now(leaving).await;
+        self.core.metrics.count(Operation::LeaveGroup, result)
+    }
+
+    async fn leave_now(&self, leaving: Leaving) -> Result<(), ApiError> {
         let group = Resource::Group(&self.group);
         let _in_flight = self.core.admission.admit(&self.ctx, Operation::LeaveGroup, group)?;
         let event = Event::Leave {
@@ -330,17 +344,19 @@ impl Drop for GroupMembership {
     fn drop(&mut self) {
         self.stream.close();
         if let Ok(partition) = self.core.groups.partition(partition_of(&self.group)) {
-            partition.disconnected(&self.group, &self.member, &self.stream);
+            partition.disconnected(self);
         }
     }
 }
 
 impl GroupsPartition {
-    /// A stream is closed. If the member was reached by it, it has a short time to come back.
-    fn disconnected(self: &Arc<Self>, group: &GroupId, member: &MemberId, stream: &Arc<Stream>) {
+    /// A stream is closed. If the member was reached by it, it has a short time to come back; a static one has its whole session,
+    /// for another life of it (KIP-345).
+    fn disconnected(self: &Arc<Self>, of: &GroupMembership) {
+        let GroupMembership { group, member, stream, .. } = of;
         let Ok(log) = self.log() else { return };
         let mut state = self.lock();
-        if !state.streams.close(group, member, stream) {
+        if !state.streams.close(group, member, stream) || of.instance.is_some() {
             return;
         }
         // It writes nothing down, so it waits for no room.

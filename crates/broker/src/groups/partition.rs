@@ -29,6 +29,11 @@ use crate::io_pool::on_pool;
 /// A persist that is on its way for longer than this keeps members from being heard of.
 const STUCK_AFTER: Duration = Duration::from_secs(1);
 
+/// So often a partition is read again at once, while nothing can be stored.
+const REBUILDS_AT_ONCE: u32 = 20;
+/// How long it waits then.
+const REBUILD_PAUSE: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(super) struct GroupsPartition {
     env: Env,
@@ -45,6 +50,8 @@ pub(super) struct State {
     generation: u64,
     /// Persists that are queued or written and whose outcome is not known yet.
     outstanding: usize,
+    /// How often the value was dropped since something was stored.
+    dropped: u32,
     /// When the last outcome came, or the first of those that are outstanding began.
     moved_at: Monotonic,
     /// Where the first record of the first of `pending` lies if it is stored: nobody else writes to this log.
@@ -116,6 +123,7 @@ impl State {
         State {
             generation: 0,
             outstanding: 0,
+            dropped: 0,
             moved_at: now,
             end,
             pending: VecDeque::new(),
@@ -159,6 +167,7 @@ impl State {
                     value.offsets.committed(id);
                 }
                 self.end = stored_at.saturating_add(stored.records);
+                self.dropped = 0;
                 self.outbox.committed(persist);
                 true
             }
@@ -183,6 +192,7 @@ impl State {
     /// The value is not what the log says, or nobody knows.
     fn drop_value(&mut self) {
         self.generation += 1;
+        self.dropped = self.dropped.saturating_add(1);
         self.pending.clear();
         self.value = Value::Rebuilding;
         let mut outbox = std::mem::take(&mut self.outbox);
@@ -373,6 +383,10 @@ impl GroupsPartition {
     }
 
     async fn rebuild(self: Arc<Self>) {
+        if self.lock().dropped > REBUILDS_AT_ONCE {
+            // What comes to life may have something to write, for which there is no room either.
+            self.env.clock.sleep(REBUILD_PAUSE).await;
+        }
         let replayed = match self.log().cloned() {
             Ok(log) => on_pool(&self.env, move || replay_groups(&log)).await.and_then(|replayed| replayed),
             Err(error) => Err(error),

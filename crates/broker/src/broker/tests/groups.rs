@@ -382,6 +382,24 @@ async fn a_new_life_of_a_static_member_takes_the_place_of_the_old_one() {
 }
 
 #[tokio::test]
+async fn a_static_member_has_its_session_to_come_back() {
+    let world = World::new(1).await;
+    world.create("a", 2).await;
+    let asked = Profile { instance: Some(InstanceId::new("i").unwrap()), ..profile(names(&["a"])) };
+    let mut other = world.join("other", &["a"]).await;
+    let mut fixed = world.join_as("first life", asked.clone()).await.unwrap();
+    settle(&mut [&mut other, &mut fixed]).await;
+    let (owned, epoch) = (fixed.owned.clone(), other.told.epoch);
+    drop(fixed);
+    world.pass(6).await;
+    other.beat().await.unwrap();
+    world.pass(2).await;
+    let fixed = world.join_as("second life", asked).await.unwrap();
+    other.beat().await.unwrap();
+    assert_eq!((fixed.owned, other.told.epoch), (owned, epoch), "nobody else hears of it");
+}
+
+#[tokio::test]
 async fn offsets_expire_once_nobody_reads_by_them_and_the_group_goes_with_them() {
     let world = World::new(1).await;
     world.create("a", 1).await;
