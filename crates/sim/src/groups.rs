@@ -8,9 +8,11 @@ mod coordinator;
 mod faults;
 mod invariants;
 mod lease;
+mod line;
 mod living;
 mod marks;
 mod pure;
+mod real;
 mod rest;
 mod weather;
 mod wire;
@@ -23,7 +25,9 @@ use millrace_types::GroupId;
 
 pub use marks::Marks;
 
+use coordinator::Links;
 use pure::Pure;
+use real::Real;
 use weather::Weather;
 use world::World;
 
@@ -60,6 +64,19 @@ pub fn run_core(seed: u64, story: Story) -> Ended {
     };
     let coordinator = Pure::new(weather.links, name, world::patterns(), Arc::clone(&rng));
     play(World::new(rng, weather, Box::new(coordinator)), story)
+}
+
+/// Runs the real broker on the simulated machine in the world of a seed.
+#[must_use]
+pub fn run_broker(seed: u64, story: Story) -> Ended {
+    let rng = Arc::new(SimRng::new(seed));
+    let mut weather = Weather::draw(&rng);
+    weather.links = Links::Streams;
+    let world = GroupId::new("group").map_err(|error| error.to_string()).and_then(|name| {
+        let coordinator = Real::new(seed, name, Arc::clone(&rng))?;
+        World::new(rng, weather, Box::new(coordinator))
+    });
+    play(world, story)
 }
 
 fn play(world: Result<World, String>, story: Story) -> Ended {

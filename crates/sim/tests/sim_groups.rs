@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use millrace_sim::groups::{Ended, Marks, Story, run_core};
+use millrace_sim::groups::{Ended, Marks, Story, run_broker, run_core};
 
 fn seed_wanted() -> Option<u64> {
     std::env::var("MILLRACE_SEED").ok().and_then(|text| text.parse().ok())
@@ -65,6 +65,29 @@ fn five_thousand_histories_of_groups_break_no_promise() {
 fn a_hundred_thousand_histories_of_groups_break_no_promise() {
     let marks = sweep(1_000_000, 100_000, run_core);
     assert!(marks.never().is_empty(), "never happened: {:?}", marks.never());
+}
+
+#[test]
+fn a_thousand_histories_of_a_broker_with_groups_break_no_promise() {
+    if let Some(seed) = seed_wanted() {
+        return tell(seed, run_broker);
+    }
+    sweep(0, 1_000, run_broker);
+}
+
+#[test]
+#[ignore = "minutes: cargo xtask soak"]
+fn twenty_thousand_histories_of_a_broker_with_groups_break_no_promise() {
+    sweep(1_000_000, 20_000, run_broker);
+}
+
+#[test]
+fn the_same_seed_runs_the_broker_the_same_way() {
+    for seed in 0..5 {
+        let told = run_broker(seed, Story::Told);
+        assert!(told.story.len() > 100, "seed {seed} tells {} lines", told.story.len());
+        assert_eq!(told, run_broker(seed, Story::Told), "seed {seed}");
+    }
 }
 
 #[test]

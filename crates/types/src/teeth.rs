@@ -101,6 +101,10 @@ bugs! {
     ToldBeforePersisted,
     /// A fetch answers what was committed before it is durable.
     FetchedBeforePersisted,
+    /// A coordinator answers before it has read its log.
+    ServedBeforeLoaded,
+    /// A persist of groups that failed is answered as if it had not.
+    FailedPersistTold,
 }
 
 /// The planted bug, counted from 1; 0 for none.

@@ -339,6 +339,8 @@ impl GroupsPartition {
             Ok(appended) => Some(appended.base_offset),
             Err(error) => {
                 // Before it is settled: what rests on it may be released by that.
+                #[cfg(feature = "teeth")]
+                millrace_types::planted!(FailedPersistTold => waiter.iter().for_each(Waiter::tell););
                 if let Some(waiter) = &waiter {
                     waiter.tell_instead(as_api_error(error));
                 }
@@ -415,6 +417,8 @@ impl GroupsPartition {
     /// Takes what was read back.
     fn install(&self, state: &mut State, replayed: Result<Replayed, ApiError>) {
         state.end = self.log.as_ref().map_or(Offset::ZERO, |log| log.offsets().end);
+        #[cfg(feature = "teeth")]
+        let replayed = millrace_types::planted!(ServedBeforeLoaded, Ok(Replayed::default()), else replayed);
         match replayed {
             Ok(replayed) => {
                 let Replayed { offsets, groups, epoch_floor, doubt, dropped } = replayed;

@@ -39,9 +39,18 @@ pub(crate) trait Coordinator {
     /// The machine stops. What was not synced is lost, or not.
     fn crash(&mut self);
     /// It starts again.
-    fn start(&mut self);
+    ///
+    /// # Errors
+    /// It does not, though nothing is wrong with the disk.
+    fn start(&mut self) -> Result<(), String>;
+    /// Whether it is of no use any more until it has been started again.
+    fn must_stop(&self) -> bool;
     fn is_up(&self) -> bool;
-    fn change_topic(&mut self, change: &TopicChange);
+    /// Changes a topic, and waits until that is done.
+    ///
+    /// # Errors
+    /// It is refused, though nothing is wrong with it.
+    fn change_topic(&mut self, change: &TopicChange) -> Result<(), String>;
     fn topics(&self) -> Vec<Topic>;
     /// What it has let out since it was asked last.
     fn letters(&mut self) -> Vec<Letter>;

@@ -115,7 +115,7 @@ impl World {
         };
         self.tell(|| format!("  {change:?}"));
         self.marks.topics += 1;
-        self.coordinator.change_topic(&change);
+        self.coordinator.change_topic(&change)?;
         self.topics = self.coordinator.topics();
         Ok(())
     }

@@ -391,20 +391,25 @@ impl Coordinator for Pure {
         }
     }
 
-    fn start(&mut self) {
+    fn start(&mut self) -> Result<(), String> {
         if !self.up {
             self.up = true;
             self.read_again();
         }
+        Ok(())
+    }
+
+    fn must_stop(&self) -> bool {
+        false
     }
 
     fn is_up(&self) -> bool {
         self.up
     }
 
-    fn change_topic(&mut self, change: &TopicChange) {
+    fn change_topic(&mut self, change: &TopicChange) -> Result<(), String> {
         if !self.up {
-            return;
+            return Ok(());
         }
         match change {
             TopicChange::Create(name, partitions) => {
@@ -425,6 +430,7 @@ impl Coordinator for Pure {
             }
         }
         self.step(None, Event::Topics(self.view()));
+        Ok(())
     }
 
     fn topics(&self) -> Vec<Topic> {

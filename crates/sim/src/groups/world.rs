@@ -3,7 +3,7 @@
 //! The fault model: a message is delayed, lost, or comes twice, and messages overtake each other; a stream breaks, and either side
 //! may notice late or never. What was on its way by a stream that broke still comes, unless the other side has noticed. A commit
 //! comes however late. What a client sends again is another request, with another text: a commit that is repeated comes once
-//! under each. A join that its sender has given up, for a later one or by its end, is lost (its connection is gone).
+//! under each. What changes a subscription is not overtaken. A join that its sender has given up, for a later one or by its end, is lost (its connection is gone).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -111,8 +111,8 @@ impl World {
             healing: false,
             story: None,
         };
-        world.coordinator.change_topic(&TopicChange::Create(topic_name("t")?, 3));
-        world.coordinator.change_topic(&TopicChange::Create(topic_name("u1")?, 2));
+        world.coordinator.change_topic(&TopicChange::Create(topic_name("t")?, 3))?;
+        world.coordinator.change_topic(&TopicChange::Create(topic_name("u1")?, 2))?;
         world.topics = world.coordinator.topics();
         for number in 0..world.consumers.len() {
             let wants = world.draw_wants()?;
@@ -240,7 +240,8 @@ impl World {
             Address::Request(request) => self.requests.get(&request).map(|sent| sent.consumer),
         };
         let Some(number) = to else { return };
-        if letter.told == Told::No(No::StreamOver) {
+        // Who is told that it is no member, or must begin anew, is told so by a stream that ends with that.
+        if matches!(letter.told, Told::No(No::StreamOver | No::FencedEpoch | No::Unknown | No::Fenced)) {
             let at = SentAt { ms: self.now, tick: self.tick };
             let current = self.consumers.get_mut(number).filter(|consumer| Some(consumer.stream) == stream);
             if let Some(consumer) = current {
@@ -281,6 +282,10 @@ impl World {
         let mut delays = self.delays();
         let once = !matches!(ask, Ask::Heartbeat { .. } | Ask::Leave { .. });
         delays.truncate(if once { 1 } else { 2 });
+        if matches!(ask, Ask::Heartbeat { wants: Some(_), .. }) {
+            // On one connection nothing overtakes a change of mind: an older one would be the last word.
+            delays = delays.first().map(|_| 1 + self.rng.below(20)).into_iter().collect();
+        }
         let request = self.write(number, ask)?;
         for delay in delays {
             self.later(delay, Happening::Arrive(request));
@@ -324,12 +329,18 @@ impl World {
                 if fails {
                     self.marks.failed_persists += 1;
                     self.deliver()?;
-                    self.read_again();
+                    if self.coordinator.must_stop() {
+                        self.coordinator.crash();
+                        let wait = 10 + self.rng.below(2_000);
+                        self.later(wait, Happening::Start);
+                    } else {
+                        self.read_again();
+                    }
                 }
             }
             Happening::Start => {
                 if !self.coordinator.is_up() {
-                    self.coordinator.start();
+                    self.coordinator.start()?;
                     self.marks.restarts += 1;
                     self.read_again();
                 }

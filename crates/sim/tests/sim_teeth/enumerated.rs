@@ -45,7 +45,9 @@ fn enumerated(bug: Bug) -> Enumerated {
         | Bug::StaleListAcknowledges
         | Bug::ExpiredUnderMember
         | Bug::ToldBeforePersisted
-        | Bug::FetchedBeforePersisted => Blind("no group has members"),
+        | Bug::FetchedBeforePersisted
+        | Bug::ServedBeforeLoaded
+        | Bug::FailedPersistTold => Blind("no group has members"),
     }
 }
 

@@ -1,10 +1,15 @@
 //! Promises of consumer groups, in the simulated world of a seed.
 
-use millrace_sim::groups::{Story, run_core};
+use millrace_sim::groups::{Story, run_broker, run_core};
 
 use crate::Outcome;
 
 /// The pure core, an outbox and a log.
 pub(crate) fn core(seed: u64) -> Outcome {
     run_core(seed, Story::Untold).broken.map_or(Ok(()), Err)
+}
+
+/// The real broker on the simulated machine.
+pub(crate) fn broker(seed: u64) -> Outcome {
+    run_broker(seed, Story::Untold).broken.map_or(Ok(()), Err)
 }

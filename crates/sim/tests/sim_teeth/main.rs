@@ -84,6 +84,8 @@ fn check_of(bug: Bug) -> Check {
         Bug::ExpiredUnderMember | Bug::ToldBeforePersisted | Bug::FetchedBeforePersisted => {
             check("a fetch answers the last commit", groups::core)
         }
+        Bug::ServedBeforeLoaded => check("a coordinator reads its log first", groups::broker),
+        Bug::FailedPersistTold => check("what is answered is durable", groups::broker),
     }
 }
 
