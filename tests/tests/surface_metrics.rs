@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use millrace_client::{NewTopic, Offset, PartitionIndex, Position, ProducerRecord, Until};
+use millrace_client::{NewTopic, Offset, OffsetCommit, PartitionIndex, Position, ProducerRecord, Until};
 use millrace_record::Compression;
 use millrace_tests::broker::{BrokerProcess, BrokerSetup};
 use millrace_tests::kafka_door::{KafkaConnection, batch_of};
@@ -61,6 +61,22 @@ async fn use_it(broker: &BrokerProcess) {
         .await
         .expect("it begins");
     lost.next().await.expect("an answer").expect_err("there is no such offset");
+    let commit = [committed(4)];
+    let by_hand = client.admin().commit_offsets("by-hand", &commit).await.expect("an answer");
+    assert!(by_hand[0].is_ok());
+    let member = client.consumer("readers").topic("metered").start().await.expect("a member");
+    client.admin().commit_offsets("readers", &commit).await.expect_err("only its members may");
+    member.close().await;
+}
+
+fn committed(offset: u64) -> OffsetCommit {
+    OffsetCommit {
+        topic: "metered".to_owned(),
+        partition: PartitionIndex(0),
+        offset: Offset::from_count(offset),
+        leader_epoch: None,
+        metadata: String::new(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,6 +169,10 @@ async fn what_was_done_is_counted() {
     assert!(series("millrace_log_size_bytes{topic=\"metered\"}") > 10_000.0);
     assert_eq!(series("millrace_log_offsets{topic=\"metered\"}"), 10.0);
     assert_eq!(series("millrace_log_uncommitted_offsets{topic=\"metered\"}"), 0.0);
+    // Ten records in partition 0, four of them read.
+    assert_eq!(series("millrace_group_lag_records{group=\"by-hand\"}"), 6.0);
+    assert_eq!(series("millrace_group_lag_worst_records{group=\"by-hand\"}"), 6.0);
+    assert!(series("millrace_group_commits_refused_total{code=\"UNKNOWN_MEMBER\"}") >= 1.0);
     assert!(series("millrace_door_sent_bytes_total{door=\"grpc\",api=\"Fetch\"}") > 10_000.0);
     assert!(series("millrace_door_received_bytes_total{door=\"grpc\",api=\"ProduceStream\"}") > 10_000.0);
     assert!(
@@ -193,4 +213,21 @@ async fn many_topics_make_no_more_series_than_a_hundred() {
     let sizes = text.lines().filter(|line| line.starts_with("millrace_log_size_bytes{")).count();
     assert_eq!(sizes, 101);
     assert!(text.contains("millrace_log_size_bytes{topic=\"other\"}"));
+}
+
+/// A group is a name that a client chose: there are a hundred of them in the page and no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_groups_make_no_more_series_than_a_hundred() {
+    let home = TempDir::new().expect("a folder");
+    let broker = start(&home);
+    let client = broker.client().await;
+    client.admin().create_topic(NewTopic::new("metered").partitions(1)).await.expect("a topic");
+    for number in 0..105 {
+        let group = format!("group \"{number:03}\"");
+        client.admin().commit_offsets(&group, &[committed(0)]).await.expect("an answer");
+    }
+    let (_, text) = broker.get("/metrics");
+    let lags = text.lines().filter(|line| line.starts_with("millrace_group_lag_records{")).count();
+    assert_eq!(lags, 100);
+    assert!(text.contains(r#"millrace_group_lag_records{group="group \"099\""} 0"#));
 }

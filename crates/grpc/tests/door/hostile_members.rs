@@ -1,6 +1,7 @@
 //! Members that say what they must not, too much of it, or nothing that makes sense.
 
 use bytes::Bytes;
+use millrace_broker::GroupSettings;
 use millrace_proto::v1;
 use millrace_proto::v1::group_member_request::Request;
 use millrace_types::ErrorCode;
@@ -9,9 +10,10 @@ use millrace_types::limits::{
     REBALANCE_TIMEOUT_MS_MAX, SUBSCRIBED_NAMES_MAX,
 };
 use prost::Message;
+use tokio::io::AsyncWriteExt;
 
 use crate::members::{Client, Member, client_with_partitions, commit, committed, join_of, message};
-use crate::raw::{End, body, call, prefix};
+use crate::raw::{End, body, call, call_with, prefix};
 use crate::world::{World, code, code_of, topic};
 
 /// How a stream ends that begins with this.
@@ -226,5 +228,56 @@ async fn many_members_of_one_connection_are_bounded_by_its_streams_and_served() 
     assert_eq!(described.members.len(), 50);
     drop(members);
     world.until_nothing_is_held().await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_is_full_takes_nobody_and_goes_on() {
+    let world = World::with_groups(GroupSettings { members_max: 3, ..GroupSettings::default() }).await;
+    let mut client = client_with_partitions(&world, "orders", 10).await;
+    let mut members = Vec::new();
+    for _ in 0..3 {
+        members.push(Member::join(&mut client, join_of("workers", "orders")).await);
+    }
+    for _ in 0..20 {
+        let code = refused_join(&mut client, join_of("workers", "orders")).await;
+        assert_eq!(code, ErrorCode::GroupFull);
+    }
+    members.pop().unwrap().leave().await;
+    let late = Member::join(&mut client, join_of("workers", "orders")).await;
+    assert!(late.told.epoch > 0);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_takes_no_answer_is_not_heard_and_loses_its_place() {
+    let world = World::new().await;
+    let mut client = client_with_partitions(&world, "orders", 4).await;
+    let deaf = v1::JoinGroup { member: "deaf".to_owned(), ..join_of("workers", "orders") };
+    let mut said = message(Request::Join(deaf)).encode_to_vec();
+    said = [prefix(u32::try_from(said.len()).unwrap()), said].concat();
+    // It goes on talking, but its window (SETTINGS_INITIAL_WINDOW_SIZE = 1) lets no answer through.
+    let heartbeat = v1::GroupHeartbeat { progress: Some(v1::MemberProgress::default()), subscription: None };
+    let heartbeat = message(Request::Heartbeat(heartbeat)).encode_to_vec();
+    for _ in 0..10 {
+        said.extend(prefix(u32::try_from(heartbeat.len()).unwrap()));
+        said.extend(&heartbeat);
+    }
+    let mut deaf = world.dial().await;
+    let bytes = [call_with("GroupMember", Some((4, 1)), None), body(&said, End::Later)].concat();
+    deaf.write_all(&bytes).await.unwrap();
+    let group = || v1::DescribeGroupRequest { group: "workers".to_owned() };
+    while client.describe_group(group()).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    let mut other = Member::join(&mut client, join_of("workers", "orders")).await;
+    assert!(other.partitions().is_empty(), "the deaf one has them");
+    while other.partitions().len() < 4 {
+        other.acknowledge();
+        other.hear().await.unwrap();
+    }
+    let members = client.describe_group(group()).await.unwrap().into_inner().members;
+    assert_eq!(members.len(), 1);
+    drop(deaf);
     world.stop().await;
 }

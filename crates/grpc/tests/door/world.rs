@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_broker::{Broker, BrokerConfig};
+use millrace_broker::{Broker, BrokerConfig, GroupSettings};
 use millrace_env::Env;
 use millrace_grpc::{GrpcDoor, Patience};
 use millrace_proto::v1;
@@ -29,6 +29,14 @@ impl World {
     }
 
     pub(crate) async fn with(patience: Patience) -> World {
+        World::start(patience, GroupSettings::default()).await
+    }
+
+    pub(crate) async fn with_groups(groups: GroupSettings) -> World {
+        World::start(Patience::default(), groups).await
+    }
+
+    async fn start(patience: Patience, groups: GroupSettings) -> World {
         let (env, scratch) = (millrace_env::real::env(), tempfile::tempdir().unwrap());
         let listener = env.net.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -37,7 +45,7 @@ impl World {
             node: NodeId(1),
             memory_budget_bytes: 512 * 1024 * 1024,
             grpc_advertised: addr.to_string(),
-            groups: millrace_broker::GroupSettings::default(),
+            groups,
         };
         let broker = Broker::start(env.clone(), config).await.unwrap();
         let listeners = vec![listener];
