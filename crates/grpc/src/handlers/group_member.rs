@@ -33,6 +33,10 @@ use crate::pace::Stalled;
 use crate::parts;
 use crate::service::Api;
 
+/// How long a heartbeat waits before it is tried again while the coordinator reads its groups, and how often.
+const LOADING_WAIT: Duration = Duration::from_millis(100);
+const LOADING_WAITS_MAX: u32 = 50;
+
 /// The answers of one stream.
 pub(crate) type Answers = Pin<Box<dyn Stream<Item = Result<v1::GroupMemberResponse, Status>> + Send>>;
 
@@ -179,7 +183,17 @@ impl Talk {
         let progress = group_parts::progress(progress).map_err(status_of)?;
         let subscription =
             heartbeat.subscription.map(group_parts::subscription).transpose().map_err(status_of)?;
-        let assignment = membership.heartbeat(progress, subscription).await.map_err(status_of)?;
+        let mut waits = 0;
+        let assignment = loop {
+            match membership.heartbeat(progress.clone(), subscription.clone()).await {
+                // The groups are being read again, of all members at once: nobody need come back for that.
+                Err(error) if error.code == ErrorCode::CoordinatorLoading && waits < LOADING_WAITS_MAX => {
+                    waits += 1;
+                    self.api.env.clock.sleep(LOADING_WAIT).await;
+                }
+                answer => break answer.map_err(status_of)?,
+            }
+        };
         self.place = Place::Inside(membership);
         Ok(group_parts::assignment_to_wire(assignment))
     }
