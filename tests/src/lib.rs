@@ -20,6 +20,8 @@ pub mod cutting_proxy;
 pub mod cycles;
 pub mod disk;
 pub mod embedded;
+pub mod group_load;
+pub mod group_log;
 pub mod hostile;
 pub mod kafka_clients;
 pub mod kafka_door;
