@@ -1,4 +1,5 @@
-//! The Rust client of Millrace: [`Client`] connects, [`Producer`] writes, [`Reader`] reads, [`Admin`] administers.
+//! The Rust client of Millrace: [`Client`] connects, [`Producer`] writes, [`Reader`] reads, [`Consumer`] reads as a member of a
+//! group, [`Admin`] administers.
 //!
 //! It speaks the native API (gRPC, `proto/millrace/v1`) and never depends on the broker. Everything that it does to
 //! the machine goes through [`millrace_env::Env`], so that it runs in the simulator as well.
@@ -18,6 +19,21 @@
 //! while let Some(record) = reader.next().await {
 //!     println!("{:?}", record?.value);
 //! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`Reader`] is told which partitions to read and where to begin. The members of a group share the partitions of its topics
+//! among them, the group remembers how far it has come, and whoever goes is replaced:
+//!
+//! ```no_run
+//! # use std::time::Duration;
+//! # async fn run(client: millrace_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+//! let mut consumer = client.consumer("tower").topic("flights").start().await?;
+//! for record in consumer.poll(Duration::from_secs(1)).await? {
+//!     println!("{:?}", record.value);
+//! }
+//! consumer.close().await;
 //! # Ok(())
 //! # }
 //! ```

@@ -221,6 +221,8 @@ fn give_up(wanted: Wanted, failure: &CommitFailure, failures: &mut Failures) {
 fn is_worth_repeating(failure: &CommitFailure) -> bool {
     match failure {
         CommitFailure::NotAssigned => false,
+        // A topic that is gone holds up no other's commits.
+        CommitFailure::Refused(Refusal { code: Some(ErrorCode::UnknownTopicOrPartition), .. }) => false,
         CommitFailure::Refused(refusal) => {
             refusal.is_retriable
                 || matches!(refusal.code, Some(ErrorCode::UnknownMember | ErrorCode::FencedMemberEpoch))

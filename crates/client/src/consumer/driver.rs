@@ -168,8 +168,9 @@ impl Driver {
         if self.leave_by.is_some() || self.shared.lock().closing.is_none() {
             return;
         }
-        self.leave_by = Some(now.after(self.client.options().request_timeout));
-        self.part_by = self.part_deadline(now);
+        let leave_by = now.after(self.client.options().request_timeout);
+        self.leave_by = Some(leave_by);
+        self.part_by = self.part_deadline(now).min(leave_by);
         // Whoever closes is done with all that it was handed.
         self.shared.check_in();
         self.shared.change(super::state::State::doom_all);
@@ -290,17 +291,18 @@ impl Driver {
         let steps = self.steps.clone();
         if !self.lost.is_empty() {
             let deadline = self.part_deadline(now);
-            self.step = Some(steps.lost(std::mem::take(&mut self.lost), deadline));
+            self.step = Some(steps.launch(|steps| steps.lost(std::mem::take(&mut self.lost), deadline)));
             return;
         }
         let doomed = self.shared.lock().advance(Stage::Doomed, Stage::Parting);
         if !doomed.is_empty() {
-            self.step = Some(steps.parted(doomed, self.part_by));
+            self.step = Some(steps.launch(|steps| steps.parted(doomed, self.part_by)));
             return;
         }
         let announced = self.shared.lock().advance(Stage::Announced, Stage::Opening);
         if !announced.is_empty() {
-            self.step = Some(steps.opened(announced, self.part_deadline(now)));
+            let deadline = self.part_deadline(now);
+            self.step = Some(steps.launch(|steps| steps.opened(announced, deadline)));
         }
     }
 
@@ -314,12 +316,23 @@ impl Driver {
                 self.beat_at = self.now();
             }
             Done::Told => {}
+            // A callback panicked. What it was told has happened all the same.
+            Done::Died => {
+                tracing::error!(group = %self.options.group, "a rebalance callback has panicked");
+                self.shared.change(|state| drop(state.advance(Stage::Opening, Stage::Open)));
+                let parting = self.shared.lock().advance(Stage::Parting, Stage::Parting);
+                self.shared.lock().let_go(&parting.into_keys().collect());
+                self.beat_at = self.now();
+            }
         }
     }
 
     fn on_event(&mut self, event: Event) -> Result<(), ClientError> {
         match event {
-            Event::Assignment(assignment) => self.on_assignment(assignment),
+            Event::Assignment(assignment) => match self.on_assignment(assignment) {
+                Ok(()) => Ok(()),
+                Err(error) => self.on_ended(error),
+            },
             Event::Left => {
                 self.has_left = true;
                 self.stream = None;
@@ -332,7 +345,7 @@ impl Driver {
 
     fn on_assignment(&mut self, assignment: v1::GroupAssignment) -> Result<(), ClientError> {
         let now = self.now();
-        let assigned = read_assigned(assignment.assigned)?;
+        let assigned = self.read_assigned(assignment.assigned)?;
         self.joined = Some(Joined { epoch: assignment.epoch, revision: assignment.revision });
         if !assignment.member.is_empty() {
             self.member = assignment.member;
@@ -363,6 +376,35 @@ impl Driver {
             is_new
         });
         Ok(())
+    }
+
+    /// What is assigned. A topic that has just been deleted comes without its name: what of it is held stays so until the
+    /// coordinator takes it away, the rest is not taken up.
+    fn read_assigned(
+        &self,
+        topics: Vec<v1::TopicPartitions>,
+    ) -> Result<BTreeMap<TopicPartition, AssignedPartition>, ClientError> {
+        let mut assigned = BTreeMap::new();
+        let state = self.shared.lock();
+        for v1::TopicPartitions { topic, partitions } in topics {
+            let topic = topic.unwrap_or_default();
+            let nonsense = |what: String| ClientError::Answer(format!("an assignment of {what}"));
+            let id = millrace_proto::topic_id(&topic.id).map_err(|e| nonsense(e.to_string()))?;
+            let id = id.ok_or_else(|| nonsense(format!("topic {:?} without its id", topic.name)))?;
+            let name = match topic.name.as_str() {
+                "" => None,
+                name => Some(TopicName::new(name).map_err(|e| nonsense(format!("topic {name:?}: {e}")))?),
+            };
+            for index in partitions {
+                let partition =
+                    PartitionIndex::new(index).ok_or_else(|| nonsense(format!("partition {index}")))?;
+                let key = TopicPartition { topic: id, partition };
+                let held = || state.held.get(&key).map(|held| held.name.clone());
+                let named = name.clone().map(|topic| AssignedPartition { topic, partition });
+                assigned.extend(named.or_else(held).map(|name| (key, name)));
+            }
+        }
+        Ok(assigned)
     }
 
     /// The stream has ended: with what that says of the membership.
@@ -430,25 +472,4 @@ async fn next_event(stream: &mut Option<MemberStream>) -> Event {
 fn draw_member(client: &Client) -> String {
     let id = u128::from_be_bytes(client.env().rng.uuid_v4());
     format!("{}-{id:032x}", client.options().client_id)
-}
-
-fn read_assigned(
-    topics: Vec<v1::TopicPartitions>,
-) -> Result<BTreeMap<TopicPartition, AssignedPartition>, ClientError> {
-    let mut assigned = BTreeMap::new();
-    for v1::TopicPartitions { topic, partitions } in topics {
-        let topic = topic.unwrap_or_default();
-        let nonsense = |what: String| ClientError::Answer(format!("an assignment of {what}"));
-        let name =
-            TopicName::new(&topic.name).map_err(|e| nonsense(format!("topic {:?}: {e}", topic.name)))?;
-        let id = millrace_proto::topic_id(&topic.id).map_err(|e| nonsense(e.to_string()))?;
-        let id = id.ok_or_else(|| nonsense(format!("topic {name} without its id")))?;
-        for index in partitions {
-            let partition =
-                PartitionIndex::new(index).ok_or_else(|| nonsense(format!("partition {index}")))?;
-            let key = TopicPartition { topic: id, partition };
-            assigned.insert(key, AssignedPartition { topic: name.clone(), partition });
-        }
-    }
-    Ok(assigned)
 }

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use millrace_env::Monotonic;
+use millrace_env::{Monotonic, TaskHandle};
 use millrace_types::TopicPartition;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 
 use super::callbacks::RebalanceCallbacks;
 use super::handle::ConsumerHandle;
@@ -25,6 +25,8 @@ pub(super) enum Done {
     Parted { keys: BTreeSet<TopicPartition>, late: Vec<AssignedPartition> },
     /// The application knows what it has lost.
     Told,
+    /// A callback has panicked.
+    Died,
 }
 
 /// What steps work with.
@@ -35,7 +37,36 @@ pub(super) struct Steps {
     pub(super) commits_automatically: bool,
 }
 
+/// A step's task, which ends with whoever waits for it.
+struct Task(Box<dyn TaskHandle>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 impl Steps {
+    /// Runs a step as a task of its own: a callback that blocks or panics must not keep heartbeats back.
+    pub(super) fn launch(
+        self,
+        step: impl FnOnce(Steps) -> BoxFuture<'static, Done>,
+    ) -> BoxFuture<'static, Done> {
+        let (send, done) = oneshot::channel();
+        let tasks = Arc::clone(&self.group.client().env().tasks);
+        let step = step(self);
+        let run = async move {
+            // The consumer is gone if nobody waits.
+            let _ = send.send(step.await);
+        };
+        let task = Task(tasks.spawn("group callback", Box::pin(run)));
+        Box::pin(async move {
+            let done = done.await.unwrap_or(Done::Died);
+            drop(task);
+            done
+        })
+    }
+
     /// Tells what has come.
     pub(super) fn opened(self, partitions: Partitions, deadline: Monotonic) -> BoxFuture<'static, Done> {
         Box::pin(async move {
