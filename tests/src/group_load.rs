@@ -277,7 +277,7 @@ impl GroupLoad {
         let topic = self.client.admin().describe_topic(TOPIC).await.expect("an answer");
         let ends: Vec<i64> = topic.partitions.iter().map(|p| p.high_watermark.get()).collect();
         let total: i64 = ends.iter().sum();
-        assert_eq!(total.cast_unsigned(), self.acked(), "what was acknowledged is there, once");
+        self.wait("what is there was acknowledged, once", || self.acked() == total.cast_unsigned()).await;
         self.wait("every record is handed out in every group", || {
             self.books.iter().all(|book| book.covers(&ends))
         })

@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use millrace_client::{
-    Client, CommitError, CommitFailure, ConsumeError, ConsumerBuilder, ErrorCode, NewTopic, Offset,
-    PartitionIndex, Position, ProducerRecord,
+    AssignedPartition, Client, CommitError, CommitFailure, ConsumeError, ConsumerBuilder, ConsumerHandle,
+    ErrorCode, NewTopic, Offset, PartitionIndex, Position, ProducerRecord, RebalanceCallbacks,
 };
 use millrace_tests::embedded::Embedded;
 use millrace_tests::group_log::{Told, What, Worker, poll_until, share, times_handed};
@@ -351,4 +352,55 @@ async fn what_cannot_be_is_refused_at_the_start() {
     assert!(matches!(refused, ConsumeError::Config { option: "group", .. }), "{refused}");
     let refused = client.consumer(GROUP).pattern("(").start().await.unwrap_err();
     assert_eq!(refused.code(), Some(ErrorCode::InvalidPattern), "{refused}");
+}
+
+/// Panics whenever it is told something.
+struct Panics;
+
+impl RebalanceCallbacks for Panics {
+    fn assigned<'a>(&'a mut self, _: &'a ConsumerHandle, _: &'a [AssignedPartition]) -> BoxFuture<'a, ()> {
+        panic!("the application's own business")
+    }
+
+    fn revoked<'a>(&'a mut self, _: &'a ConsumerHandle, _: &'a [AssignedPartition]) -> BoxFuture<'a, ()> {
+        panic!("the application's own business")
+    }
+}
+
+#[tokio::test]
+async fn a_callback_that_panics_stops_neither_the_reading_nor_the_move() {
+    let broker = Embedded::start().await;
+    broker.topic(TOPIC, 2).await;
+    let client = broker.client(&[]).await;
+    fill(&client, TOPIC, 2, 10).await;
+    let panics = Worker::new(consumer(&client).callbacks(Panics).start().await.unwrap());
+    let mut workers = vec![panics];
+    poll_until(&mut workers, "all records", |workers| times_handed(workers).len() == 20).await;
+    workers.push(worker(&client).await);
+    poll_until(&mut workers, "one each", |workers| share(workers, &[1, 1])).await;
+    fill(&client, TOPIC, 2, 10).await;
+    poll_until(&mut workers, "the new records", |workers| times_handed(workers).len() == 40).await;
+}
+
+#[tokio::test]
+async fn a_topic_that_is_deleted_goes_and_the_others_are_read_on() {
+    let broker = Embedded::start().await;
+    let client = broker.client(&[]).await;
+    broker.topic("stays", 1).await;
+    broker.topic("goes", 1).await;
+    let builder = client.consumer(GROUP).topic("stays").topic("goes");
+    let mut workers =
+        vec![Worker::new(builder.auto_commit(Duration::from_millis(20)).start().await.unwrap())];
+    fill(&client, "goes", 1, 10).await;
+    poll_until(&mut workers, "its records", |workers| workers[0].handed.len() == 10).await;
+    client.admin().delete_topic("goes").await.unwrap();
+    poll_until(&mut workers, "its end", |workers| workers[0].consumer.assignment().len() == 1).await;
+    fill(&client, "stays", 1, 10).await;
+    poll_until(&mut workers, "the other's records", |workers| workers[0].handed.len() == 20).await;
+    broker.topic("goes", 1).await;
+    fill(&client, "goes", 1, 10).await;
+    poll_until(&mut workers, "the new topic of that name, from its beginning", |workers| {
+        workers[0].handed.len() == 30
+    })
+    .await;
 }

@@ -26,7 +26,7 @@ async fn kill_and_go_on(suite: &str, cycles: u32) {
     let mut load = GroupLoad::start(broker.grpc()).await;
     let mut slowest = Duration::ZERO;
     for cycle in 1..=cycles {
-        load.allow(RECORDS as usize);
+        load.allow(usize::try_from(RECORDS).expect("a few"));
         load.wait_for_acked(load.acked() + seed.between(1, RECORDS / 2)).await;
         tokio::time::sleep(Duration::from_micros(seed.between(0, 30_000))).await;
         broker.kill_hard();
