@@ -5,14 +5,34 @@
 //!
 //! What a request becomes in memory is known only once it is there. If all who hold something waited for more in the same
 //! line, nobody might ever get on: so a reserve is kept that only they are granted ([`MemoryBudget::more`]).
+//!
+//! An allocator keeps what was freed for a while, because taking it again is cheap; that memory is in no permit. So after a
+//! request that was many small pieces the process is told to let go of them ([`MemoryBudget::on_scattered`]).
 
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use millrace_types::ErrorCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::ApiError;
+
+/// A request that became so much larger in memory than it came is many small pieces, which an allocator keeps long.
+const SCATTERED_BYTES_MIN: usize = 64 * 1024;
+
+/// What is in use, and what to do when scattered memory comes back.
+#[derive(Default)]
+struct Usage {
+    in_use: AtomicU64,
+    relief: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl fmt::Debug for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Usage").field("in_use", &self.in_use).finish_non_exhaustive()
+    }
+}
 
 /// One budget of bytes for everything that requests and answers hold.
 #[derive(Debug)]
@@ -21,7 +41,7 @@ pub struct MemoryBudget {
     bytes_max: usize,
     reserve: Arc<Semaphore>,
     reserve_bytes: usize,
-    in_use: Arc<AtomicU64>,
+    usage: Arc<Usage>,
     waiting: AtomicU64,
 }
 
@@ -42,7 +62,9 @@ impl Drop for Wish<'_> {
 pub struct Permit {
     granted: OwnedSemaphorePermit,
     from_reserve: Option<OwnedSemaphorePermit>,
-    in_use: Arc<AtomicU64>,
+    /// How much it was granted later on.
+    grown_by: usize,
+    usage: Arc<Usage>,
 }
 
 impl MemoryBudget {
@@ -61,9 +83,16 @@ impl MemoryBudget {
             bytes_max,
             reserve: Arc::new(Semaphore::new(reserve)),
             reserve_bytes: reserve,
-            in_use: Arc::default(),
+            usage: Arc::default(),
             waiting: AtomicU64::new(0),
         })
+    }
+
+    /// What to do whenever a request comes back that has become much larger in memory than it came; the first call counts. It
+    /// may be called often, from any thread, and must not wait.
+    pub fn on_scattered(&self, relief: impl Fn() + Send + Sync + 'static) {
+        // The first one stays.
+        let _second = self.usage.relief.set(Box::new(relief));
     }
 
     /// Waits until `bytes` are free and takes them. First come, first served: a large wish is not overtaken by small
@@ -84,8 +113,8 @@ impl MemoryBudget {
             Ok(granted) => granted,
             Err(_not_now) => self.wait_for(&self.free, wanted).await.ok_or_else(too_large)?,
         };
-        self.in_use.fetch_add(u64::from(wanted), Ordering::Relaxed);
-        Ok(Permit { granted, from_reserve: None, in_use: Arc::clone(&self.in_use) })
+        self.usage.in_use.fetch_add(u64::from(wanted), Ordering::Relaxed);
+        Ok(Permit { granted, from_reserve: None, grown_by: 0, usage: Arc::clone(&self.usage) })
     }
 
     /// Takes `bytes` more for who holds `permit`: of what is free, or else waits for as much of the reserve. Who waits here
@@ -112,7 +141,8 @@ impl MemoryBudget {
                 none => *none = Some(self.wait_for(&self.reserve, wanted).await.ok_or_else(refused)?),
             },
         }
-        self.in_use.fetch_add(u64::from(wanted), Ordering::Relaxed);
+        permit.grown_by += bytes;
+        self.usage.in_use.fetch_add(u64::from(wanted), Ordering::Relaxed);
         Ok(())
     }
 
@@ -126,7 +156,7 @@ impl MemoryBudget {
     /// Bytes that are granted now.
     #[must_use]
     pub fn in_use(&self) -> u64 {
-        self.in_use.load(Ordering::Relaxed)
+        self.usage.in_use.load(Ordering::Relaxed)
     }
 
     /// Bytes that are waited for now.
@@ -165,7 +195,7 @@ impl Permit {
         let surplus = (bytes - to_reserve).min(self.granted.num_permits());
         let returned = self.from_reserve.as_mut().and_then(|held| held.split(to_reserve));
         let given_back = self.granted.split(surplus);
-        self.in_use.fetch_sub((to_reserve + surplus) as u64, Ordering::Relaxed);
+        self.usage.in_use.fetch_sub((to_reserve + surplus) as u64, Ordering::Relaxed);
         drop((returned, given_back));
     }
 }
@@ -173,7 +203,12 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         // Counted down before the semaphore takes the bytes back: the count is never above the truth for long.
-        self.in_use.fetch_sub(self.bytes() as u64, Ordering::Relaxed);
+        self.usage.in_use.fetch_sub(self.bytes() as u64, Ordering::Relaxed);
+        if self.grown_by >= SCATTERED_BYTES_MIN
+            && let Some(relief) = self.usage.relief.get()
+        {
+            relief();
+        }
     }
 }
 
@@ -229,6 +264,22 @@ mod tests {
         drop((permit, rest));
         assert!(others.now_or_never().is_some());
         assert_eq!(budget.in_use(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_has_grown_is_told_when_it_comes_back() {
+        let budget = MemoryBudget::with_reserve(2 * SCATTERED_BYTES_MIN as u64, 0);
+        let told = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&told);
+        budget.on_scattered(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+        drop(budget.acquire(SCATTERED_BYTES_MIN).await.unwrap());
+        assert_eq!(told.load(Ordering::Relaxed), 0, "one piece");
+        let mut permit = budget.acquire(1).await.unwrap();
+        budget.more(&mut permit, SCATTERED_BYTES_MIN).await.unwrap();
+        drop(permit);
+        assert_eq!(told.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ mod tasks;
 
 use std::sync::Arc;
 
-pub use allocator::give_freed_memory_back_after;
+pub use allocator::{give_freed_memory_back, give_freed_memory_back_after};
 pub use clock::RealClock;
 pub use fs::RealFs;
 pub use limits::raise_files_max;

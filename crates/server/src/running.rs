@@ -160,6 +160,7 @@ async fn start_broker(
         groups: config.groups,
     };
     let broker = Broker::start(env.clone(), broker_config).await?;
+    broker.memory().on_scattered(millrace_env::real::give_freed_memory_back);
     let report = broker.start_report();
     tracing::info!(
         clean = report.clean,
