@@ -70,7 +70,8 @@ impl Broker {
         let admission = Admission::new();
         let timer = sync_timer::start(&env, &started.dir, Arc::clone(&admission));
         let reserve = start::memory_reserve_bytes(&config);
-        let budget = config.memory_budget_bytes - start::tail_cache_bytes(&config) - reserve as u64;
+        let elsewhere = start::tail_cache_bytes(&config) + start::unasked_bytes(&config) + reserve as u64;
+        let budget = config.memory_budget_bytes - elsewhere;
         let core = Arc::new(Core {
             env,
             config,
@@ -102,6 +103,13 @@ impl Broker {
     #[must_use]
     pub fn memory(&self) -> &Arc<MemoryBudget> {
         &self.core.memory
+    }
+
+    /// Bytes of the memory budget that are kept for what clients may send before anybody has taken a permit for it, over all
+    /// connections.
+    #[must_use]
+    pub fn unasked_bytes(&self) -> u64 {
+        start::unasked_bytes(&self.core.config)
     }
 
     /// How many partitions it has open.

@@ -26,6 +26,8 @@ pub(crate) const CONSUMER_OFFSETS: &str = "__consumer_offsets";
 const OFFSETS_SEGMENT_BYTES: u64 = 100 * 1024 * 1024;
 /// The share of the memory budget that the logs keep for readers at the tail: one part in this many.
 const TAIL_CACHE_SHARE: u64 = 8;
+/// The share of the memory budget that clients may send unasked: HTTP/2 lets them fill its windows before anybody takes a permit.
+const UNASKED_SHARE: u64 = 5;
 /// The largest share of the memory budget that is kept as its reserve.
 const MEMORY_RESERVE_SHARE: u64 = 8;
 
@@ -45,6 +47,11 @@ pub(crate) struct Started {
 /// Of the memory budget, what the logs may keep for readers at the tail.
 pub(crate) fn tail_cache_bytes(config: &BrokerConfig) -> u64 {
     config.memory_budget_bytes / TAIL_CACHE_SHARE
+}
+
+/// Of the memory budget, what clients may send unasked.
+pub(crate) fn unasked_bytes(config: &BrokerConfig) -> u64 {
+    (config.memory_budget_bytes / UNASKED_SHARE).min(u64::from(limits::HTTP_WINDOWS_BYTES_MAX))
 }
 
 /// Of the memory budget, what is kept for requests that need more than they were granted.

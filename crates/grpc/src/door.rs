@@ -78,6 +78,7 @@ impl GrpcDoor {
             message_patience: patience.message,
         };
         let metrics = broker.door_metrics("grpc", METHODS);
+        let windows_bytes = u32::try_from(broker.unasked_bytes()).unwrap_or(u32::MAX);
         let api = Api { broker, env: env.clone(), draining: draining.clone() };
         let (health, routes) = routes(api).await?;
         let calls =
@@ -86,7 +87,7 @@ impl GrpcDoor {
             calls: Arc::new(calls),
             clock: Arc::clone(&env.clock),
             tasks: Arc::clone(&env.tasks),
-            windows: Windows::new(),
+            windows: Windows::new(windows_bytes),
             preface_patience: patience.preface,
             answer_patience: patience.answer,
             draining,

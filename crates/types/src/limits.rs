@@ -278,8 +278,8 @@ pub const HTTP_FRAME_BYTES_MAX: u32 = 256 * 1024;
 pub const HTTP_STREAM_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 /// Bytes of one HTTP/2 connection that may be on their way to us before we have read them.
 pub const HTTP_CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
-/// Bytes that the windows of all connections of a door may take together. The first connections get the whole window,
-/// later ones less, so that what clients may send unasked stays bounded however many they are.
+/// Bytes that the windows of all connections of a door may take together, if the memory budget has that much for them. The first
+/// connections get the whole window, later ones less, so that what clients may send unasked stays bounded however many they are.
 pub const HTTP_WINDOWS_BYTES_MAX: u32 = 256 * 1024 * 1024;
 /// The window of a connection for which nothing is left: what HTTP/2 gives every connection (RFC 9113, 6.9.2).
 pub const HTTP_WINDOW_BYTES_MIN: u32 = 65_535;
