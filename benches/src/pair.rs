@@ -106,8 +106,20 @@ impl Pair {
     /// # Errors
     /// The broker refuses.
     pub fn create(&self, partitions: u32, configs: &[(&str, &str)]) -> Result<v1::TopicRef> {
-        let mut rpc = self.rpc.clone();
-        self.runtime.block_on(rpc::create_topic_with(&mut rpc, "measured", partitions, configs))
+        self.create_named("measured", partitions, configs)
+    }
+
+    /// The same, for who has more than one.
+    ///
+    /// # Errors
+    /// The broker refuses.
+    pub fn create_named(
+        &self,
+        name: &str,
+        partitions: u32,
+        configs: &[(&str, &str)],
+    ) -> Result<v1::TopicRef> {
+        self.runtime.block_on(rpc::create_topic_with(&mut self.rpc.clone(), name, partitions, configs))
     }
 
     /// Deletes it.
@@ -134,14 +146,14 @@ impl Pair {
     }
 }
 
-/// Runs `read` for every reader on a thread of its own.
+/// Runs `job` so many times at once, each on a thread of its own.
 ///
 /// # Errors
 /// What one of them says.
-pub fn side_by_side(read: impl Fn(u32) -> Result<Done> + Sync) -> Result<Done> {
+pub fn side_by_side(times: u32, job: impl Fn(u32) -> Result<Done> + Sync) -> Result<Done> {
     std::thread::scope(|scope| {
-        let read = &read;
-        let threads: Vec<_> = (0..READERS).map(|reader| scope.spawn(move || read(reader))).collect();
-        threads.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("a reader panicked"))?).sum()
+        let job = &job;
+        let threads: Vec<_> = (0..times).map(|number| scope.spawn(move || job(number))).collect();
+        threads.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?).sum()
     })
 }

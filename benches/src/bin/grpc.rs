@@ -320,7 +320,7 @@ fn fetches(stage: &Stage, arena: &mut Arena) -> Result<()> {
         let sides = vec![
             Side::new("raw TCP, pread + write", || {
                 let fetch = |raw: &RawServer| raw.fetch(Mode::Fetch, bytes, FETCH_PARTITION_BYTES);
-                stage.pair.on_raw(|raw| side_by_side(|_| fetch(raw)))
+                stage.pair.on_raw(|raw| side_by_side(READERS, |_| fetch(raw)))
             }),
             Side::new("bare tonic", || stage.on_bare(async |rpc| read_all(&rpc, topic, bytes).await)),
             Side::new("Millrace, Fetch", || stage.on_broker(async |rpc| read_all(&rpc, topic, bytes).await)),

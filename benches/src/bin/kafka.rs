@@ -25,6 +25,8 @@ use millrace_benches::{records, role};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const FETCH_BATCH_BYTES: usize = 64 << 10;
+/// Of the contest of sync modes, each with a connection and a partition of its own.
+const PRODUCERS: u32 = 8;
 
 struct Stage {
     pair: Pair,
@@ -54,6 +56,9 @@ fn main() -> Result<()> {
         for &partitions in crowds {
             produce(&stage, &mut arena, Load { sync_mode, partitions, bytes: 16 << 10 })?;
         }
+    }
+    for bytes in [1 << 20, 64 << 10] {
+        cost_of_syncs(&stage, &mut arena, bytes)?;
     }
     fetches(&stage, &mut arena, &options)?;
     stage.pair.stop()
@@ -92,6 +97,41 @@ fn produce(stage: &Stage, arena: &mut Arena, load: Load) -> Result<()> {
     let columns = [Column::GbPerSecond, Column::CpuPerGb, Column::PerSecond, Column::CpuMicros];
     arena.contest(&title, &columns, sides)?;
     stage.pair.delete(&topic)
+}
+
+/// What `always` costs many producers: the same broker, the same batches, two topics.
+fn cost_of_syncs(stage: &Stage, arena: &mut Arena, bytes: usize) -> Result<()> {
+    let title = format!(
+        "kafka, {PRODUCERS} producers: batches of {}, {REQUESTS_IN_FLIGHT} in flight each, a partition each, acks=1, sync.mode always \
+         against os",
+        said(bytes)
+    );
+    if !arena.wants(&title) {
+        return Ok(());
+    }
+    let batch = records::batch_of_size(bytes)?.into_bytes();
+    let count = ROUND_BYTES / batch.len();
+    let mut topics = Vec::new();
+    let mut sides = Vec::new();
+    for mode in ["os", "always"] {
+        let topic = stage.pair.create_named(&format!("eight-{mode}"), PRODUCERS, &[("sync.mode", mode)])?;
+        let frames = (0..PRODUCERS).map(|partition| wire::produce_frame(&topic.name, partition, &batch));
+        let frames = frames.collect::<Result<Vec<_>>>()?;
+        topics.push(topic);
+        let bytes = batch.len();
+        sides.push(Side::new(format!("Millrace, {mode}"), move || {
+            stage.pair.warm()?;
+            stage.pair.on_broker(|| {
+                let share = count / frames.len();
+                side_by_side(PRODUCERS, |producer| {
+                    stream_all(stage, &frames[producer as usize..][..1], share, bytes)
+                })
+            })
+        }));
+    }
+    let columns = [Column::GbPerSecond, Column::CpuPerGb, Column::PerSecond, Column::CpuMicros];
+    arena.contest(&title, &columns, sides)?;
+    topics.iter().try_for_each(|topic| stage.pair.delete(topic))
 }
 
 fn said(bytes: usize) -> String {
@@ -151,7 +191,9 @@ fn fetches(stage: &Stage, arena: &mut Arena, options: &Options) -> Result<()> {
         fill(stage, &stored, &batch.into_bytes())?;
         for (bytes, title) in wanted {
             let raw = |mode| {
-                stage.pair.on_raw(|raw| side_by_side(|_| raw.fetch(mode, bytes, FETCH_PARTITION_BYTES)))
+                stage
+                    .pair
+                    .on_raw(|raw| side_by_side(READERS, |_| raw.fetch(mode, bytes, FETCH_PARTITION_BYTES)))
             };
             let sides = vec![
                 Side::new("raw TCP, sendfile", move || raw(Mode::Sendfile)),
@@ -188,7 +230,7 @@ fn fill(stage: &Stage, stored: &Stored, batch: &Bytes) -> Result<()> {
 }
 
 fn read_all(stage: &Stage, stored: &Stored, bytes: usize) -> Result<Done> {
-    side_by_side(|partition| {
+    side_by_side(READERS, |partition| {
         let mut wire = Wire::connect(&stage.door)?;
         let mut done = Done::default();
         let mut batches = 0;
