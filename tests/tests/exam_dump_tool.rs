@@ -39,13 +39,8 @@ fn kafkas_dump_tool_agrees_on_every_record_of_every_codec() {
         return;
     }
     let tools = tools();
-    let mut seed = Seed::announced("exam_dump_tool");
-    let home = TempDir::new().unwrap();
+    let (home, sent) = filled("exam_dump_tool", (&[], 7));
     let data_dir = home.path().join("data");
-    let mut broker = BrokerSetup::new(&data_dir, &home.path().join("log")).start();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let sent = runtime.block_on(fill(broker.grpc(), &mut seed, (&[], 7)));
-    assert_eq!(broker.stop().code(), Some(0));
 
     let mut total = (0, 0);
     for (topic, acknowledged) in &sent {
@@ -82,13 +77,8 @@ fn kafkas_dump_tool_reads_what_compaction_has_left() {
         return;
     }
     let tools = tools();
-    let mut seed = Seed::announced("exam_dump_tool_compacted");
-    let home = TempDir::new().unwrap();
+    let (home, sent) = filled("exam_dump_tool_compacted", (&[("cleanup.policy", "compact")], 1));
     let data_dir = home.path().join("data");
-    let mut broker = BrokerSetup::new(&data_dir, &home.path().join("log")).start();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let sent = runtime.block_on(fill(broker.grpc(), &mut seed, (&[("cleanup.policy", "compact")], 1)));
-    assert_eq!(broker.stop().code(), Some(0));
     compact(&data_dir);
 
     for (topic, acknowledged) in &sent {
@@ -147,6 +137,17 @@ fn kafkas_dump_tool_notices_a_flipped_bit_in_what_it_is_given() {
     std::fs::write(&file, batch).unwrap();
     let dump = tools.dump(&[], &[file]);
     assert_ne!(kafka_tools::complaints(&dump), [""; 0], "{dump}");
+}
+
+/// A broker that was filled and stopped: its home, with the data directory `data`, and what it has acknowledged.
+fn filled(suite: &str, topics: (&[(&str, &str)], u64)) -> (TempDir, Acknowledged) {
+    let mut seed = Seed::announced(suite);
+    let home = TempDir::new().unwrap();
+    let mut broker = BrokerSetup::new(&home.path().join("data"), &home.path().join("log")).start();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let sent = runtime.block_on(fill(broker.grpc(), &mut seed, topics));
+    assert_eq!(broker.stop().code(), Some(0));
+    (home, sent)
 }
 
 /// Fills a topic for each codec, all with these configurations; one record in so many has no key, unless that is 1.

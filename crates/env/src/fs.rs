@@ -436,15 +436,12 @@ pub trait FsExt: Fs {
     /// # Errors
     /// The operating system's. After a failed sync the caller treats the directory as failed.
     fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let temporary = temporary_of(path);
-        let temporary = temporary.as_path();
-        let file = self.open(temporary, OpenMode::CreateOrTruncate)?;
-        file.write_all_at(content, 0)?;
+        let (temporary, file) = self.written_beside(path, content)?;
         #[cfg(feature = "teeth")]
-        millrace_types::planted!(RenameWithoutFileSync => return self.rename(temporary, path).and_then(|()| self.sync_dir(parent_of(path))));
+        millrace_types::planted!(RenameWithoutFileSync => return self.rename(&temporary, path).and_then(|()| self.sync_dir(parent_of(path))));
         file.sync_data()?;
         drop(file);
-        self.rename(temporary, path)?;
+        self.rename(&temporary, path)?;
         #[cfg(feature = "teeth")]
         millrace_types::planted!(RenameWithoutDirSync => return Ok(()));
         self.sync_dir(parent_of(path))
@@ -456,9 +453,18 @@ pub trait FsExt: Fs {
     /// # Errors
     /// The operating system's.
     fn write_temporary(&self, path: &Path, content: &[u8]) -> io::Result<PathBuf> {
+        Ok(self.written_beside(path, content)?.0)
+    }
+
+    /// The temporary file of `path`, written and not synced.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn written_beside(&self, path: &Path, content: &[u8]) -> io::Result<(PathBuf, Arc<dyn File>)> {
         let temporary = temporary_of(path);
-        self.open(&temporary, OpenMode::CreateOrTruncate)?.write_all_at(content, 0)?;
-        Ok(temporary)
+        let file = self.open(&temporary, OpenMode::CreateOrTruncate)?;
+        file.write_all_at(content, 0)?;
+        Ok((temporary, file))
     }
 
     /// Whether something has that name.

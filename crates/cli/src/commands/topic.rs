@@ -55,9 +55,10 @@ pub(super) async fn run(client: &Client, command: TopicCommand) -> anyhow::Resul
         }
         TopicCommand::Describe { name, configs, format } => {
             let topic = admin.describe_topic(&name).await?;
-            match configs {
-                true => table::print(&CONFIG_COLUMNS, &config_rows(&topic), format)?,
-                false => table::print(&PARTITION_COLUMNS, &partition_rows(&topic), format)?,
+            if configs {
+                table::print(&CONFIG_COLUMNS, &config_rows(&topic), format)?;
+            } else {
+                table::print(&PARTITION_COLUMNS, &partition_rows(&topic), format)?;
             }
         }
         TopicCommand::Alter(args) => alter(client, args).await?,

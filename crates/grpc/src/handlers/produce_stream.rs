@@ -128,9 +128,7 @@ impl Pipeline {
             }
         }
     }
-}
 
-impl Pipeline {
     /// The first that waits runs its sync; those behind it that wait for another file have theirs run beside it.
     fn await_sync(&mut self, appended: &Appended) {
         let Appended::Waiting { pending, .. } = appended else { return };

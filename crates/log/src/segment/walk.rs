@@ -40,23 +40,22 @@ impl Pages {
         }
         Ok(filled)
     }
-}
 
-impl Pages {
     /// At most `bytes` from `position` on; fewer where the file ends.
     pub(crate) fn read_some(self, file: &dyn File, bytes: usize, position: u64) -> io::Result<Vec<u8>> {
-        if self == Pages::Medium {
-            let mut buffer = vec![0; bytes];
-            let read = self.read_fully(file, &mut buffer, position)?;
-            buffer.truncate(read);
-            return Ok(buffer);
-        }
         let mut buffer = Vec::with_capacity(bytes);
         while buffer.len() < bytes {
             let (missing, at) = (bytes - buffer.len(), position + buffer.len() as u64);
             let read = match self {
+                Pages::Any => file.read_more_at(&mut buffer, missing, at)?,
                 Pages::Resident => file.read_more_resident_at(&mut buffer, missing, at)?,
-                Pages::Any | Pages::Medium => file.read_more_at(&mut buffer, missing, at)?,
+                // Whoever asks the medium wants all of it in one go: it reads past the cache.
+                Pages::Medium => {
+                    buffer.resize(bytes, 0);
+                    let read = self.read_fully(file, &mut buffer, position)?;
+                    buffer.truncate(read);
+                    break;
+                }
             };
             if read == 0 {
                 break;

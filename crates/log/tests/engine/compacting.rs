@@ -1,7 +1,7 @@
 //! Compaction against a plain map: random histories of keyed records, tombstones, producers and codecs, with rolls, trims,
 //! restarts, kills and power cuts, and a power cut before every call that a compaction makes.
 //!
-//! A failing seed prints itself; `MODEL_SEED=n` runs that one alone, `MODEL_SEEDS=n` runs so many.
+//! Seeds: see `seeds.rs`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,6 +18,7 @@ use millrace_record::{Batch, BatchBuilder, BatchOptions, Compression, Record};
 use millrace_types::limits::SEGMENT_BYTES_MIN;
 use millrace_types::{CleanupPolicy, TimestampMs};
 
+use crate::seeds::each_seed;
 use crate::world::{batches, meta, offset, open_dir, partition, split, stamp};
 
 const TOMBSTONES_MS: u64 = 60_000;
@@ -283,15 +284,7 @@ fn run(seed: u64) {
 
 #[test]
 fn random_histories_keep_the_last_record_of_every_key() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let seeds = match number("MODEL_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("MODEL_SEEDS").unwrap_or(40),
-    };
-    for seed in seeds {
-        let outcome = std::panic::catch_unwind(|| run(seed));
-        assert!(outcome.is_ok(), "seed {seed} failed; run it alone with MODEL_SEED={seed}");
-    }
+    each_seed(40, run);
 }
 
 /// A log of four sealed segments, of which the first two were compacted before.

@@ -9,6 +9,7 @@ use millrace_log::{HandleLimits, Log, LogDir, ReadError, ReadRequest, Ticket};
 use millrace_types::TimestampMs;
 
 use crate::open_files::{read_at, tight};
+use crate::seeds::each_seed;
 use crate::world::{append, batch, meta, offset, partition, small, values};
 
 const PARTITIONS: u32 = 24;
@@ -268,19 +269,11 @@ impl Library {
 
 #[test]
 fn dozens_of_partitions_live_behind_four_files_and_two_maps() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let seeds = match number("MODEL_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("MODEL_SEEDS").unwrap_or(12),
-    };
-    for seed in seeds {
-        let outcome = std::panic::catch_unwind(|| {
-            let mut library = Library::new(seed);
-            for _ in 0..500 {
-                library.step();
-            }
-            library.stop();
-        });
-        assert!(outcome.is_ok(), "seed {seed} failed; run it alone with MODEL_SEED={seed}");
-    }
+    each_seed(12, |seed| {
+        let mut library = Library::new(seed);
+        for _ in 0..500 {
+            library.step();
+        }
+        library.stop();
+    });
 }

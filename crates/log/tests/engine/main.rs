@@ -20,6 +20,7 @@ mod racing;
 mod recovering;
 mod retention;
 mod scrubbing;
+mod seeds;
 mod shortened;
 mod starting;
 mod world;

@@ -1,7 +1,7 @@
 //! Random histories against an oracle that is a plain list: appends, retries, reads, cuts, retention, restarts, kills, power
 //! cuts.
 //!
-//! A failing seed prints itself; `MODEL_SEED=n` runs that one alone, `MODEL_SEEDS=n` runs so many.
+//! Seeds: see `seeds.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use millrace_log::{HandleLimits, Log, LogConfig, LogDir, LogDirOptions, LogOffse
 use millrace_types::limits::SEGMENT_BYTES_MIN;
 use millrace_types::{SyncMode, TimestampMs};
 
+use crate::seeds::each_seed;
 use crate::world::{batch_at, meta, offset, options, partition, split, stamp, values};
 
 /// A file that is still held after this long is held for good.
@@ -474,18 +475,7 @@ fn run(seed: u64) {
     model.check_all();
 }
 
-fn seeds() -> std::ops::Range<u64> {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    match number("MODEL_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("MODEL_SEEDS").unwrap_or(150),
-    }
-}
-
 #[test]
 fn random_histories_hold() {
-    for seed in seeds() {
-        let outcome = std::panic::catch_unwind(|| run(seed));
-        assert!(outcome.is_ok(), "seed {seed} failed; run it alone with MODEL_SEED={seed}");
-    }
+    each_seed(150, run);
 }
