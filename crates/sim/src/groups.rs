@@ -1,7 +1,7 @@
 //! Consumer groups in a simulated world: members that join, leave, die, pause and commit late, a network that delays, loses,
 //! repeats and reorders, topics that come, grow and go, a coordinator that stops and starts, and a disk that fails.
 //!
-//! The same seed makes the same run. What must hold is in [`invariants`], one file each, apart from the code under test.
+//! The same seed makes the same run. What must hold is in `invariants`, one file each, apart from the code under test.
 
 mod consumer;
 mod coordinator;

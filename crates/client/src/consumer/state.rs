@@ -105,7 +105,10 @@ pub(super) struct State {
     pub(super) held: BTreeMap<TopicPartition, Held>,
     /// How many partitions will come as soon as others have let them go.
     pub(super) waiting: usize,
-    queue: VecDeque<Chunk>,
+    /// What was fetched, in its order for each partition.
+    fetched: BTreeMap<TopicPartition, VecDeque<Chunk>>,
+    /// The partitions that have something, in the order of their turns: one that is new does not wait for all that lies before it.
+    turns: VecDeque<TopicPartition>,
     /// Of which partitions records were handed out since the application came the last time.
     outstanding: BTreeSet<TopicPartition>,
     errors: VecDeque<ConsumeError>,
@@ -236,7 +239,8 @@ impl State {
 
     /// Forgets all that is held, at once; answers what the application had been told of and is not being told of now.
     pub(super) fn lose_all(&mut self) -> Vec<AssignedPartition> {
-        self.queue.clear();
+        self.fetched.clear();
+        self.turns.clear();
         self.outstanding.clear();
         self.waiting = 0;
         let held = std::mem::take(&mut self.held).into_values();
@@ -268,7 +272,8 @@ impl State {
     pub(super) fn cut(&mut self, key: TopicPartition) {
         let Some(held) = self.held.get_mut(&key) else { return };
         if held.feed.take().is_some() {
-            self.queue.retain(|chunk| chunk.key != key);
+            self.fetched.remove(&key);
+            self.turns.retain(|waiting| *waiting != key);
         }
     }
 
@@ -311,7 +316,12 @@ impl State {
     /// Takes what was fetched, unless nobody wants it any more.
     pub(super) fn push(&mut self, chunk: Chunk) {
         if self.is_fed_by(chunk.key, chunk.feed) {
-            self.queue.push_back(chunk);
+            let key = chunk.key;
+            let fetched = self.fetched.entry(key).or_default();
+            if fetched.is_empty() {
+                self.turns.push_back(key);
+            }
+            fetched.push_back(chunk);
             self.wake();
         }
     }
@@ -332,13 +342,30 @@ impl State {
         self.errors.pop_front()
     }
 
-    /// The next batch to be handed out.
+    /// The next batch to be handed out. The partitions take turns, batch by batch.
     pub(super) fn next_batch(&mut self) -> Option<Queued> {
         if self.is_suspended {
             return None;
         }
-        while let Some(chunk) = self.queue.front_mut() {
-            let held = self.held.get_mut(&chunk.key).filter(|held| held.feed == Some(chunk.feed));
+        while let Some(key) = self.turns.pop_front() {
+            let next = self.next_batch_of(key);
+            // Its turn comes again, if nothing has ended it.
+            if self.fetched.get(&key).is_some_and(|fetched| !fetched.is_empty()) {
+                self.turns.push_back(key);
+            } else {
+                self.fetched.remove(&key);
+            }
+            if next.is_some() {
+                return next;
+            }
+        }
+        None
+    }
+
+    /// The next batch of that partition; chunks that have none are done with.
+    fn next_batch_of(&mut self, key: TopicPartition) -> Option<Queued> {
+        while let Some(chunk) = self.fetched.get_mut(&key).and_then(VecDeque::front_mut) {
+            let held = self.held.get_mut(&key).filter(|held| held.feed == Some(chunk.feed));
             if let Some(held) = held {
                 if let Some(batch) = chunk.batches.pop_front() {
                     let size = batch.size();
@@ -352,11 +379,11 @@ impl State {
                         end: None,
                         memory,
                     };
-                    return Some(Queued { key: chunk.key, feed: chunk.feed, batch });
+                    return Some(Queued { key, feed: chunk.feed, batch });
                 }
                 held.position = held.position.max(Some(chunk.next));
             }
-            if let Some(chunk) = self.queue.pop_front() {
+            if let Some(chunk) = self.fetched.get_mut(&key).and_then(VecDeque::pop_front) {
                 self.go_on(chunk);
             }
         }

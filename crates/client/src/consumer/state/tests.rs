@@ -109,6 +109,17 @@ fn what_is_taken_away_is_handed_out_no_more_and_the_rest_goes_on() {
 }
 
 #[test]
+fn partitions_take_turns_batch_by_batch_each_in_its_order() {
+    let (shared, mut current) = (reading(&[0, 1]), None);
+    for base in [0, 2, 4] {
+        fetched(&shared, 0, base, 2);
+    }
+    fetched(&shared, 1, 0, 2);
+    let order: Vec<_> = std::iter::from_fn(|| next(&shared, &mut current)).collect();
+    assert_eq!(order, [(0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (0, 3), (0, 4), (0, 5)]);
+}
+
+#[test]
 fn what_was_fetched_for_another_place_is_thrown_away() {
     let (shared, mut current) = (reading(&[0]), None);
     let feed = shared.lock().held[&key(0)].feed.unwrap();
