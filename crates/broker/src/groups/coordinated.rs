@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use millrace_group::consumer::{Answer as GroupAnswer, ConsumerGroup, Effect, Event, GroupConfig};
+use millrace_group::consumer::{Answer as GroupAnswer, ConsumerGroup, Effect, Event, GroupConfig, Heartbeat};
 use millrace_group::{
     Committer, Effect as OffsetsEffect, Event as OffsetsEvent, Front, GroupEpoch, GroupMeta, GroupOffsets,
     GroupRecord, GroupState, MemberId, Moment, Now, Pattern, RecordBytes, members_dropped,
 };
 use millrace_types::limits::{GROUP_MEMBERS_BYTES_MAX, GROUPS_PER_BROKER_MAX};
-use millrace_types::{ErrorCode, GroupId};
+use millrace_types::{ErrorCode, GroupId, TimestampMs};
 use tokio::sync::{Notify, oneshot};
 
 use super::draft::{Answer, Answered, Delivery, Draft};
@@ -226,6 +226,17 @@ impl Coordinated {
         self.gather(id, effects, draft, reply);
     }
 
+    /// A member that has not heard the newest yet, on the stream by which it is being told, says only that it is there: its epoch
+    /// was raised while its heartbeat was under way, perhaps more than once. What it owns it says again when it has heard.
+    pub(super) fn forgive_crossing(&self, id: &GroupId, heartbeat: &mut Heartbeat) {
+        let Some(Group::Consumer(live)) = self.groups.get(id) else { return };
+        let Some(current) = live.group.state().currents.get(&heartbeat.member) else { return };
+        if heartbeat.heard.is_some_and(|heard| heard < current.revision) && heartbeat.epoch < current.epoch {
+            heartbeat.epoch = current.epoch;
+            heartbeat.owned = None;
+        }
+    }
+
     /// Makes a group that is not there, for somebody to join.
     ///
     /// # Errors
@@ -275,7 +286,14 @@ impl Coordinated {
     pub(super) fn check_committer(&self, id: &GroupId, who: &Committer) -> Result<(), ApiError> {
         match self.groups.get(id) {
             Some(Group::Consumer(live)) => Ok(live.group.check_commit(who)?),
-            Some(Group::Stored(_)) => self.check_front(id),
+            Some(Group::Stored(state)) => {
+                self.check_front(id)?;
+                // Nothing is decided on this one: it comes to life with the group's next step.
+                let (topics, state) = (Arc::clone(&self.topics.topics), (**state).clone());
+                let whenever = Now { moment: Moment(0), wall: TimestampMs(0) };
+                let (group, _effects) = ConsumerGroup::restore(self.rules.config, topics, state, whenever);
+                Ok(group.check_commit(who)?)
+            }
             None => {
                 let nobody = ConsumerGroup::new(self.rules.config, Arc::clone(&self.topics.topics));
                 Ok(nobody.check_commit(who)?)

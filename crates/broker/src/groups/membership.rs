@@ -305,7 +305,11 @@ impl GroupMembership {
                 }
                 value.catch_up(&self.group, draft, now);
                 let before = draft.deliveries.len();
-                value.step(&self.group, (event.clone(), Some(sender)), now, draft);
+                let mut event = event.clone();
+                if let (Event::Heartbeat(heartbeat), Open::Nothing) = (&mut event, &open) {
+                    value.forgive_crossing(&self.group, heartbeat);
+                }
+                value.step(&self.group, (event, Some(sender)), now, draft);
                 if let Open::This(stream) = &open {
                     place_before_reply(&mut draft.deliveries, before, || {
                         Delivery::Open(self.group.clone(), self.member.clone(), Arc::clone(stream))

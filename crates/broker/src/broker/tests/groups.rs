@@ -216,6 +216,30 @@ async fn a_commit_of_an_old_epoch_is_refused_however_late_it_comes() {
 }
 
 #[tokio::test]
+async fn a_heartbeat_that_crosses_several_raises_of_the_epoch_fences_nobody() {
+    let world = World::new(1).await;
+    world.create("a", 6).await;
+    let mut first = world.join("first", &["a"]).await;
+    let said = first.progress();
+    // Others come, and each time the first one hears of it; what it said before all that arrives last.
+    let mut others = Vec::new();
+    for name in ["second", "third", "fourth"] {
+        others.push(world.join(name, &["a"]).await);
+        first.beat().await.unwrap();
+        first.beat().await.unwrap();
+    }
+    assert!(first.told.epoch.0 > said.epoch.0 + 1);
+    let owned = first.owned.clone();
+    let told = first.membership.heartbeat(said.clone(), None).await.unwrap();
+    assert!(partitions(&told).is_subset(&owned), "a list of before acknowledges nothing and gains nothing");
+    // By another way than its stream it is as old as it is.
+    let resumed = world.join_with("first", profile(names(&["a"])), Some(said)).await;
+    assert_eq!(code(resumed.map(|_| ())), Some(ErrorCode::FencedMemberEpoch));
+    first.hear(told);
+    first.beat().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_fetch_with_an_old_epoch_is_refused() {
     let world = World::new(1).await;
     world.create("a", 1).await;
