@@ -12,7 +12,7 @@
 //!   would hear something new; whoever can reach it steps [`Event::Poll`] for it and sends the answer.
 //!
 //! # For who drives it
-//! 1. Replay: [`GroupRecord`]s into a [`GroupState`](crate::GroupState), then [`ConsumerGroup::restore`].
+//! 1. Replay: [`GroupRecord`]s into a [`GroupState`], then [`ConsumerGroup::restore`].
 //! 2. Per event: [`ConsumerGroup::step`], under one lock with the append. The effects go into an
 //!    [`Outbox`](crate::Outbox): each waits for every persist that was asked for before it. If a persist fails, drop the
 //!    value and replay.
