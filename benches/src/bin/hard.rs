@@ -299,7 +299,7 @@ fn long(options: &Options, data: &Path) -> Result<()> {
     const PARTS: u64 = 10;
     let part = (options.long() / PARTS).max(2);
     println!(
-        "\n## hard, a long run: {} s in tenths, 2 producers at full speed on 4 partitions, sync.mode=os",
+        "\n## hard, a long run: {} s in tenths, 2 producers at full speed on 4 partitions that keep 2 GiB each, sync.mode=os",
         part * PARTS
     );
     println!("{HEAD}");
@@ -322,6 +322,11 @@ fn long(options: &Options, data: &Path) -> Result<()> {
             "4MiB",
             "--config",
             "sync.mode=os",
+            // A part of minutes at a gigabyte per second is more than a disk of this size has room for.
+            "--config",
+            "segment.bytes=134217728",
+            "--config",
+            "retention.bytes=2147483648",
         ];
         let figure = bench(&broker, &words)?;
         print(&format!("tenth {number}"), &figure);
