@@ -6,10 +6,22 @@
 
 use bytes::Bytes;
 use millrace_kafka_wire::{
-    ApiVersionsRequest, ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, FetchRequest,
-    FetchResponse, InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse,
-    Message, MetadataRequest, MetadataResponse, ProduceRequest, ProduceResponse, RequestHeader,
-    ResponseHeader, WireError,
+    AlterConfigsRequest, AlterConfigsResponse, ApiVersionsRequest, ApiVersionsResponse,
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, ConsumerGroupHeartbeatRequest,
+    ConsumerGroupHeartbeatResponse, CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest,
+    CreateTopicsResponse, DeleteGroupsRequest, DeleteGroupsResponse, DeleteRecordsRequest,
+    DeleteRecordsResponse, DeleteTopicsRequest, DeleteTopicsResponse, DescribeClusterRequest,
+    DescribeClusterResponse, DescribeConfigsRequest, DescribeConfigsResponse, DescribeGroupsRequest,
+    DescribeGroupsResponse, DescribeLogDirsRequest, DescribeLogDirsResponse, DescribeProducersRequest,
+    DescribeProducersResponse, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, FetchRequest,
+    FetchResponse, FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, InitProducerIdRequest,
+    InitProducerIdResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
+    ListGroupsRequest, ListGroupsResponse, ListOffsetsRequest, ListOffsetsResponse, Message, MetadataRequest,
+    MetadataResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse,
+    OffsetFetchRequest, OffsetFetchResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
+    ProduceRequest, ProduceResponse, RequestHeader, ResponseHeader, SyncGroupRequest, SyncGroupResponse,
+    WireError,
 };
 
 const WRITTEN_BY_KAFKA: &str = include_str!("../fixtures/kafka_4_1_1.txt");
@@ -21,26 +33,82 @@ fn again<M: Message>(bytes: Bytes, version: i16) -> Result<Vec<u8>, WireError> {
     Ok(M::decode(bytes, version)?.encode(version)?.concat())
 }
 
-fn codec(name: &str) -> Again {
-    match name {
-        "ApiVersionsRequest" => again::<ApiVersionsRequest>,
-        "ApiVersionsResponse" => again::<ApiVersionsResponse>,
-        "CreateTopicsRequest" => again::<CreateTopicsRequest>,
-        "CreateTopicsResponse" => again::<CreateTopicsResponse>,
-        "FetchRequest" => again::<FetchRequest>,
-        "FetchResponse" => again::<FetchResponse>,
-        "InitProducerIdRequest" => again::<InitProducerIdRequest>,
-        "InitProducerIdResponse" => again::<InitProducerIdResponse>,
-        "ListOffsetsRequest" => again::<ListOffsetsRequest>,
-        "ListOffsetsResponse" => again::<ListOffsetsResponse>,
-        "MetadataRequest" => again::<MetadataRequest>,
-        "MetadataResponse" => again::<MetadataResponse>,
-        "ProduceRequest" => again::<ProduceRequest>,
-        "ProduceResponse" => again::<ProduceResponse>,
-        "RequestHeader" => again::<RequestHeader>,
-        "ResponseHeader" => again::<ResponseHeader>,
-        other => panic!("no message {other}"),
-    }
+macro_rules! codecs {
+    ($($message:ident)*) => {
+        fn codec(name: &str) -> Again {
+            match name {
+                $(stringify!($message) => again::<$message>,)*
+                other => panic!("no message {other}"),
+            }
+        }
+    };
+}
+
+codecs! {
+    AlterConfigsRequest
+    AlterConfigsResponse
+    ApiVersionsRequest
+    ApiVersionsResponse
+    ConsumerGroupDescribeRequest
+    ConsumerGroupDescribeResponse
+    ConsumerGroupHeartbeatRequest
+    ConsumerGroupHeartbeatResponse
+    CreatePartitionsRequest
+    CreatePartitionsResponse
+    CreateTopicsRequest
+    CreateTopicsResponse
+    DeleteGroupsRequest
+    DeleteGroupsResponse
+    DeleteRecordsRequest
+    DeleteRecordsResponse
+    DeleteTopicsRequest
+    DeleteTopicsResponse
+    DescribeClusterRequest
+    DescribeClusterResponse
+    DescribeConfigsRequest
+    DescribeConfigsResponse
+    DescribeGroupsRequest
+    DescribeGroupsResponse
+    DescribeLogDirsRequest
+    DescribeLogDirsResponse
+    DescribeProducersRequest
+    DescribeProducersResponse
+    DescribeTopicPartitionsRequest
+    DescribeTopicPartitionsResponse
+    FetchRequest
+    FetchResponse
+    FindCoordinatorRequest
+    FindCoordinatorResponse
+    HeartbeatRequest
+    HeartbeatResponse
+    IncrementalAlterConfigsRequest
+    IncrementalAlterConfigsResponse
+    InitProducerIdRequest
+    InitProducerIdResponse
+    JoinGroupRequest
+    JoinGroupResponse
+    LeaveGroupRequest
+    LeaveGroupResponse
+    ListGroupsRequest
+    ListGroupsResponse
+    ListOffsetsRequest
+    ListOffsetsResponse
+    MetadataRequest
+    MetadataResponse
+    OffsetCommitRequest
+    OffsetCommitResponse
+    OffsetDeleteRequest
+    OffsetDeleteResponse
+    OffsetFetchRequest
+    OffsetFetchResponse
+    OffsetForLeaderEpochRequest
+    OffsetForLeaderEpochResponse
+    ProduceRequest
+    ProduceResponse
+    SyncGroupRequest
+    SyncGroupResponse
+    RequestHeader
+    ResponseHeader
 }
 
 fn messages() -> impl Iterator<Item = (&'static str, i16, Vec<u8>)> {
@@ -61,7 +129,7 @@ fn what_kafka_writes_is_read_and_written_again_to_the_same_bytes() {
         assert_eq!(written, Ok(bytes), "{name} version {version}");
         count += 1;
     }
-    assert_eq!(count, 417);
+    assert_eq!(count, 1059);
 }
 
 #[test]

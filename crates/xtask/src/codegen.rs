@@ -23,8 +23,39 @@ const KAFKA_VERSION: &str = "4.1.1";
 const GENERATED: &str = "crates/kafka-wire/src";
 
 /// The operations that the Kafka door serves; each has a request and a response.
-const OPERATIONS: [&str; 7] =
-    ["ApiVersions", "CreateTopics", "Fetch", "InitProducerId", "ListOffsets", "Metadata", "Produce"];
+const OPERATIONS: [&str; 31] = [
+    "AlterConfigs",
+    "ApiVersions",
+    "ConsumerGroupDescribe",
+    "ConsumerGroupHeartbeat",
+    "CreatePartitions",
+    "CreateTopics",
+    "DeleteGroups",
+    "DeleteRecords",
+    "DeleteTopics",
+    "DescribeCluster",
+    "DescribeConfigs",
+    "DescribeGroups",
+    "DescribeLogDirs",
+    "DescribeProducers",
+    "DescribeTopicPartitions",
+    "Fetch",
+    "FindCoordinator",
+    "Heartbeat",
+    "IncrementalAlterConfigs",
+    "InitProducerId",
+    "JoinGroup",
+    "LeaveGroup",
+    "ListGroups",
+    "ListOffsets",
+    "Metadata",
+    "OffsetCommit",
+    "OffsetDelete",
+    "OffsetFetch",
+    "OffsetForLeaderEpoch",
+    "Produce",
+    "SyncGroup",
+];
 const HEADERS: [&str; 2] = ["RequestHeader", "ResponseHeader"];
 
 /// Whether the files are written, or only held against what they should be.
