@@ -67,6 +67,15 @@ fn a_hundred_thousand_histories_of_groups_break_no_promise() {
     assert!(marks.never().is_empty(), "never happened: {:?}", marks.never());
 }
 
+/// Found by the soak: a heartbeat that was sent before the faults ended came ten seconds after, and kept the place of a
+/// member that was dead.
+#[test]
+fn late_heartbeats_of_the_dead_are_waited_for() {
+    for seed in [1_006_125, 1_020_442] {
+        assert_eq!(run_core(seed, Story::Untold).broken, None, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_thousand_histories_of_a_broker_with_groups_break_no_promise() {
     if let Some(seed) = seed_wanted() {

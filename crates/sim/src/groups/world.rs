@@ -143,6 +143,12 @@ impl World {
         self.queue.insert((self.now + ms, self.drawn), happening);
     }
 
+    /// When the last of the messages that are under way comes.
+    pub(super) fn last_arrival(&self) -> u64 {
+        let arrivals = self.queue.iter().filter(|(_, happening)| matches!(happening, Happening::Arrive(_)));
+        arrivals.map(|((at, _), _)| *at).max().unwrap_or(self.now)
+    }
+
     /// Lets happen what happens until then.
     pub(super) fn run_until(&mut self, end_ms: u64) -> Verdict {
         while let Some(first) = self.queue.first_entry() {
