@@ -24,6 +24,7 @@ pub(crate) enum Operation {
     ResetGroup,
     GroupLag,
     JoinGroup,
+    SyncGroup,
     GroupHeartbeat,
     LeaveGroup,
     CreateTopic,
@@ -37,7 +38,7 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    pub(crate) const ALL: [Operation; 23] = [
+    pub(crate) const ALL: [Operation; 24] = [
         Operation::InitProducer,
         Operation::Produce,
         Operation::Fetch,
@@ -51,6 +52,7 @@ impl Operation {
         Operation::ResetGroup,
         Operation::GroupLag,
         Operation::JoinGroup,
+        Operation::SyncGroup,
         Operation::GroupHeartbeat,
         Operation::LeaveGroup,
         Operation::CreateTopic,
@@ -79,6 +81,7 @@ impl Operation {
             Operation::ResetGroup => "reset_group",
             Operation::GroupLag => "group_lag",
             Operation::JoinGroup => "join_group",
+            Operation::SyncGroup => "sync_group",
             Operation::GroupHeartbeat => "group_heartbeat",
             Operation::LeaveGroup => "leave_group",
             Operation::CreateTopic => "create_topic",

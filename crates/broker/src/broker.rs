@@ -19,13 +19,14 @@ use crate::metrics::{BrokerMetrics, GroupCounters};
 use crate::producer_ids::ProducerIds;
 use crate::unfinished::Unfinished;
 use crate::{
-    AlterTopicsRequest, ApiError, ClusterDescription, CommitOffsetsRequest, CommittedOffset, Context,
-    CreatePartitionsRequest, CreateTopicRequest, DoorMetrics, FetchOffsetsRequest, FetchRequest,
-    FetchResponse, GroupAssignment, GroupDescription, GroupListing, GroupMembership, GroupSettings,
-    JoinGroupRequest, MemoryBudget, OffsetAnswer, OffsetQuery, OffsetReset, PartitionLag, PendingProduce,
-    ProduceRequest, ProducerIdentity, RangeQuery, RecordsToDelete, ResetGroupRequest, ResolvedRange,
-    SubscribeRequest, Subscription, TopicDescription, TopicLayout, TopicRef, TopicSummary, groups, janitor,
-    start, sync_timer,
+    AlterTopicsRequest, ApiError, ClassicDescription, ClassicListing, ClusterDescription,
+    CommitOffsetsRequest, CommittedOffset, Committer, Context, CreatePartitionsRequest, CreateTopicRequest,
+    DoorMetrics, FetchOffsetsRequest, FetchRequest, FetchResponse, GroupAssignment, GroupDescription,
+    GroupListing, GroupMembership, GroupSettings, JoinClassicRequest, JoinGroupRequest, LeaveClassicRequest,
+    MemoryBudget, OffsetAnswer, OffsetQuery, OffsetReset, PartitionLag, PendingJoin, PendingProduce,
+    PendingSync, ProduceRequest, ProducerIdentity, RangeQuery, RecordsToDelete, ResetGroupRequest,
+    ResolvedRange, SubscribeRequest, Subscription, SyncClassicRequest, TopicDescription, TopicLayout,
+    TopicRef, TopicSummary, groups, janitor, start, sync_timer,
 };
 
 /// What a broker is started with.
@@ -296,6 +297,84 @@ impl Broker {
         request: JoinGroupRequest,
     ) -> Result<(GroupMembership, GroupAssignment), ApiError> {
         self.count(Operation::JoinGroup, self.core.join_group(ctx, request).await)
+    }
+
+    /// A consumer wants to be in the next generation of a group whose members assign each other.
+    ///
+    /// # Errors
+    /// [`ApiError`]: what is wrong with the request, GROUP_KIND_MISMATCH; THROTTLED if there are too many groups or members.
+    pub async fn join_classic(
+        &self,
+        ctx: &Context,
+        request: JoinClassicRequest,
+    ) -> Result<PendingJoin, ApiError> {
+        let pending = self.core.join_classic(ctx, request).await;
+        // It is counted when it is answered.
+        if pending.is_err() { self.count(Operation::JoinGroup, pending) } else { pending }
+    }
+
+    /// A member of such a group wants its assignment; the leader brings all.
+    ///
+    /// # Errors
+    /// [`ApiError`]: what is wrong with the request.
+    pub async fn sync_classic(
+        &self,
+        ctx: &Context,
+        request: SyncClassicRequest,
+    ) -> Result<PendingSync, ApiError> {
+        let pending = self.core.sync_classic(ctx, request).await;
+        if pending.is_err() { self.count(Operation::SyncGroup, pending) } else { pending }
+    }
+
+    /// A member of such a group is there.
+    ///
+    /// # Errors
+    /// UNKNOWN_MEMBER, FENCED_INSTANCE, STALE_GENERATION: it is a member no more. REBALANCE_IN_PROGRESS: it is to join again.
+    pub async fn heartbeat_classic(
+        &self,
+        ctx: &Context,
+        group: &GroupId,
+        who: Committer,
+    ) -> Result<(), ApiError> {
+        self.count(Operation::GroupHeartbeat, self.core.heartbeat_classic(ctx, group, who).await)
+    }
+
+    /// Members of such a group go; answers each, in order, when that is durable.
+    ///
+    /// # Errors
+    /// [`ApiError`] if the request as a whole is refused.
+    pub async fn leave_classic(
+        &self,
+        ctx: &Context,
+        request: LeaveClassicRequest,
+    ) -> Result<Vec<Result<(), ApiError>>, ApiError> {
+        self.count(Operation::LeaveGroup, self.core.leave_classic(ctx, request).await)
+    }
+
+    /// Every group whose members assign each other, sorted by name.
+    ///
+    /// # Errors
+    /// [`ApiError`]; also if some groups cannot be read.
+    pub async fn list_classic(&self, ctx: &Context) -> Result<Vec<ClassicListing>, ApiError> {
+        self.count(Operation::ListGroups, self.core.list_classic(ctx))
+    }
+
+    /// One such group, with what its members have told the leader and what it gave them; `None` if it is none or not there.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn describe_classic(
+        &self,
+        ctx: &Context,
+        group: &GroupId,
+    ) -> Result<Option<ClassicDescription>, ApiError> {
+        self.count(Operation::DescribeGroup, self.core.describe_classic(ctx, group))
+    }
+
+    /// What the groups are run by.
+    #[must_use]
+    pub fn group_settings(&self) -> &GroupSettings {
+        &self.core.config.groups
     }
 
     /// The committed offsets: in the order asked for, or sorted by topic name and partition.

@@ -6,6 +6,7 @@
 //! | [`coordinated`] | the value of a partition |
 //! | [`partition`] | its lock, and the order of what is written and told |
 //! | [`membership`] | what the door of a member holds |
+//! | [`classic`], [`live_classic`] | members that assign each other: what their door asks, and who waits for whom |
 //! | [`streams`], [`draft`] | who can be reached; what one step wants written and told |
 //! | [`topics`] | the topics as groups see them, patterns resolved |
 //! | [`clock`], [`timer`] | deadlines that a pause does not reach |
@@ -13,9 +14,11 @@
 //! | [`view`] | what operators do with groups |
 //! | [`refusals`] | what a group refuses, in the words of doors |
 
+mod classic;
 mod clock;
 mod coordinated;
 mod draft;
+mod live_classic;
 mod membership;
 mod partition;
 mod refusals;
@@ -32,6 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_env::Env;
+use millrace_group::classic::ClassicConfig;
 use millrace_group::consumer::GroupConfig;
 use millrace_group::{
     CommitRefusal, Committer, Event, GroupOffsets, GroupState, OffsetCommitKey, OffsetCommitValue, Pattern,
@@ -41,6 +45,10 @@ use millrace_metadata::Image;
 use millrace_types::{ErrorCode, GroupId, PartitionIndex, TopicId, limits};
 use tokio::sync::{Notify, oneshot};
 
+pub use self::classic::{
+    ClassicIdentity, ClassicJoined, ClassicSynced, JoinClassicRequest, LeaveClassicRequest, PendingJoin,
+    PendingSync, SyncClassicRequest,
+};
 use self::coordinated::{Coordinated, Group, Rules, Totals};
 use self::draft::{Answered, loading};
 use self::membership::answer_of;
@@ -50,6 +58,7 @@ pub(crate) use self::replay::{FoundOffsets, replay_groups};
 pub use self::settings::GroupSettings;
 use self::topics::{GroupTopics, TopicsOf};
 pub(crate) use self::upkeep::Upkeep;
+pub use self::view::{ClassicDescription, ClassicListing, ClassicMemberDescription};
 use crate::ApiError;
 use crate::admission::InFlight;
 use crate::metrics::GroupCounters;
@@ -136,7 +145,11 @@ impl Groups {
             ..GroupConfig::default()
         };
         let totals = Arc::new(Totals::default());
-        let rules = Rules { config, totals: Arc::clone(&totals), counters };
+        let classic = ClassicConfig {
+            members_max: settings.members_max,
+            initial_delay_ms: settings.classic_initial_delay_ms,
+        };
+        let rules = Rules { config, classic, totals: Arc::clone(&totals), counters };
         let partition =
             |found| Arc::new(GroupsPartition::new(env.clone(), rules.clone(), Arc::clone(&topics), found));
         let partitions = found.into_iter().map(partition).collect();
@@ -173,7 +186,9 @@ impl Groups {
         stepped.await?;
         match answer_of(receiver).await? {
             Answered::Commits(answers) => Ok(answers),
-            Answered::Assignment(_) | Answered::Done => Ok(Vec::new()),
+            Answered::Assignment(_) | Answered::Classic(_) | Answered::ComeBackAs(_) | Answered::Done => {
+                Ok(Vec::new())
+            }
         }
     }
 
@@ -201,7 +216,7 @@ impl Groups {
     /// # Errors
     /// Why not.
     pub(crate) fn check_reader(&self, group: &GroupId, who: &Committer) -> Result<(), ApiError> {
-        self.partition(partition_of(group))?.lock().value.ready()?.check_committer(group, who)
+        self.partition(partition_of(group))?.lock().value.ready()?.check_reader(group, who)
     }
 
     /// Forgets, in every partition, what was committed for deleted topics.

@@ -29,8 +29,15 @@ pub use api_error::{ApiError, Divergence};
 pub use broker::{Broker, BrokerConfig};
 pub use budget::{MemoryBudget, Permit};
 pub use context::{ConnectionId, Context, ListenerName, Principal};
-pub use groups::{GroupAssignment, GroupMembership, GroupSettings, JoinGroupRequest, MemberProgress};
+pub use groups::{
+    ClassicDescription, ClassicIdentity, ClassicJoined, ClassicListing, ClassicMemberDescription,
+    ClassicSynced, GroupAssignment, GroupMembership, GroupSettings, JoinClassicRequest, JoinGroupRequest,
+    LeaveClassicRequest, MemberProgress, PendingJoin, PendingSync, SyncClassicRequest,
+};
 pub use metrics::{ApiMetrics, DoorMetrics};
+pub use millrace_group::classic::{
+    ClassicMember, ClassicProtocol, Role as ClassicRole, Stage as ClassicStage,
+};
 pub use millrace_group::consumer::Leaving;
 pub use millrace_group::{
     Committer, GroupEpoch, IdError, InstanceId, MemberId, Pattern, Profile, RackId,

@@ -140,6 +140,8 @@ pub struct ClassicJoin {
 pub struct ClassicSync {
     /// Who.
     pub who: Committer,
+    /// The kind of protocol that it joined with, if it says so.
+    pub protocol_type: Option<String>,
     /// The protocol that it was told, if it says so.
     pub protocol: Option<String>,
     /// By the leader: what each member is to own.
@@ -157,6 +159,8 @@ pub enum ClassicEvent {
     Heartbeat(RequestId, Committer),
     /// Answered at once. A member may be named by its instance alone.
     Leave(RequestId, Committer),
+    /// Whoever waits for the answer to that has gone. Writes nothing down.
+    HungUp(RequestId),
     /// A deadline may have passed.
     Deadline,
     /// Forget the group, if nobody is in it.
@@ -184,6 +188,8 @@ pub enum ClassicAnswer {
         member: MemberId,
         /// The generation.
         generation: GroupEpoch,
+        /// `consumer`, `connect` and the like.
+        protocol_type: String,
         /// How it assigns.
         protocol: String,
         /// Who assigns.
@@ -193,6 +199,8 @@ pub enum ClassicAnswer {
     },
     /// To a sync.
     Synced {
+        /// `consumer`, `connect` and the like.
+        protocol_type: String,
         /// How it was assigned.
         protocol: String,
         /// What the leader gave.
@@ -293,6 +301,8 @@ struct Live {
     join: Option<RequestId>,
     sync: Option<RequestId>,
     has_synced: bool,
+    /// Whether its client has been told its id: without, it can only come back as somebody else.
+    knows_its_id: bool,
 }
 
 /// The value.
@@ -319,6 +329,7 @@ impl ClassicGroup {
             join: None,
             sync: None,
             has_synced: false,
+            knows_its_id: true,
         };
         let members: BTreeMap<_, _> = state.members.iter().map(|(id, m)| (id.clone(), live(m))).collect();
         let instances =
@@ -352,6 +363,7 @@ impl ClassicGroup {
                 let answer = self.leave(&who, now).map(|()| ClassicAnswer::Done);
                 self.reply(request, answer);
             }
+            ClassicEvent::HungUp(request) => self.hung_up(request, now),
             ClassicEvent::Deadline => self.expire(now),
             ClassicEvent::Delete(request) => {
                 let answer = self.delete().map(|()| ClassicAnswer::Done);
@@ -422,6 +434,19 @@ impl ClassicGroup {
     /// All members, also those who wait for the next generation.
     pub fn members(&self) -> impl Iterator<Item = (&MemberId, &ClassicMember)> {
         self.members.iter().map(|(id, live)| (id, &live.profile))
+    }
+
+    /// Whether nobody is in it, and nobody has been given an id to come back with.
+    #[must_use]
+    pub fn is_deserted(&self) -> bool {
+        self.members.is_empty() && self.expected.is_empty()
+    }
+
+    /// What its members take of memory, as they are written down.
+    #[must_use]
+    pub fn members_bytes(&self) -> usize {
+        let bytes = |(id, live): (&MemberId, &Live)| live.profile.bytes(id) + live.profile.assignment.len();
+        self.members.iter().map(bytes).sum()
     }
 
     /// The member that this is, if it is one. With an instance alone: whoever has it.

@@ -50,6 +50,7 @@ pub fn grpc_code(code: ErrorCode) -> Code {
         | ErrorCode::FencedLeaderEpoch
         | ErrorCode::FencedMemberEpoch
         | ErrorCode::StaleMemberEpoch
+        | ErrorCode::StaleGeneration
         | ErrorCode::FencedInstance
         | ErrorCode::RebalanceInProgress => Code::Aborted,
         ErrorCode::NotAuthorized => Code::PermissionDenied,

@@ -36,12 +36,14 @@ impl Connections {
                 Err(_gone) => return,
             },
         };
+        let Ok(peer) = stream.peer_addr() else { return };
+        let host = peer.ip().to_canonical().to_string().into();
         let mut socket = Socket::new(stream);
         let handled = Arc::new(AtomicU64::new(0));
         let ended = tokio::select! {
             biased;
             () = self.ending.cancelled() => return,
-            ended = self.exchange(id, socket.clone(), advertised, Arc::clone(&handled)) => ended,
+            ended = self.exchange(id, socket.clone(), (host, advertised), Arc::clone(&handled)) => ended,
             () = self.silent(handled) => {
                 tracing::debug!(connection = id.0, "a silent connection is closed");
                 return;
@@ -60,7 +62,7 @@ impl Connections {
         &self,
         id: ConnectionId,
         socket: Socket,
-        advertised: Endpoint,
+        (host, advertised): (Arc<str>, Endpoint),
         handled: Arc<AtomicU64>,
     ) -> Result<(), WriteError> {
         let (clock, patience) = (Arc::clone(&self.api.env.clock), self.api.settings.patience);
@@ -75,7 +77,7 @@ impl Connections {
         let budget = Arc::clone(self.api.broker.memory());
         let reading = Reading {
             frames: Frames::new(socket.clone(), budget, Arc::clone(&clock), patience.frame),
-            caller: Caller { context, advertised },
+            caller: Caller { context, host, advertised },
             api: self.api.clone(),
             places: Arc::new(Semaphore::new(KAFKA_IN_FLIGHT_MAX as usize)),
             line: sender,
@@ -170,8 +172,9 @@ impl Reading {
                     handled = handling => {
                         handled.inspect_err(|error| tracing::debug!(connection, ?api, version, %error, "closed"))
                     }
-                    // Only what waits is given up for it: a fetch.
-                    () = self.frames.closed(), if api == Operation::Fetch => return None,
+                    // Only what waits is given up for it.
+                    () = self.frames.closed(), if api.waits() => return None,
+                    // A fetch is repeated elsewhere; whoever waits for a group is told so.
                     () = self.api.draining.cancelled(), if api == Operation::Fetch => return None,
                 }
             }

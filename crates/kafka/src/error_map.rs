@@ -33,15 +33,20 @@ kafka_errors! {
     MessageTooLarge = 10, "MESSAGE_TOO_LARGE";
     OffsetMetadataTooLarge = 12, "OFFSET_METADATA_TOO_LARGE";
     CoordinatorLoadInProgress = 14, "COORDINATOR_LOAD_IN_PROGRESS";
+    CoordinatorNotAvailable = 15, "COORDINATOR_NOT_AVAILABLE";
+    NotCoordinator = 16, "NOT_COORDINATOR";
     InvalidTopic = 17, "INVALID_TOPIC_EXCEPTION";
     NotEnoughReplicas = 19, "NOT_ENOUGH_REPLICAS";
     NotEnoughReplicasAfterAppend = 20, "NOT_ENOUGH_REPLICAS_AFTER_APPEND";
     InvalidRequiredAcks = 21, "INVALID_REQUIRED_ACKS";
+    IllegalGeneration = 22, "ILLEGAL_GENERATION";
     InconsistentGroupProtocol = 23, "INCONSISTENT_GROUP_PROTOCOL";
     InvalidGroupId = 24, "INVALID_GROUP_ID";
     UnknownMemberId = 25, "UNKNOWN_MEMBER_ID";
+    InvalidSessionTimeout = 26, "INVALID_SESSION_TIMEOUT";
     RebalanceInProgress = 27, "REBALANCE_IN_PROGRESS";
     TopicAuthorizationFailed = 29, "TOPIC_AUTHORIZATION_FAILED";
+    GroupAuthorizationFailed = 30, "GROUP_AUTHORIZATION_FAILED";
     UnsupportedVersion = 35, "UNSUPPORTED_VERSION";
     TopicAlreadyExists = 36, "TOPIC_ALREADY_EXISTS";
     InvalidPartitions = 37, "INVALID_PARTITIONS";
@@ -61,6 +66,7 @@ kafka_errors! {
     FencedLeaderEpoch = 74, "FENCED_LEADER_EPOCH";
     UnknownLeaderEpoch = 75, "UNKNOWN_LEADER_EPOCH";
     UnsupportedCompressionType = 76, "UNSUPPORTED_COMPRESSION_TYPE";
+    MemberIdRequired = 79, "MEMBER_ID_REQUIRED";
     GroupMaxSizeReached = 81, "GROUP_MAX_SIZE_REACHED";
     FencedInstanceId = 82, "FENCED_INSTANCE_ID";
     InvalidRecord = 87, "INVALID_RECORD";
@@ -126,6 +132,7 @@ pub fn kafka_error(code: ErrorCode) -> KafkaError {
         ErrorCode::CoordinatorLoading => KafkaError::CoordinatorLoadInProgress,
         ErrorCode::InvalidPattern => KafkaError::InvalidRegularExpression,
         ErrorCode::GroupKindMismatch => KafkaError::InconsistentGroupProtocol,
+        ErrorCode::StaleGeneration => KafkaError::IllegalGeneration,
         ErrorCode::RebalanceInProgress => KafkaError::RebalanceInProgress,
         // A code appended to the list and not to this table; a test refuses that.
         unlisted => {
@@ -151,6 +158,25 @@ impl Fault {
 
     pub(crate) fn code(&self) -> i16 {
         self.error.code()
+    }
+
+    /// What a coordinator says of an error: in words that clients of groups expect, where they stop at others. What may pass is
+    /// `COORDINATOR_NOT_AVAILABLE`; a broker that goes is `NOT_COORDINATOR`, so that they look for another.
+    pub(crate) fn of_coordinator(error: ApiError) -> Fault {
+        let said = match error.code {
+            ErrorCode::NotLeader | ErrorCode::ShuttingDown => KafkaError::NotCoordinator,
+            ErrorCode::StorageFull
+            | ErrorCode::StorageFailed
+            | ErrorCode::Throttled
+            | ErrorCode::NotEnoughReplicas
+            | ErrorCode::NotEnoughReplicasAfterAppend
+            | ErrorCode::TimedOut
+            | ErrorCode::OutcomeUnknown
+            | ErrorCode::Corrupt => KafkaError::CoordinatorNotAvailable,
+            ErrorCode::NotAuthorized => KafkaError::GroupAuthorizationFailed,
+            code => kafka_error(code),
+        };
+        Fault::new(said, error.message)
     }
 }
 

@@ -3,10 +3,14 @@
 pub(crate) mod api_versions;
 mod create_topics;
 pub(crate) mod fetch;
+mod heartbeat;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
 pub(crate) mod list_offsets;
 mod metadata;
 pub(crate) mod produce;
+mod sync_group;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -14,8 +18,9 @@ use std::sync::Arc;
 use millrace_broker::{Broker, Context};
 use millrace_env::Env;
 use millrace_kafka_wire::{
-    ApiMessage, ApiRequest, ApiVersionsRequest, CreateTopicsRequest, FetchRequest, InitProducerIdRequest,
-    ListOffsetsRequest, Message, MetadataRequest, ProduceRequest, WireError,
+    ApiMessage, ApiRequest, ApiVersionsRequest, CreateTopicsRequest, FetchRequest, HeartbeatRequest,
+    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListOffsetsRequest, Message, MetadataRequest,
+    ProduceRequest, SyncGroupRequest, WireError,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -66,6 +71,10 @@ operations! {
     Fetch(FetchRequest), "fetch";
     ListOffsets(ListOffsetsRequest), "list_offsets";
     Metadata(MetadataRequest), "metadata";
+    JoinGroup(JoinGroupRequest), "join_group";
+    Heartbeat(HeartbeatRequest), "heartbeat";
+    LeaveGroup(LeaveGroupRequest), "leave_group";
+    SyncGroup(SyncGroupRequest), "sync_group";
     ApiVersions(ApiVersionsRequest), "api_versions";
     CreateTopics(CreateTopicsRequest), "create_topics";
     InitProducerId(InitProducerIdRequest), "init_producer_id";
@@ -76,12 +85,19 @@ impl Operation {
     pub(crate) fn of(key: i16) -> Option<Operation> {
         Operation::ALL.iter().copied().find(|api| api.key() == key)
     }
+
+    /// Whether it may wait for something that is not the broker's own work, and is given up if its client goes.
+    pub(crate) fn waits(self) -> bool {
+        matches!(self, Operation::Fetch | Operation::JoinGroup | Operation::SyncGroup)
+    }
 }
 
 /// Who asks, and where they have reached us.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) context: Context,
+    /// From where, for people.
+    pub(crate) host: Arc<str>,
     /// What this client is told to connect to.
     pub(crate) advertised: Endpoint,
 }
@@ -139,6 +155,20 @@ impl Handlers {
             Operation::Metadata => {
                 let request = memory.decode(body, version).await?;
                 metadata::handle(self, caller, asked, request, memory).await?
+            }
+            Operation::JoinGroup => {
+                let request = memory.decode(body, version).await?;
+                join_group::handle(self, caller, asked, request, memory).await?
+            }
+            Operation::Heartbeat => {
+                heartbeat::handle(self, caller, asked, &memory.decode(body, version).await?).await?
+            }
+            Operation::LeaveGroup => {
+                leave_group::handle(self, caller, asked, memory.decode(body, version).await?).await?
+            }
+            Operation::SyncGroup => {
+                let request = memory.decode(body, version).await?;
+                sync_group::handle(self, caller, asked, request, memory).await?
             }
             Operation::ApiVersions => {
                 api_versions::handle(self, asked, &memory.decode(body, version).await?)?

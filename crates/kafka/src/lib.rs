@@ -21,6 +21,7 @@ mod frames;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod handlers;
+mod member_parts;
 mod metrics;
 mod parts;
 mod request;

@@ -104,6 +104,11 @@ impl RequestMemory {
         self.permit.give_back(bytes);
     }
 
+    /// Gives everything back: the request is no more, and its answer may be long in coming.
+    pub(crate) fn give_back_all(&mut self) {
+        self.give_back(self.permit.bytes());
+    }
+
     /// What is held until the request is answered.
     pub(crate) fn into_permit(self) -> Permit {
         self.permit

@@ -1,6 +1,8 @@
 //! The Kafka door over real sockets, in front of a real broker.
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+#[path = "door/classic.rs"]
+mod classic;
 #[path = "door/cut.rs"]
 mod cut;
 #[path = "door/frames.rs"]

@@ -96,6 +96,7 @@ error_codes! {
     InvalidPattern = 44, Definite, false, "The pattern of a subscription does not compile, or is too large.";
     GroupKindMismatch = 45, Definite, false, "The group's members are assigned in another way (by the coordinator, or by one of them).";
     RebalanceInProgress = 46, Definite, true, "The members of the group are being assigned; the same request may succeed afterwards.";
+    StaleGeneration = 47, Definite, false, "The request names another generation than the group has whose members are assigned by one of them: join again.";
 }
 
 impl ErrorCode {

@@ -34,6 +34,8 @@ pub const SESSION_TIMEOUT_MS_MIN: u64 = 1_000;
 pub const SESSION_TIMEOUT_MS_DEFAULT: u64 = 10_000;
 /// The longest session timeout of a member, in milliseconds (Kafka's `group.max.session.timeout.ms`).
 pub const SESSION_TIMEOUT_MS_MAX: u64 = 1_800_000;
+/// The shortest session timeout of a member of a classic group, in milliseconds (Kafka's `group.min.session.timeout.ms`).
+pub const CLASSIC_SESSION_TIMEOUT_MS_MIN: u64 = 6_000;
 /// How often a member should be heard of by default, in milliseconds.
 pub const HEARTBEAT_INTERVAL_MS_DEFAULT: u64 = 3_000;
 /// The most groups with members, or with the memory of some, that one broker coordinates.
@@ -57,6 +59,8 @@ pub const REBALANCE_TIMEOUT_MS_DEFAULT: u64 = 300_000;
 pub const REBALANCE_TIMEOUT_MS_MAX: u64 = 7_200_000;
 /// Comparisons that the assignor for racks spends on exchanges; what it finds until then is balanced, if not ideal.
 pub const RACK_COMPARISONS_MAX: usize = 1_000_000;
+/// The longest kind of protocol of a classic group, in bytes.
+pub const CLASSIC_PROTOCOL_TYPE_BYTES_MAX: usize = 255;
 /// The most protocols that a member of a classic group may offer.
 pub const CLASSIC_PROTOCOLS_MAX: usize = 32;
 /// The most bytes of metadata that a member of a classic group may send with all its protocols.
@@ -92,6 +96,7 @@ const _: () = assert!(
     GROUP_MEMBERS_MAX * 3 * (GROUP_ID_BYTES_MAX + MEMBER_ID_BYTES_MAX + 32) <= BATCH_BYTES_MAX / 16 * 15
 );
 const _: () = assert!(SESSION_TIMEOUT_MS_DEFAULT <= SESSION_TIMEOUT_MS_MAX);
+const _: () = assert!(SESSION_TIMEOUT_MS_MIN <= CLASSIC_SESSION_TIMEOUT_MS_MIN);
 const _: () = assert!(REBALANCE_TIMEOUT_MS_DEFAULT <= REBALANCE_TIMEOUT_MS_MAX);
 // A classic group with all assignments is one record, and a record with its framing fits into a batch.
 const _: () = assert!(CLASSIC_GROUP_BYTES_MAX + CLASSIC_ASSIGNMENTS_BYTES_MAX <= BATCH_BYTES_MAX / 8 * 7);

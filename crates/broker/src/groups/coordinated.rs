@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use millrace_group::classic::ClassicConfig;
 use millrace_group::consumer::{Answer as GroupAnswer, ConsumerGroup, Effect, Event, GroupConfig, Heartbeat};
 use millrace_group::{
     Committer, Effect as OffsetsEffect, Event as OffsetsEvent, Front, GroupEpoch, GroupMeta, GroupOffsets,
@@ -14,6 +15,7 @@ use millrace_types::{ErrorCode, GroupId, TimestampMs};
 use tokio::sync::{Notify, oneshot};
 
 use super::draft::{Answer, Answered, Delivery, Draft};
+use super::live_classic::LiveClassic;
 use super::topics::TopicsOf;
 use crate::ApiError;
 use crate::metrics::GroupCounters;
@@ -28,6 +30,8 @@ pub(super) struct Totals {
     pub(super) groups: AtomicUsize,
     /// What their members take, as they are written down.
     pub(super) bytes: AtomicUsize,
+    /// Numbers the requests that wait in classic groups.
+    pub(super) requests: AtomicU64,
     /// Wakes the timer, which sleeps while no group has a deadline.
     pub(super) woken: Arc<Notify>,
 }
@@ -36,6 +40,7 @@ pub(super) struct Totals {
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     pub(super) config: GroupConfig,
+    pub(super) classic: ClassicConfig,
     pub(super) totals: Arc<Totals>,
     pub(super) counters: GroupCounters,
 }
@@ -47,6 +52,8 @@ pub(crate) enum Group {
     Stored(Box<GroupState>),
     /// The coordinator assigns.
     Consumer(Box<Live>),
+    /// A member assigns.
+    Classic(Box<LiveClassic>),
 }
 
 #[derive(Debug)]
@@ -84,6 +91,7 @@ impl Group {
         match self {
             Group::Stored(state) => state,
             Group::Consumer(live) => live.group.state(),
+            Group::Classic(live) => live.written(),
         }
     }
 
@@ -91,14 +99,46 @@ impl Group {
     pub(crate) fn consumer(&self) -> Option<&ConsumerGroup> {
         match self {
             Group::Consumer(live) => Some(&live.group),
-            Group::Stored(_) => None,
+            Group::Stored(_) | Group::Classic(_) => None,
         }
     }
 
-    /// How many are members.
+    /// Who drives it; `None` if it was read back and says so little.
+    pub(crate) fn front(&self) -> Option<Front> {
+        match self {
+            Group::Stored(state) => state.front(),
+            Group::Consumer(_) => Some(Front::Consumer),
+            Group::Classic(_) => Some(Front::Classic),
+        }
+    }
+
+    /// How many are members, those who wait for the next generation too.
     pub(crate) fn members(&self) -> usize {
-        let state = self.state();
-        state.classic.as_ref().map_or(state.members.len(), |classic| classic.members.len())
+        match self {
+            Group::Stored(state) => {
+                state.classic.as_ref().map_or(state.members.len(), |classic| classic.members.len())
+            }
+            Group::Consumer(live) => live.group.state().members.len(),
+            Group::Classic(live) => live.group().members().count(),
+        }
+    }
+
+    /// When it is to be stepped, if nothing happens before.
+    fn deadline(&self) -> Option<Moment> {
+        match self {
+            Group::Stored(_) => None,
+            Group::Consumer(live) => live.deadline,
+            Group::Classic(live) => live.deadline,
+        }
+    }
+
+    /// What its members take, as they are written down.
+    fn bytes(&self) -> usize {
+        match self {
+            Group::Stored(_) => 0,
+            Group::Consumer(live) => live.bytes.values().sum(),
+            Group::Classic(live) => live.bytes(),
+        }
     }
 }
 
@@ -106,14 +146,14 @@ impl Group {
 #[derive(Debug)]
 pub(super) struct Coordinated {
     pub(super) offsets: GroupOffsets,
-    groups: BTreeMap<GroupId, Group>,
+    pub(super) groups: BTreeMap<GroupId, Group>,
     deadlines: BTreeSet<(Moment, GroupId)>,
     topics: TopicsOf,
     /// No epoch up to this one is given to a group that begins.
-    epoch_floor: GroupEpoch,
+    pub(super) epoch_floor: GroupEpoch,
     /// Whether the log has yet to say that the members are dropped.
     pub(super) unmarked: bool,
-    rules: Rules,
+    pub(super) rules: Rules,
 }
 
 impl Coordinated {
@@ -185,9 +225,9 @@ impl Coordinated {
     /// Whether the group has a reason to be looked at that it does not know of: it was read back, or the topics have changed.
     pub(super) fn is_behind(&self, id: &GroupId) -> bool {
         match self.groups.get(id) {
-            Some(Group::Stored(state)) => state.classic.is_none(),
+            Some(Group::Stored(_)) => true,
             Some(Group::Consumer(live)) => live.topics < self.topics.version,
-            None => false,
+            Some(Group::Classic(_)) | None => false,
         }
     }
 
@@ -195,7 +235,13 @@ impl Coordinated {
     pub(super) fn catch_up(&mut self, id: &GroupId, draft: &mut Draft, now: Now) {
         let Some(group) = self.groups.get_mut(id) else { return };
         let effects = match group {
-            Group::Stored(state) if state.classic.is_some() => return,
+            Group::Stored(state) if state.classic.is_some() => {
+                let state = std::mem::take(&mut **state);
+                let live = LiveClassic::restore(self.rules.classic, state, now);
+                self.rules.totals.bytes.fetch_add(live.bytes(), Ordering::Relaxed);
+                *group = Group::Classic(Box::new(live));
+                return self.after_step(id);
+            }
             Group::Stored(state) => {
                 let topics = Arc::clone(&self.topics.topics);
                 let state = std::mem::take(&mut **state);
@@ -214,12 +260,12 @@ impl Coordinated {
                 live.topics = self.topics.version;
                 live.group.step(Event::Topics(Arc::clone(&self.topics.topics)), now)
             }
-            Group::Consumer(_) => return,
+            Group::Consumer(_) | Group::Classic(_) => return,
         };
         self.gather(id, effects, draft, None);
     }
 
-    /// Steps a group that is there. Answers nothing if it is not.
+    /// Steps a group that is there and that the coordinator assigns. Answers nothing if it is not.
     pub(super) fn step(&mut self, id: &GroupId, (event, reply): Asked, now: Now, draft: &mut Draft) {
         let Some(Group::Consumer(live)) = self.groups.get_mut(id) else { return };
         let effects = live.group.step(event, now);
@@ -237,29 +283,95 @@ impl Coordinated {
         }
     }
 
-    /// Makes a group that is not there, for somebody to join.
+    /// The time of a group may be up.
+    pub(super) fn expire(&mut self, id: &GroupId, now: Now, draft: &mut Draft) {
+        match self.groups.get(id) {
+            Some(Group::Consumer(_)) => self.step(id, (Event::Deadline, None), now, draft),
+            Some(Group::Classic(_)) => self.expire_classic(id, now, draft),
+            Some(Group::Stored(_)) | None => {}
+        }
+    }
+
+    /// Forgets a group that nobody is in.
+    pub(super) fn delete(&mut self, id: &GroupId, now: Now, draft: &mut Draft) {
+        match self.groups.get(id) {
+            Some(Group::Consumer(_)) => self.step(id, (Event::Delete, None), now, draft),
+            Some(Group::Classic(_)) => self.delete_classic(id, now, draft),
+            Some(Group::Stored(_)) | None => {}
+        }
+    }
+
+    /// Makes a group of that kind that is not there, or of one that nobody is in, for somebody to join.
     ///
     /// # Errors
-    /// If there are too many.
-    pub(super) fn begin_group(&mut self, id: &GroupId, now: Now) -> Result<(), ApiError> {
+    /// If there are too many, or it is of the other kind and has members; then nothing has changed.
+    pub(super) fn begin_group(
+        &mut self,
+        id: &GroupId,
+        front: Front,
+        now: Now,
+        draft: &mut Draft,
+    ) -> Result<(), ApiError> {
         self.check_memory()?;
+        self.check_front(id, front)?;
         if self.groups.contains_key(id) {
-            return Ok(());
+            self.catch_up(id, draft, now);
+            return self.become_front(id, front, now, draft);
         }
         if self.rules.totals.groups.load(Ordering::Relaxed) >= GROUPS_PER_BROKER_MAX {
             let message = format!("the broker coordinates {GROUPS_PER_BROKER_MAX} groups, as many as may be");
             return Err(ApiError::new(ErrorCode::Throttled, message));
         }
-        let (group, _nothing) = ConsumerGroup::restore(
-            self.rules.config,
-            Arc::clone(&self.topics.topics),
-            self.empty_state(),
-            now,
-        );
-        let live = Live::new(group, self.topics.version);
-        self.groups.insert(id.clone(), Group::Consumer(Box::new(live)));
+        let group = match front {
+            Front::Consumer => self.consumer_of(self.empty_state(), now),
+            Front::Classic => self.new_classic(now),
+        };
+        self.groups.insert(id.clone(), group);
         self.rules.totals.groups.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// A group that nobody is in, which has come to life, becomes one of that kind if it is of the other.
+    fn become_front(
+        &mut self,
+        id: &GroupId,
+        front: Front,
+        now: Now,
+        draft: &mut Draft,
+    ) -> Result<(), ApiError> {
+        let Some(group) = self.groups.get(id).filter(|group| group.front() != Some(front)) else {
+            return Ok(());
+        };
+        let mut state = group.state().clone();
+        for record in state.become_front(front).map_err(|error| mismatch(error.members))? {
+            draft.group_record(record.encode(id));
+            state.apply(record);
+        }
+        self.rules.totals.bytes.fetch_sub(group.bytes(), Ordering::Relaxed);
+        if let Some(deadline) = group.deadline() {
+            self.deadlines.remove(&(deadline, id.clone()));
+        }
+        let group = match (front, state.front()) {
+            (Front::Consumer, Some(_)) => self.consumer_of(state, now),
+            (Front::Consumer, None) => self.consumer_of(self.empty_state(), now),
+            (Front::Classic, Some(_)) => {
+                Group::Classic(Box::new(LiveClassic::restore(self.rules.classic, state, now)))
+            }
+            (Front::Classic, None) => self.new_classic(now),
+        };
+        self.groups.insert(id.clone(), group);
+        Ok(())
+    }
+
+    fn new_classic(&self, now: Now) -> Group {
+        Group::Classic(Box::new(LiveClassic::begin(self.rules.classic, self.epoch_floor, now)))
+    }
+
+    /// A group that nobody is in.
+    fn consumer_of(&self, state: GroupState, now: Now) -> Group {
+        let topics = Arc::clone(&self.topics.topics);
+        let (group, _nothing) = ConsumerGroup::restore(self.rules.config, topics, state, now);
+        Group::Consumer(Box::new(Live::new(group, self.topics.version)))
     }
 
     /// Refuses members, and larger subscriptions, when all there are take too much.
@@ -271,23 +383,31 @@ impl Coordinated {
         Err(ApiError::new(ErrorCode::Throttled, message))
     }
 
-    /// Refuses what a group of the other kind cannot do.
-    pub(super) fn check_front(&self, id: &GroupId) -> Result<(), ApiError> {
-        match self.groups.get(id) {
-            Some(group) if group.state().front() == Some(Front::Classic) => {
-                let message = "the members of the group are assigned by one of them";
-                Err(ApiError::new(ErrorCode::GroupKindMismatch, message))
-            }
-            _ => Ok(()),
+    /// Refuses what a group of the other kind, with members, cannot do.
+    pub(super) fn check_front(&self, id: &GroupId, front: Front) -> Result<(), ApiError> {
+        let other = self.groups.get(id).filter(|group| group.front().is_some_and(|of| of != front));
+        match other.map_or(0, Group::members) {
+            0 => Ok(()),
+            members => Err(mismatch(members)),
         }
     }
 
-    /// Whether that one may commit for the group, or ask what it has committed.
+    /// Whether the group is there and of that kind.
+    pub(super) fn is_of(&self, id: &GroupId, front: Front) -> bool {
+        self.groups.get(id).is_some_and(|group| group.front().is_none_or(|of| of == front))
+    }
+
+    /// Whether that one may commit for the group.
     pub(super) fn check_committer(&self, id: &GroupId, who: &Committer) -> Result<(), ApiError> {
         match self.groups.get(id) {
             Some(Group::Consumer(live)) => Ok(live.group.check_commit(who)?),
+            Some(Group::Classic(live)) => live.check_commit(who),
+            Some(Group::Stored(state)) if state.classic.is_some() => {
+                // As below.
+                let whenever = Now { moment: Moment(0), wall: TimestampMs(0) };
+                LiveClassic::restore(self.rules.classic, (**state).clone(), whenever).check_commit(who)
+            }
             Some(Group::Stored(state)) => {
-                self.check_front(id)?;
                 // Nothing is decided on this one: it comes to life with the group's next step.
                 let (topics, state) = (Arc::clone(&self.topics.topics), (**state).clone());
                 let whenever = Now { moment: Moment(0), wall: TimestampMs(0) };
@@ -298,6 +418,14 @@ impl Coordinated {
                 let nobody = ConsumerGroup::new(self.rules.config, Arc::clone(&self.topics.topics));
                 Ok(nobody.check_commit(who)?)
             }
+        }
+    }
+
+    /// Whether that one may ask what the group has committed. Kafka lets anybody ask that of a classic group.
+    pub(super) fn check_reader(&self, id: &GroupId, who: &Committer) -> Result<(), ApiError> {
+        match self.groups.get(id).and_then(Group::front) {
+            Some(Front::Classic) => Ok(()),
+            Some(Front::Consumer) | None => self.check_committer(id, who),
         }
     }
 
@@ -380,21 +508,30 @@ impl Coordinated {
     }
 
     /// Keeps the deadlines in order, and nothing of a group that nothing is left of.
-    fn after_step(&mut self, id: &GroupId) {
+    pub(super) fn after_step(&mut self, id: &GroupId) {
         let empty = self.empty_state();
-        let Some(Group::Consumer(live)) = self.groups.get_mut(id) else { return };
-        let deadline = live.group.next_deadline();
-        if deadline != live.deadline {
-            if let Some(before) = live.deadline {
+        let (deadline, before, is_over) = match self.groups.get_mut(id) {
+            Some(Group::Consumer(live)) => {
+                let (deadline, state) = (live.group.next_deadline(), live.group.state());
+                let is_over = state.is_forgotten() || *state == empty;
+                (deadline, std::mem::replace(&mut live.deadline, deadline), is_over)
+            }
+            Some(Group::Classic(live)) => {
+                let deadline = live.group().next_deadline();
+                (deadline, std::mem::replace(&mut live.deadline, deadline), live.is_over())
+            }
+            Some(Group::Stored(_)) | None => return,
+        };
+        if deadline != before {
+            if let Some(before) = before {
                 self.deadlines.remove(&(before, id.clone()));
             }
-            live.deadline = deadline;
             if self.deadlines.is_empty() && deadline.is_some() {
                 self.rules.totals.woken.notify_one();
             }
             self.deadlines.extend(deadline.map(|deadline| (deadline, id.clone())));
         }
-        if live.group.state().is_forgotten() || *live.group.state() == empty {
+        if is_over {
             self.groups.remove(id);
             self.rules.totals.groups.fetch_sub(1, Ordering::Relaxed);
         }
@@ -405,12 +542,14 @@ impl Drop for Coordinated {
     fn drop(&mut self) {
         self.rules.totals.groups.fetch_sub(self.groups.len(), Ordering::Relaxed);
         for group in self.groups.values() {
-            if let Group::Consumer(live) = group {
-                let bytes = live.bytes.values().sum();
-                self.rules.totals.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            }
+            self.rules.totals.bytes.fetch_sub(group.bytes(), Ordering::Relaxed);
         }
     }
+}
+
+fn mismatch(members: usize) -> ApiError {
+    let message = format!("the group has {members} members that are assigned in another way");
+    ApiError::new(ErrorCode::GroupKindMismatch, message)
 }
 
 fn bytes_of((key, value): &RecordBytes) -> usize {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use millrace_group::classic::ClassicAnswer;
 use millrace_group::consumer::Assignment;
 use millrace_group::{CommitRefusal, MemberId, OffsetRecord, PersistId, RecordBytes};
 use millrace_record::{Batch, BatchBuilder, BatchOptions, NO_HEADERS};
@@ -20,6 +21,10 @@ pub(crate) enum Answered {
     Commits(Vec<Result<(), CommitRefusal>>),
     /// What the member is to own.
     Assignment(Assignment),
+    /// What a classic group says to a member.
+    Classic(ClassicAnswer),
+    /// A member of a classic group is to join again with this id.
+    ComeBackAs(MemberId),
     /// It is done.
     Done,
 }
@@ -76,7 +81,7 @@ impl Waiter {
         let mut waiting = self.untold.lock();
         if let Some((sender, answer)) = waiting.take() {
             let answer = match answer {
-                Ok(Answered::Assignment(_)) => Err(loading()),
+                Ok(Answered::Assignment(_) | Answered::Classic(_)) => Err(loading()),
                 answer => answer,
             };
             let _sent = sender.send(answer);
@@ -127,6 +132,12 @@ impl Draft {
         let waiter = Waiter::new(sender, answer);
         self.waiter = Some(waiter.clone());
         self.deliveries.push(Delivery::Reply(waiter));
+    }
+
+    /// One of several answers, perhaps to somebody who has asked in an earlier step. None of them stands if the records of
+    /// this step do not, so that no outcome is told apart from them.
+    pub(super) fn reply_of_many(&mut self, sender: oneshot::Sender<Answer>, answer: Answer) {
+        self.deliveries.push(Delivery::Reply(Waiter::new(sender, answer)));
     }
 }
 

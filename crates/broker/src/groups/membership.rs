@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use millrace_env::RngExt;
 use millrace_group::consumer::{Assignment, Event, Heartbeat, Join, Leaving};
-use millrace_group::{GroupEpoch, InstanceId, MemberId, Profile, Subscription, partition_of};
+use millrace_group::{Front, GroupEpoch, InstanceId, MemberId, Profile, Subscription, partition_of};
 use millrace_types::{ErrorCode, GroupId, PartitionIndex, TopicId, TopicPartition};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -106,7 +106,7 @@ impl Core {
         Ok((membership, assignment))
     }
 
-    fn draw_member(&self, ctx: &Context) -> Result<MemberId, ApiError> {
+    pub(super) fn draw_member(&self, ctx: &Context) -> Result<MemberId, ApiError> {
         let id: String = self.env.rng.uuid_v4().iter().map(|byte| format!("{byte:02x}")).collect();
         let name = format!("{}-{id}", ctx.client_id);
         MemberId::new(&name).map_err(|error| ApiError::new(ErrorCode::InvalidRequest, error.to_string()))
@@ -294,10 +294,10 @@ impl GroupMembership {
                 if pattern.as_ref().is_some_and(|pattern| !value.knows(pattern)) {
                     return Ok(Stepped::Again);
                 }
-                value.check_front(&self.group)?;
+                value.check_front(&self.group, Front::Consumer)?;
                 if matches!(event, Event::Join(_)) {
-                    value.begin_group(&self.group, now)?;
-                } else if value.group(&self.group).is_none() {
+                    value.begin_group(&self.group, Front::Consumer, now, draft)?;
+                } else if !value.is_of(&self.group, Front::Consumer) {
                     return Err(unknown());
                 }
                 if matches!(&event, Event::Heartbeat(heartbeat) if heartbeat.profile.is_some()) {

@@ -1,5 +1,6 @@
 //! What a group refuses, in the words that doors answer.
 
+use millrace_group::classic::ClassicRefusal;
 use millrace_group::{CommitRefusal, CommitRefused, Refusal, Stranger};
 use millrace_types::ErrorCode;
 
@@ -26,6 +27,24 @@ impl From<Refusal> for ApiError {
             | Refusal::RebalanceTimeout { .. }
             | Refusal::NotStatic => ErrorCode::InvalidRequest,
             Refusal::NotEmpty { .. } => ErrorCode::GroupNotEmpty,
+        };
+        ApiError::new(code, refusal.to_string())
+    }
+}
+
+impl From<ClassicRefusal> for ApiError {
+    fn from(refusal: ClassicRefusal) -> ApiError {
+        let code = match &refusal {
+            ClassicRefusal::Stranger(stranger) => return ApiError::from(stranger.clone()),
+            ClassicRefusal::StaleGeneration { .. } => ErrorCode::StaleGeneration,
+            ClassicRefusal::Rebalancing => ErrorCode::RebalanceInProgress,
+            ClassicRefusal::InconsistentProtocol => ErrorCode::GroupKindMismatch,
+            ClassicRefusal::Full { .. } => ErrorCode::GroupFull,
+            // The first is told with the id, where somebody waits for it.
+            ClassicRefusal::MemberIdRequired { .. } | ClassicRefusal::OutOfRange { .. } => {
+                ErrorCode::InvalidRequest
+            }
+            ClassicRefusal::NotEmpty { .. } => ErrorCode::GroupNotEmpty,
         };
         ApiError::new(code, refusal.to_string())
     }

@@ -24,8 +24,12 @@ fn partition(sim: &Sim) -> (Arc<LogDir>, Arc<GroupsPartition>) {
 
 /// The partition as it is read back from its log.
 fn read(sim: &Sim, log: &Arc<Log>) -> Arc<GroupsPartition> {
-    let rules =
-        Rules { config: GroupConfig::default(), totals: Arc::default(), counters: GroupCounters::default() };
+    let rules = Rules {
+        config: GroupConfig::default(),
+        classic: ClassicConfig::default(),
+        totals: Arc::default(),
+        counters: GroupCounters::default(),
+    };
     let topics = Arc::new(GroupTopics::new(&Image::default(), BTreeSet::new()));
     let found = Ok((Arc::clone(log), replay_groups(log)));
     Arc::new(GroupsPartition::new(sim.env(), rules, topics, found))

@@ -7,7 +7,6 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use millrace_env::{Env, TaskHandle};
-use millrace_group::consumer::Event;
 use millrace_types::GroupId;
 use millrace_types::limits::GROUP_CLOCK_GAP_MS_MAX;
 use tokio::sync::watch;
@@ -62,7 +61,7 @@ impl GroupsPartition {
 
     async fn expire_members_of(self: &Arc<Self>, group: &GroupId) {
         let stepped = self.step(None, |value, now, draft| {
-            value.step(group, (Event::Deadline, None), now, draft);
+            value.expire(group, now, draft);
             Ok(())
         });
         if let Err(error) = stepped.await {

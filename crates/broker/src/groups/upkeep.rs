@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_env::{Env, Monotonic};
-use millrace_group::consumer::Event;
 use millrace_group::{Event as OffsetsEvent, OffsetCommitKey};
 use millrace_types::{GroupId, TimestampMs, TopicName};
 
@@ -107,7 +106,7 @@ impl GroupsPartition {
                 let is_over = value.is_group_over(&id, cutoff);
                 value.step_offsets(OffsetsEvent::Expired { keys }, now, draft, None);
                 if is_over {
-                    value.step(&id, (Event::Delete, None), now, draft);
+                    value.delete(&id, now, draft);
                 }
                 Ok(())
             });
@@ -142,14 +141,21 @@ impl Coordinated {
                 (members == 0).then(|| emptied.map_or(at, |emptied| emptied.max(at)))
             }
             Some(Group::Consumer(live)) => live.group().expires_from(topic, at),
+            Some(Group::Classic(live)) => live.group().expires_from(at),
         }
     }
 
     /// Whether nobody was in the group for as long as offsets are kept, and it has none.
     fn is_group_over(&self, id: &GroupId, cutoff: Cutoff) -> bool {
-        let Some(Group::Consumer(live)) = self.group(id) else { return false };
-        let state = live.group().state();
+        let (deserted, emptied_at) = match self.group(id) {
+            Some(Group::Consumer(live)) => {
+                let state = live.group().state();
+                (state.members.is_empty(), state.meta.emptied_at)
+            }
+            Some(Group::Classic(live)) => (live.group().is_deserted(), live.group().state().emptied_at),
+            Some(Group::Stored(_)) | None => return false,
+        };
         let kept = self.offsets_over(id, cutoff).len() < self.offsets.of_group(id).count();
-        state.members.is_empty() && !kept && state.meta.emptied_at.is_none_or(|at| cutoff.is_over(at))
+        deserted && !kept && emptied_at.is_none_or(|at| cutoff.is_over(at))
     }
 }

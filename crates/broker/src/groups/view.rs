@@ -1,17 +1,21 @@
-//! What operators do with groups: count, delete.
+//! What operators do with groups: look, count, delete.
 
 use std::collections::BTreeMap;
 
-use millrace_group::consumer::Event;
-use millrace_group::{Event as OffsetsEvent, Front, partition_of};
-use millrace_types::{ErrorCode, GroupId};
+use bytes::Bytes;
+use millrace_group::classic::{self, ClassicMember};
+use millrace_group::consumer::ConsumerGroup;
+use millrace_group::{Event as OffsetsEvent, Front, GroupEpoch, InstanceId, MemberId, partition_of};
+use millrace_types::limits::CONSUMER_OFFSETS_PARTITIONS;
+use millrace_types::{ErrorCode, GroupId, PartitionIndex};
 use tokio::sync::oneshot;
 
 use super::coordinated::{Coordinated, Group};
 use super::membership::answer_of;
-use super::{Groups, draft::Answered};
-use crate::ApiError;
-use crate::admission::InFlight;
+use super::{Groups, Look, draft::Answered};
+use crate::admission::{InFlight, Operation, Resource};
+use crate::core::Core;
+use crate::{ApiError, Context};
 
 /// How many groups and members there are.
 #[derive(Debug, Default)]
@@ -37,16 +41,145 @@ pub(crate) enum Stage {
 impl Group {
     /// How far it is.
     pub(crate) fn stage(&self) -> Stage {
-        match self.consumer() {
-            _ if self.members() == 0 => Stage::Empty,
-            Some(group) if group.is_settled() => Stage::Stable,
-            _ => Stage::Reconciling,
+        let is_settled = match self {
+            Group::Stored(_) => false,
+            Group::Consumer(_) => self.consumer().is_some_and(ConsumerGroup::is_settled),
+            Group::Classic(live) => live.group().stage() == classic::Stage::Stable,
+        };
+        match (self.members(), is_settled) {
+            (0, _) => Stage::Empty,
+            (_, true) => Stage::Stable,
+            (_, false) => Stage::Reconciling,
         }
     }
+}
 
-    /// Who drives it.
-    pub(crate) fn front(&self) -> Option<Front> {
-        self.state().front()
+/// A classic group in a list.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClassicListing {
+    /// Its name.
+    pub group: GroupId,
+    /// How far its newest generation is.
+    pub stage: classic::Stage,
+    /// `consumer`, `connect` and the like; empty if nobody was ever in it.
+    pub protocol_type: String,
+    /// How many are in it or wait for the next generation.
+    pub members: usize,
+}
+
+/// A classic group as it is now: those who wait for the next generation are in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClassicDescription {
+    /// How far its newest generation is. Kafka says `Empty`, `PreparingRebalance`, `CompletingRebalance`, `Stable`.
+    pub stage: classic::Stage,
+    /// Counts the generations.
+    pub generation: GroupEpoch,
+    /// `consumer`, `connect` and the like; empty if nobody was ever in it.
+    pub protocol_type: String,
+    /// How its newest generation assigns.
+    pub protocol: Option<String>,
+    /// Who assigns.
+    pub leader: Option<MemberId>,
+    /// By id.
+    pub members: Vec<ClassicMemberDescription>,
+}
+
+/// A member of a classic group.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClassicMemberDescription {
+    /// Its id.
+    pub member: MemberId,
+    /// The lasting name of a static member.
+    pub instance: Option<InstanceId>,
+    /// Name of the client, for people.
+    pub client_id: String,
+    /// Address of the client, for people.
+    pub client_host: String,
+    /// What it has told the leader, with the protocol of the newest generation.
+    pub metadata: Bytes,
+    /// What the leader gave it.
+    pub assignment: Bytes,
+}
+
+impl ClassicDescription {
+    fn of(group: &classic::ClassicGroup) -> ClassicDescription {
+        let state = group.state();
+        let member = |(id, known): (&MemberId, &ClassicMember)| {
+            let chosen =
+                known.protocols.iter().find(|offered| Some(&offered.name) == state.protocol.as_ref());
+            ClassicMemberDescription {
+                member: id.clone(),
+                instance: known.instance.clone(),
+                client_id: known.client_id.clone(),
+                client_host: known.client_host.clone(),
+                metadata: chosen.map(|offered| offered.metadata.clone()).unwrap_or_default(),
+                assignment: known.assignment.clone(),
+            }
+        };
+        ClassicDescription {
+            stage: group.stage(),
+            generation: state.generation,
+            protocol_type: state.protocol_type.clone(),
+            protocol: state.protocol.clone(),
+            leader: state.leader.clone(),
+            members: group.members().map(member).collect(),
+        }
+    }
+}
+
+impl<'a> Look<'a> {
+    /// A group, if it is a classic one.
+    pub(crate) fn classic(&self, id: &GroupId) -> Option<ClassicDescription> {
+        self.value.group(id).and_then(Group::classic).map(ClassicDescription::of)
+    }
+
+    /// The classic groups, also those of which nothing is written down yet.
+    pub(crate) fn classics(&self) -> impl Iterator<Item = ClassicListing> + use<'a> {
+        let listed = |(id, group): (&GroupId, &Group)| {
+            let group = group.classic()?;
+            Some(ClassicListing {
+                group: id.clone(),
+                stage: group.stage(),
+                protocol_type: group.state().protocol_type.clone(),
+                members: group.members().count(),
+            })
+        };
+        self.value.groups().filter_map(listed)
+    }
+}
+
+impl Group {
+    /// The group, if a member assigns and it has come to life.
+    fn classic(&self) -> Option<&classic::ClassicGroup> {
+        match self {
+            Group::Classic(live) => Some(live.group()),
+            Group::Consumer(_) | Group::Stored(_) => None,
+        }
+    }
+}
+
+impl Core {
+    pub(crate) fn list_classic(&self, ctx: &Context) -> Result<Vec<ClassicListing>, ApiError> {
+        let _in_flight = self.admission.admit(ctx, Operation::ListGroups, Resource::Cluster)?;
+        let mut listings = Vec::new();
+        for partition in (0..CONSUMER_OFFSETS_PARTITIONS).map(PartitionIndex) {
+            listings.extend(self.groups.look(partition, |look| look.classics().collect::<Vec<_>>())?);
+        }
+        listings.retain(|listing| {
+            let group = Resource::Group(&listing.group);
+            self.admission.authorize(ctx, Operation::ListGroups, group).is_ok()
+        });
+        listings.sort_by(|one, other| one.group.cmp(&other.group));
+        Ok(listings)
+    }
+
+    pub(crate) fn describe_classic(
+        &self,
+        ctx: &Context,
+        group: &GroupId,
+    ) -> Result<Option<ClassicDescription>, ApiError> {
+        let _in_flight = self.admission.admit(ctx, Operation::DescribeGroup, Resource::Group(group))?;
+        self.groups.look(partition_of(group), |look| look.classic(group))
     }
 }
 
@@ -95,7 +228,7 @@ impl Groups {
                 return Ok(());
             }
             value.step_offsets(OffsetsEvent::Forgotten { keys }, now, draft, None);
-            value.step(id, (Event::Delete, None), now, draft);
+            value.delete(id, now, draft);
             draft.reply(sender, Ok(Answered::Done));
             Ok(())
         });

@@ -1,8 +1,8 @@
 //! Joining a classic group.
 
 use millrace_types::limits::{
-    CLASSIC_GROUP_BYTES_MAX, CLASSIC_METADATA_BYTES_MAX, CLASSIC_PROTOCOLS_MAX, REBALANCE_TIMEOUT_MS_MAX,
-    SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN,
+    CLASSIC_GROUP_BYTES_MAX, CLASSIC_METADATA_BYTES_MAX, CLASSIC_PROTOCOL_TYPE_BYTES_MAX,
+    CLASSIC_PROTOCOLS_MAX, REBALANCE_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN,
 };
 
 use super::{Came, ClassicGroup, ClassicJoin, ClassicMember, ClassicRefusal, Live, Phase, RequestId};
@@ -18,7 +18,7 @@ impl ClassicGroup {
 
     /// Nothing has changed if it is refused, but for an id that was given out.
     fn try_join(&mut self, request: RequestId, join: ClassicJoin, now: Now) -> Result<(), ClassicRefusal> {
-        check_profile(&join.profile)?;
+        join.check()?;
         let ClassicJoin { member, came, profile, protocol_type } = join;
         let holder = profile.instance.as_ref().and_then(|instance| self.instances.get(instance)).cloned();
         let of_old = match (&holder, came) {
@@ -34,6 +34,7 @@ impl ClassicGroup {
         self.check_protocols(namesake, &profile, &protocol_type)?;
         self.check_room(namesake, &member, &profile)?;
         if let Some(before) = of_old {
+            self.state.protocol_type = protocol_type;
             if self.replace(&before, &member, profile, now) {
                 self.tell_generation(request, &member);
             } else {
@@ -43,6 +44,7 @@ impl ClassicGroup {
             return Ok(());
         }
         if self.members.contains_key(&member) {
+            self.state.protocol_type = protocol_type;
             self.join_again(request, &member, profile, now);
             return Ok(());
         }
@@ -58,7 +60,10 @@ impl ClassicGroup {
             return Err(ClassicRefusal::MemberIdRequired { member });
         }
         self.state.protocol_type = protocol_type;
-        self.admit(&member, profile, Some(request), now);
+        self.admit(&member, profile, now);
+        if let Some(live) = self.members.get_mut(&member) {
+            (live.join, live.knows_its_id) = (Some(request), came == Came::WithId);
+        }
         self.begin_rebalance(now);
         Ok(())
     }
@@ -99,12 +104,13 @@ impl ClassicGroup {
         }
     }
 
-    fn admit(&mut self, member: &MemberId, profile: ClassicMember, join: Option<RequestId>, now: Now) {
+    fn admit(&mut self, member: &MemberId, profile: ClassicMember, now: Now) {
         if let Some(instance) = &profile.instance {
             self.instances.insert(instance.clone(), member.clone());
         }
         let session_until = now.moment.after_ms(profile.session_timeout_ms);
-        let live = Live { profile, session_until, join, sync: None, has_synced: false };
+        let (join, sync, has_synced, knows_its_id) = (None, None, false, false);
+        let live = Live { profile, session_until, join, sync, has_synced, knows_its_id };
         self.members.insert(member.clone(), live);
     }
 
@@ -140,7 +146,7 @@ impl ClassicGroup {
             }
         }
         let profile = ClassicMember { assignment: old.profile.assignment.clone(), ..profile };
-        self.admit(member, profile, None, now);
+        self.admit(member, profile, now);
         let Some(mut written) = self.state.members.remove(before) else { return false };
         let stays = self.phase == Phase::Stable && self.tells_the_same(&written, member);
         let led = self.state.leader.as_ref() == Some(before);
@@ -177,21 +183,41 @@ impl ClassicGroup {
     }
 }
 
-fn check_profile(profile: &ClassicMember) -> Result<(), ClassicRefusal> {
-    let metadata: usize = profile.protocols.iter().map(|p| p.name.len() + p.metadata.len()).sum();
-    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-    let session = profile.session_timeout_ms;
-    let refused = if !(SESSION_TIMEOUT_MS_MIN..=SESSION_TIMEOUT_MS_MAX).contains(&session) {
-        ("a session timeout", session)
-    } else if profile.rebalance_timeout_ms > REBALANCE_TIMEOUT_MS_MAX {
-        ("a rebalance timeout", profile.rebalance_timeout_ms)
-    } else if profile.protocols.len() > CLASSIC_PROTOCOLS_MAX {
-        ("a number of protocols", count(profile.protocols.len()))
-    } else if metadata > CLASSIC_METADATA_BYTES_MAX {
-        ("metadata", count(metadata))
-    } else {
-        return Ok(());
-    };
-    let (what, given) = refused;
-    Err(ClassicRefusal::OutOfRange { what, given })
+impl ClassicJoin {
+    /// Whether all of it is within bounds.
+    ///
+    /// # Errors
+    /// [`ClassicRefusal::OutOfRange`].
+    pub fn check(&self) -> Result<(), ClassicRefusal> {
+        let bytes = self.protocol_type.len();
+        if bytes > CLASSIC_PROTOCOL_TYPE_BYTES_MAX {
+            let given = u64::try_from(bytes).unwrap_or(u64::MAX);
+            return Err(ClassicRefusal::OutOfRange { what: "a kind of protocol", given });
+        }
+        self.profile.check()
+    }
+}
+
+impl ClassicMember {
+    /// Whether all of it is within bounds.
+    ///
+    /// # Errors
+    /// [`ClassicRefusal::OutOfRange`].
+    pub fn check(&self) -> Result<(), ClassicRefusal> {
+        let metadata: usize = self.protocols.iter().map(|p| p.name.len() + p.metadata.len()).sum();
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let session = self.session_timeout_ms;
+        let (what, given) = if !(SESSION_TIMEOUT_MS_MIN..=SESSION_TIMEOUT_MS_MAX).contains(&session) {
+            ("a session timeout", session)
+        } else if self.rebalance_timeout_ms > REBALANCE_TIMEOUT_MS_MAX {
+            ("a rebalance timeout", self.rebalance_timeout_ms)
+        } else if self.protocols.len() > CLASSIC_PROTOCOLS_MAX {
+            ("a number of protocols", count(self.protocols.len()))
+        } else if metadata > CLASSIC_METADATA_BYTES_MAX {
+            ("metadata", count(metadata))
+        } else {
+            return Ok(());
+        };
+        Err(ClassicRefusal::OutOfRange { what, given })
+    }
 }

@@ -106,6 +106,9 @@ impl ClassicGroup {
         let (Some(protocol), Some(leader)) = (self.state.protocol.clone(), self.state.leader.clone()) else {
             return self.reply(request, Err(ClassicRefusal::Rebalancing));
         };
+        if let Some(live) = self.members.get_mut(member) {
+            live.knows_its_id = true;
+        }
         let told = || {
             let metadata = |m: &ClassicMember| {
                 let found = m.protocols.iter().find(|known| known.name == protocol);
@@ -119,7 +122,8 @@ impl ClassicGroup {
             (true, true) => Role::ReturnedLeader(told()),
         };
         let generation = self.state.generation;
-        let answer = ClassicAnswer::Joined { member: member.clone(), generation, protocol, leader, role };
+        let (member, protocol_type) = (member.clone(), self.state.protocol_type.clone());
+        let answer = ClassicAnswer::Joined { member, generation, protocol_type, protocol, leader, role };
         self.reply(request, Ok(answer));
     }
 
@@ -133,6 +137,21 @@ impl ClassicGroup {
         self.forget(&member);
         self.begin_rebalance(now);
         Ok(())
+    }
+
+    /// Nobody waits for that any more. The member has its session to come back in; one that cannot, because it was never told
+    /// who it is, is out with the next deadline, which is now.
+    pub(super) fn hung_up(&mut self, request: RequestId, now: Now) {
+        for live in self.members.values_mut() {
+            if live.join == Some(request) {
+                live.join = None;
+                let comes_back = live.knows_its_id || live.profile.instance.is_some();
+                let session_ms = if comes_back { live.profile.session_timeout_ms } else { 0 };
+                live.session_until = now.moment.after_ms(session_ms);
+            } else if live.sync == Some(request) {
+                live.sync = None;
+            }
+        }
     }
 
     /// The member is none any more; if it waits, it hears so.

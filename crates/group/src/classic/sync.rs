@@ -8,6 +8,21 @@ use super::{ClassicAnswer, ClassicGroup, ClassicRefusal, ClassicSync, Phase, Req
 use crate::fence::{Committer, Stranger};
 use crate::ids::{MemberId, Now};
 
+impl ClassicSync {
+    /// Whether all of it is within bounds.
+    ///
+    /// # Errors
+    /// [`ClassicRefusal::OutOfRange`].
+    pub fn check(&self) -> Result<(), ClassicRefusal> {
+        let bytes: usize = self.assignments.iter().map(|(id, share)| id.as_str().len() + share.len()).sum();
+        if bytes > CLASSIC_ASSIGNMENTS_BYTES_MAX {
+            let given = u64::try_from(bytes).unwrap_or(u64::MAX);
+            return Err(ClassicRefusal::OutOfRange { what: "assignments", given });
+        }
+        Ok(())
+    }
+}
+
 impl ClassicGroup {
     pub(super) fn sync(&mut self, request: RequestId, sync: ClassicSync, now: Now) {
         if let Err(refusal) = self.try_sync(request, sync, now) {
@@ -17,14 +32,11 @@ impl ClassicGroup {
 
     fn try_sync(&mut self, request: RequestId, sync: ClassicSync, now: Now) -> Result<(), ClassicRefusal> {
         let member = self.hear(&sync.who, now)?;
-        if sync.protocol.is_some() && sync.protocol != self.state.protocol {
+        let other_type = sync.protocol_type.as_ref().is_some_and(|given| *given != self.state.protocol_type);
+        if other_type || (sync.protocol.is_some() && sync.protocol != self.state.protocol) {
             return Err(ClassicRefusal::InconsistentProtocol);
         }
-        let bytes: usize = sync.assignments.iter().map(|(id, share)| id.as_str().len() + share.len()).sum();
-        if bytes > CLASSIC_ASSIGNMENTS_BYTES_MAX {
-            let given = u64::try_from(bytes).unwrap_or(u64::MAX);
-            return Err(ClassicRefusal::OutOfRange { what: "assignments", given });
-        }
+        sync.check()?;
         match self.phase {
             Phase::Empty | Phase::Joining { .. } => Err(ClassicRefusal::Rebalancing),
             Phase::Stable => {
@@ -66,7 +78,8 @@ impl ClassicGroup {
         }
         let protocol = self.state.protocol.clone().unwrap_or_default();
         let assignment = self.state.members.get(member).map(|written| written.assignment.clone());
-        let answer = ClassicAnswer::Synced { protocol, assignment: assignment.unwrap_or_default() };
+        let (protocol_type, assignment) = (self.state.protocol_type.clone(), assignment.unwrap_or_default());
+        let answer = ClassicAnswer::Synced { protocol_type, protocol, assignment };
         self.reply(request, Ok(answer));
     }
 

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use millrace_kafka_wire::{
-    ApiRequest, ApiVersionsRequest, CreateTopicsRequest, InitProducerIdRequest, ListOffsetsRequest,
-    MetadataRequest,
+    ApiRequest, ApiVersionsRequest, CreateTopicsRequest, InitProducerIdRequest, JoinGroupResponse,
+    ListOffsetsRequest, MetadataRequest,
 };
 
+use crate::classic::{beat, join, leave, sync};
 use crate::world::{World, batch, fetch, frame, framed, metadata, produce};
 
 fn newest<R: ApiRequest>(request: &R) -> Bytes {
@@ -24,6 +25,10 @@ async fn every_request_may_be_cut_anywhere() {
         newest(&ListOffsetsRequest { replica_id: -1, ..Default::default() }),
         newest(&InitProducerIdRequest { transactional_id: Some("t".to_owned()), ..Default::default() }),
         newest(&CreateTopicsRequest::default()),
+        newest(&join("")),
+        newest(&sync(&JoinGroupResponse::default(), 5)),
+        newest(&beat(&JoinGroupResponse::default())),
+        newest(&leave(&["nobody"])),
         frame(1, 3, &produce("a", batch(&[b"value"]))),
         frame(1, 4, &fetch("a", 0)),
     ];

@@ -25,7 +25,19 @@ async fn every_version_hears_what_is_served() {
         assert_eq!(served.error_code, 0, "version {version}");
         let versions: Vec<_> =
             served.api_keys.iter().map(|api| (api.api_key, api.min_version, api.max_version)).collect();
-        let expected = [(0, 0, 13), (1, 4, 18), (2, 1, 10), (3, 0, 13), (18, 0, 4), (19, 2, 7), (22, 0, 5)];
+        let expected = [
+            (0, 0, 13),
+            (1, 4, 18),
+            (2, 1, 10),
+            (3, 0, 13),
+            (11, 0, 9),
+            (12, 0, 4),
+            (13, 0, 5),
+            (14, 0, 5),
+            (18, 0, 4),
+            (19, 2, 7),
+            (22, 0, 5),
+        ];
         assert_eq!(versions, expected);
     }
     world.stop().await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use millrace_broker::{Broker, BrokerConfig};
+use millrace_broker::{Broker, BrokerConfig, ConnectionId, Context, GroupSettings, ListenerName, Principal};
 use millrace_env::{Env, NetStream};
 use millrace_kafka::{KafkaDoor, NewTopics, Patience, Settings};
 use millrace_kafka_wire::fetch_request::{FetchPartition, FetchTopic};
@@ -27,7 +27,18 @@ pub(crate) struct World {
     pub(crate) door: KafkaDoor,
     pub(crate) addr: SocketAddr,
     env: Env,
-    _scratch: tempfile::TempDir,
+    scratch: Arc<tempfile::TempDir>,
+}
+
+/// Somebody who asks the broker itself.
+pub(crate) fn context() -> Context {
+    Context {
+        principal: Principal::Anonymous,
+        client_id: "test".into(),
+        listener: ListenerName::Kafka,
+        connection: ConnectionId(0),
+        deadline: None,
+    }
 }
 
 pub(crate) fn settings() -> Settings {
@@ -49,7 +60,29 @@ impl World {
     }
 
     pub(crate) async fn on(env: Env, settings: Settings) -> World {
-        let scratch = tempfile::tempdir().unwrap();
+        let scratch = Arc::new(tempfile::tempdir().unwrap());
+        World::over(scratch, env, settings, GroupSettings::default()).await
+    }
+
+    /// With groups that are run by these settings.
+    pub(crate) async fn with_groups(groups: GroupSettings) -> World {
+        let scratch = Arc::new(tempfile::tempdir().unwrap());
+        World::over(scratch, millrace_env::real::env(), settings(), groups).await
+    }
+
+    /// Stops and starts again on the same data.
+    pub(crate) async fn restart(self, groups: GroupSettings) -> World {
+        let (scratch, env) = (Arc::clone(&self.scratch), self.env.clone());
+        self.stop().await;
+        World::over(scratch, env, settings(), groups).await
+    }
+
+    async fn over(
+        scratch: Arc<tempfile::TempDir>,
+        env: Env,
+        settings: Settings,
+        groups: GroupSettings,
+    ) -> World {
         let listener = env.net.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let config = BrokerConfig {
@@ -57,11 +90,11 @@ impl World {
             node: NodeId(1),
             memory_budget_bytes: 512 * 1024 * 1024,
             grpc_advertised: addr.to_string(),
-            groups: millrace_broker::GroupSettings::default(),
+            groups,
         };
         let broker = Broker::start(env.clone(), config).await.unwrap();
         let door = KafkaDoor::open(env.clone(), Arc::clone(&broker), vec![listener], settings).unwrap();
-        World { broker, door, addr, env, _scratch: scratch }
+        World { broker, door, addr, env, scratch }
     }
 
     pub(crate) async fn client(&self) -> Client {
