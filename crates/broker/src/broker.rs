@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use millrace_env::{Env, TaskHandle};
 use millrace_log::{Extent, Fatal, StartReport};
-use millrace_types::{ErrorCode, GroupId, NodeId, Offset, TopicPartition};
+use millrace_types::{ErrorCode, GroupId, NodeId, Offset, PartitionIndex, TopicPartition};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::sync::{OnceCell, watch};
@@ -19,14 +19,15 @@ use crate::metrics::{BrokerMetrics, GroupCounters};
 use crate::producer_ids::ProducerIds;
 use crate::unfinished::Unfinished;
 use crate::{
-    AlterTopicsRequest, ApiError, ClassicDescription, ClassicListing, ClusterDescription,
+    ActiveProducer, AlterTopicsRequest, ApiError, ClassicDescription, ClassicListing, ClusterDescription,
     CommitOffsetsRequest, CommittedOffset, Committer, Context, CreatePartitionsRequest, CreateTopicRequest,
-    DoorMetrics, FetchOffsetsRequest, FetchRequest, FetchResponse, GroupAssignment, GroupDescription,
-    GroupListing, GroupMembership, GroupSettings, JoinClassicRequest, JoinGroupRequest, LeaveClassicRequest,
-    MemoryBudget, OffsetAnswer, OffsetQuery, OffsetReset, PartitionLag, PendingJoin, PendingProduce,
-    PendingSync, ProduceRequest, ProducerIdentity, RangeQuery, RecordsToDelete, ResetGroupRequest,
-    ResolvedRange, SubscribeRequest, Subscription, SyncClassicRequest, TopicDescription, TopicLayout,
-    TopicRef, TopicSummary, groups, janitor, start, sync_timer,
+    DoorMetrics, EpochEnd, EpochQuery, FetchOffsetsRequest, FetchRequest, FetchResponse, GroupAssignment,
+    GroupDescription, GroupListing, GroupMembership, GroupSettings, JoinClassicRequest, JoinGroupRequest,
+    LeaveClassicRequest, LogDirDescription, MemoryBudget, OffsetAnswer, OffsetQuery, OffsetReset,
+    PartitionLag, PendingJoin, PendingProduce, PendingSync, Permit, ProduceRequest, ProducerIdentity,
+    RangeQuery, RecordsToDelete, ResetGroupRequest, ResolvedRange, SubscribeRequest, Subscription,
+    SyncClassicRequest, TopicConfigs, TopicDescription, TopicLayout, TopicRef, TopicSummary, groups, janitor,
+    start, sync_timer,
 };
 
 /// What a broker is started with.
@@ -516,6 +517,56 @@ impl Broker {
         topics: Option<&[TopicRef]>,
     ) -> Result<Vec<Result<TopicLayout, ApiError>>, ApiError> {
         self.count(Operation::DescribeTopic, self.core.topic_layouts(ctx, topics))
+    }
+
+    /// The configurations of topics, in order.
+    ///
+    /// # Errors
+    /// [`ApiError`] if the request as a whole is refused.
+    pub fn topic_configs(
+        &self,
+        ctx: &Context,
+        topics: &[TopicRef],
+    ) -> Result<Vec<Result<TopicConfigs, ApiError>>, ApiError> {
+        self.count(Operation::DescribeTopic, self.core.topic_configs(ctx, topics))
+    }
+
+    /// Where leader epochs ended, in order; `None` where the log knows nothing of such an epoch.
+    ///
+    /// # Errors
+    /// [`ApiError`] if the request as a whole is refused.
+    pub fn epoch_ends(
+        &self,
+        ctx: &Context,
+        queries: &[EpochQuery],
+    ) -> Result<Vec<Result<Option<EpochEnd>, ApiError>>, ApiError> {
+        self.count(Operation::ListOffsets, self.core.epoch_ends(ctx, queries))
+    }
+
+    /// The idempotent producers that each partition remembers, in order. The memory of the answer is added to `permit`.
+    ///
+    /// # Errors
+    /// [`ApiError`] if the request as a whole is refused, or there is no memory for the answer.
+    pub async fn describe_producers(
+        &self,
+        ctx: &Context,
+        partitions: &[(TopicRef, PartitionIndex)],
+        permit: &mut Permit,
+    ) -> Result<Vec<Result<Vec<ActiveProducer>, ApiError>>, ApiError> {
+        let described = self.core.describe_producers(ctx, partitions, permit).await;
+        self.count(Operation::DescribeTopic, described)
+    }
+
+    /// The data directory, and what the partitions that are named take of it; all that there are, if none are named.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub fn describe_log_dir(
+        &self,
+        ctx: &Context,
+        topics: Option<&[(TopicRef, Vec<PartitionIndex>)]>,
+    ) -> Result<LogDirDescription, ApiError> {
+        self.count(Operation::DescribeTopic, self.core.describe_log_dir(ctx, topics))
     }
 
     /// The cluster.

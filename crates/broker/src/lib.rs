@@ -43,14 +43,16 @@ pub use millrace_group::{
     Committer, GroupEpoch, IdError, InstanceId, MemberId, Pattern, Profile, RackId,
     Subscription as GroupSubscription, assign::Assignor,
 };
-pub use millrace_log::{DamageTotal, Extent, FileRange};
-pub use millrace_metadata::ConfigChange;
-pub use ops::alter_topics::{AlterTopicsRequest, TopicChanges};
+pub use millrace_log::{ActiveProducer, DamageTotal, Extent, FileRange};
+pub use millrace_metadata::{ConfigChange, KEYS as TOPIC_KEYS, Key as TopicKey, Meaning, ValueKind};
+pub use ops::alter_topics::{AlterTopicsRequest, Alteration, TopicChanges};
 pub use ops::cluster::{BrokerDescription, ClusterDescription};
 pub use ops::create_partitions::{CreatePartitionsRequest, NewPartitions};
 pub use ops::create_topic::CreateTopicRequest;
 pub use ops::delete_records::RecordsToDelete;
+pub use ops::describe_log_dir::{LogDirDescription, TopicSizes};
 pub use ops::describe_topic::{ConfigEntry, PartitionDescription, TopicDescription, TopicSummary};
+pub use ops::epoch_ends::{EpochEnd, EpochQuery};
 pub use ops::fetch::{FetchRequest, FetchResponse, Fetched, Isolation, PartitionFetch};
 pub use ops::group_lag::{LagDistance, PartitionLag, PartitionOwner};
 pub use ops::group_offsets::{CommitOffsetsRequest, CommittedOffset, FetchOffsetsRequest, OffsetCommit};
@@ -67,4 +69,5 @@ pub use ops::produce::{
 pub use ops::ranges::{Begin, End, RangeQuery, ResolvedRange};
 pub use ops::reset_group::{OffsetReset, ResetGroupRequest, ResetMode, ResetTo, ResetWhile};
 pub use ops::subscribe::{PartitionSubscribe, SubscribeRequest, Subscribed, SubscribedPart, Subscription};
+pub use ops::topic_configs::TopicConfigs;
 pub use ops::topic_ref::TopicRef;

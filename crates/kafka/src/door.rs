@@ -53,6 +53,26 @@ impl From<SocketAddr> for Endpoint {
     }
 }
 
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Endpoint { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+/// A setting that the broker was started with, as clients are told of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BrokerSetting {
+    /// Its key.
+    pub name: String,
+    /// The value in force.
+    pub value: String,
+    /// Whether nobody has set it.
+    pub is_default: bool,
+    /// What it says, in a sentence.
+    pub about: &'static str,
+}
+
 /// What becomes of topics that are asked for and not there, and how many partitions a topic gets that leaves it to us.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NewTopics {
@@ -77,6 +97,8 @@ pub struct Settings {
     pub advertised: Option<Endpoint>,
     /// Topics that are made here.
     pub new_topics: NewTopics,
+    /// What the broker was started with, for clients that ask.
+    pub configs: Vec<BrokerSetting>,
     /// How patient the door is.
     pub patience: Patience,
 }

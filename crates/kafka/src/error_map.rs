@@ -55,6 +55,7 @@ kafka_errors! {
     InvalidConfig = 40, "INVALID_CONFIG";
     InvalidRequest = 42, "INVALID_REQUEST";
     UnsupportedForMessageFormat = 43, "UNSUPPORTED_FOR_MESSAGE_FORMAT";
+    PolicyViolation = 44, "POLICY_VIOLATION";
     OutOfOrderSequenceNumber = 45, "OUT_OF_ORDER_SEQUENCE_NUMBER";
     DuplicateSequenceNumber = 46, "DUPLICATE_SEQUENCE_NUMBER";
     InvalidProducerEpoch = 47, "INVALID_PRODUCER_EPOCH";
@@ -73,6 +74,8 @@ kafka_errors! {
     UnknownTopicId = 100, "UNKNOWN_TOPIC_ID";
     FencedMemberEpoch = 110, "FENCED_MEMBER_EPOCH";
     StaleMemberEpoch = 113, "STALE_MEMBER_EPOCH";
+    MismatchedEndpointType = 114, "MISMATCHED_ENDPOINT_TYPE";
+    UnsupportedEndpointType = 115, "UNSUPPORTED_ENDPOINT_TYPE";
     InvalidRegularExpression = 128, "INVALID_REGULAR_EXPRESSION";
 }
 

@@ -5,12 +5,17 @@
 
 use bytes::Bytes;
 use millrace_kafka_wire::{
-    ApiRequest, ApiVersionsRequest, CreateTopicsRequest, FetchRequest, InitProducerIdRequest,
-    ListOffsetsRequest, MetadataRequest, ProduceRequest, Reader,
+    AlterConfigsRequest, ApiRequest, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest,
+    DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
+    DescribeLogDirsRequest, DescribeProducersRequest, DescribeTopicPartitionsRequest, FetchRequest,
+    IncrementalAlterConfigsRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, Reader,
 };
 use millrace_types::limits::KAFKA_REQUEST_ELEMENTS_MAX;
 
-use crate::handlers::{Asked, Operation, fetch, list_offsets, produce};
+use crate::handlers::{
+    Asked, Operation, delete_records, fetch, list_offsets, offset_for_leader_epoch, produce,
+};
 use crate::metrics::Requests;
 use crate::parts::Naming;
 use crate::request::Request;
@@ -45,6 +50,36 @@ pub fn frame(bytes: Bytes) -> Option<usize> {
         Operation::ApiVersions => decode::<ApiVersionsRequest>(body, asked).map(|_| 0),
         Operation::CreateTopics => Some(decode::<CreateTopicsRequest>(body, asked)?.topics.len()),
         Operation::InitProducerId => decode::<InitProducerIdRequest>(body, asked).map(|_| 0),
+        Operation::DeleteTopics => {
+            let request = decode::<DeleteTopicsRequest>(body, asked)?;
+            Some(request.topics.len() + request.topic_names.len())
+        }
+        Operation::DeleteRecords => {
+            let request = decode::<DeleteRecordsRequest>(body, asked)?;
+            let parts =
+                request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p)));
+            Some(parts.flat_map(|(topic, part)| delete_records::question(topic, part)).count())
+        }
+        Operation::OffsetForLeaderEpoch => {
+            let request = decode::<OffsetForLeaderEpochRequest>(body, asked)?;
+            let parts =
+                request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p)));
+            Some(parts.flat_map(|(topic, part)| offset_for_leader_epoch::query(topic, part)).count())
+        }
+        Operation::DescribeConfigs => Some(decode::<DescribeConfigsRequest>(body, asked)?.resources.len()),
+        Operation::AlterConfigs => Some(decode::<AlterConfigsRequest>(body, asked)?.resources.len()),
+        Operation::DescribeLogDirs => {
+            Some(decode::<DescribeLogDirsRequest>(body, asked)?.topics.map_or(0, |topics| topics.len()))
+        }
+        Operation::CreatePartitions => Some(decode::<CreatePartitionsRequest>(body, asked)?.topics.len()),
+        Operation::IncrementalAlterConfigs => {
+            Some(decode::<IncrementalAlterConfigsRequest>(body, asked)?.resources.len())
+        }
+        Operation::DescribeCluster => decode::<DescribeClusterRequest>(body, asked).map(|_| 0),
+        Operation::DescribeProducers => Some(decode::<DescribeProducersRequest>(body, asked)?.topics.len()),
+        Operation::DescribeTopicPartitions => {
+            Some(decode::<DescribeTopicPartitionsRequest>(body, asked)?.topics.len())
+        }
     }
 }
 

@@ -1,14 +1,25 @@
 //! The operations, one file each: the listing is what is served.
 
+mod alter_configs;
 pub(crate) mod api_versions;
+mod create_partitions;
 mod create_topics;
+pub(crate) mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_log_dirs;
+mod describe_producers;
+mod describe_topic_partitions;
 pub(crate) mod fetch;
 mod heartbeat;
+mod incremental_alter_configs;
 mod init_producer_id;
 mod join_group;
 mod leave_group;
 pub(crate) mod list_offsets;
 mod metadata;
+pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
 mod sync_group;
 
@@ -18,8 +29,11 @@ use std::sync::Arc;
 use millrace_broker::{Broker, Context};
 use millrace_env::Env;
 use millrace_kafka_wire::{
-    ApiMessage, ApiRequest, ApiVersionsRequest, CreateTopicsRequest, FetchRequest, HeartbeatRequest,
-    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListOffsetsRequest, Message, MetadataRequest,
+    AlterConfigsRequest, ApiMessage, ApiRequest, ApiVersionsRequest, CreatePartitionsRequest,
+    CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest,
+    DescribeConfigsRequest, DescribeLogDirsRequest, DescribeProducersRequest, DescribeTopicPartitionsRequest,
+    FetchRequest, HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
+    LeaveGroupRequest, ListOffsetsRequest, Message, MetadataRequest, OffsetForLeaderEpochRequest,
     ProduceRequest, SyncGroupRequest, WireError,
 };
 use tokio_util::sync::CancellationToken;
@@ -77,7 +91,18 @@ operations! {
     SyncGroup(SyncGroupRequest), "sync_group";
     ApiVersions(ApiVersionsRequest), "api_versions";
     CreateTopics(CreateTopicsRequest), "create_topics";
+    DeleteTopics(DeleteTopicsRequest), "delete_topics";
+    DeleteRecords(DeleteRecordsRequest), "delete_records";
     InitProducerId(InitProducerIdRequest), "init_producer_id";
+    OffsetForLeaderEpoch(OffsetForLeaderEpochRequest), "offset_for_leader_epoch";
+    DescribeConfigs(DescribeConfigsRequest), "describe_configs";
+    AlterConfigs(AlterConfigsRequest), "alter_configs";
+    DescribeLogDirs(DescribeLogDirsRequest), "describe_log_dirs";
+    CreatePartitions(CreatePartitionsRequest), "create_partitions";
+    IncrementalAlterConfigs(IncrementalAlterConfigsRequest), "incremental_alter_configs";
+    DescribeCluster(DescribeClusterRequest), "describe_cluster";
+    DescribeProducers(DescribeProducersRequest), "describe_producers";
+    DescribeTopicPartitions(DescribeTopicPartitionsRequest), "describe_topic_partitions";
 }
 
 impl Operation {
@@ -142,6 +167,14 @@ impl Handlers {
     ) -> Result<Option<Pending>, Unanswered> {
         let Request { version, correlation, body, .. } = request;
         let asked = Asked { version, correlation };
+        let this = self;
+        // Most operations take all there is to be had.
+        macro_rules! answer {
+            ($operation:ident) => {{
+                let request = memory.decode(body, version).await?;
+                $operation::handle(this, caller, asked, request, memory).await?
+            }};
+        }
         let reply = match api {
             Operation::Produce => {
                 return Ok(produce::handle(self, caller, asked, memory.decode(body, version).await?).await?);
@@ -152,31 +185,30 @@ impl Handlers {
             Operation::ListOffsets => {
                 list_offsets::handle(self, caller, asked, memory.decode(body, version).await?).await?
             }
-            Operation::Metadata => {
-                let request = memory.decode(body, version).await?;
-                metadata::handle(self, caller, asked, request, memory).await?
-            }
-            Operation::JoinGroup => {
-                let request = memory.decode(body, version).await?;
-                join_group::handle(self, caller, asked, request, memory).await?
-            }
+            Operation::Metadata => answer!(metadata),
+            Operation::JoinGroup => answer!(join_group),
             Operation::Heartbeat => {
                 heartbeat::handle(self, caller, asked, &memory.decode(body, version).await?).await?
             }
             Operation::LeaveGroup => {
                 leave_group::handle(self, caller, asked, memory.decode(body, version).await?).await?
             }
-            Operation::SyncGroup => {
-                let request = memory.decode(body, version).await?;
-                sync_group::handle(self, caller, asked, request, memory).await?
-            }
+            Operation::SyncGroup => answer!(sync_group),
             Operation::ApiVersions => {
                 api_versions::handle(self, asked, &memory.decode(body, version).await?)?
             }
-            Operation::CreateTopics => {
-                let request = memory.decode(body, version).await?;
-                create_topics::handle(self, caller, asked, request, memory).await?
-            }
+            Operation::CreateTopics => answer!(create_topics),
+            Operation::DeleteTopics => answer!(delete_topics),
+            Operation::DeleteRecords => answer!(delete_records),
+            Operation::OffsetForLeaderEpoch => answer!(offset_for_leader_epoch),
+            Operation::DescribeConfigs => answer!(describe_configs),
+            Operation::AlterConfigs => answer!(alter_configs),
+            Operation::DescribeLogDirs => answer!(describe_log_dirs),
+            Operation::CreatePartitions => answer!(create_partitions),
+            Operation::IncrementalAlterConfigs => answer!(incremental_alter_configs),
+            Operation::DescribeCluster => answer!(describe_cluster),
+            Operation::DescribeProducers => answer!(describe_producers),
+            Operation::DescribeTopicPartitions => answer!(describe_topic_partitions),
             Operation::InitProducerId => {
                 init_producer_id::handle(self, caller, asked, &memory.decode(body, version).await?).await?
             }

@@ -14,6 +14,8 @@
 
 mod answer;
 mod answers;
+mod bill;
+mod config_resource;
 mod connection;
 mod door;
 mod error_map;
@@ -28,5 +30,5 @@ mod request;
 mod request_memory;
 mod socket;
 
-pub use door::{Endpoint, KafkaDoor, NewTopics, Patience, Settings};
+pub use door::{BrokerSetting, Endpoint, KafkaDoor, NewTopics, Patience, Settings};
 pub use error_map::{KafkaError, kafka_error};

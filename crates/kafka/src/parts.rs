@@ -1,5 +1,7 @@
 //! Parts that many requests have: a topic, a partition, an epoch.
 
+use std::collections::BTreeSet;
+
 use millrace_broker::{ApiError, TopicRef};
 use millrace_kafka_wire::Uuid;
 use millrace_types::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName};
@@ -56,6 +58,22 @@ pub(crate) fn offset(wire: i64) -> Result<Offset, Fault> {
 /// An epoch; -1 means that none is known.
 pub(crate) fn epoch(wire: i32) -> Option<LeaderEpoch> {
     (wire >= 0).then_some(LeaderEpoch(wire))
+}
+
+/// Those of `names` that come more than once.
+pub(crate) fn twice<N: Ord + Copy>(names: impl Iterator<Item = N>) -> BTreeSet<N> {
+    let (mut seen, mut twice) = (BTreeSet::new(), BTreeSet::new());
+    for name in names {
+        if !seen.insert(name) {
+            twice.insert(name);
+        }
+    }
+    twice
+}
+
+/// What the broker would have answered, had it answered all.
+pub(crate) fn unanswered<A>() -> Result<A, ApiError> {
+    Err(ApiError::new(ErrorCode::Internal, "the broker left it unanswered"))
 }
 
 /// The faults of the questions that the broker cannot be asked, each in its place.

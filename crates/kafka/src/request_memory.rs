@@ -99,6 +99,11 @@ impl RequestMemory {
         self.budget.more(&mut self.permit, bytes).await
     }
 
+    /// What was granted, for an operation of the broker that adds to it itself.
+    pub(crate) fn permit(&mut self) -> &mut Permit {
+        &mut self.permit
+    }
+
     /// Gives so many bytes back.
     pub(crate) fn give_back(&mut self, bytes: usize) {
         self.permit.give_back(bytes);

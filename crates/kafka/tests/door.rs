@@ -1,8 +1,12 @@
 //! The Kafka door over real sockets, in front of a real broker.
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+#[path = "door/administration.rs"]
+mod administration;
 #[path = "door/classic.rs"]
 mod classic;
+#[path = "door/configs.rs"]
+mod configs;
 #[path = "door/cut.rs"]
 mod cut;
 #[path = "door/frames.rs"]

@@ -55,6 +55,7 @@ pub use error::{AppendError, DirError, ReadError};
 pub use flusher::SyncDueWait;
 pub use handles::{HandleLimits, HandlesOpen};
 pub use log::{Log, LogOffsets, PartitionMeta};
+pub use producers::ActiveProducer;
 pub use read::{ReadAnswer, ReadRequest, TimeHit};
 pub use reader::{Extent, FileRange, ReadPlan};
 pub use room::{StorageLevel, StorageRoom};

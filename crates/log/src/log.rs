@@ -11,8 +11,8 @@ use crate::inner::LogInner;
 use crate::queue::{self, Pending};
 use crate::ticket::Cell;
 use crate::{
-    AppendError, DamageTotal, DamagedRange, DirError, HighWatermarkWait, LogConfig, ReadError, ReadPlan,
-    ReadRequest, Ticket, TimeHit,
+    ActiveProducer, AppendError, DamageTotal, DamagedRange, DirError, HighWatermarkWait, LogConfig,
+    ReadError, ReadPlan, ReadRequest, Ticket, TimeHit,
 };
 
 /// What `partition.meta` says: enough to rebuild the cluster's metadata from the data directories alone.
@@ -195,6 +195,18 @@ impl Log {
     #[must_use]
     pub fn epoch_of(&self, offset: Offset) -> Option<LeaderEpoch> {
         self.inner.turn().epochs.epoch_of(offset)
+    }
+
+    /// How many idempotent producers are remembered.
+    #[must_use]
+    pub fn producer_count(&self) -> usize {
+        self.inner.turn().producers.len()
+    }
+
+    /// The idempotent producers that are remembered, sorted by id; the first `max` of them. Nothing is appended meanwhile.
+    #[must_use]
+    pub fn producers(&self, max: usize) -> Vec<ActiveProducer> {
+        self.inner.turn().producers.active().take(max).collect()
     }
 
     /// Drops the suffix from `end` on; a batch that reaches past it goes whole. Synced before it returns.

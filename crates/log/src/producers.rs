@@ -236,6 +236,19 @@ impl Producer {
     }
 }
 
+/// What a partition tells of an idempotent producer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ActiveProducer {
+    /// Its id.
+    pub id: ProducerId,
+    /// Its incarnation.
+    pub epoch: ProducerEpoch,
+    /// The sequence of the last record that it wrote.
+    pub last_sequence: i32,
+    /// The largest time in its last batch.
+    pub last_timestamp: TimestampMs,
+}
+
 /// What is known about producers that are not in the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum History {
@@ -283,6 +296,15 @@ impl ProducerState {
 
     pub(crate) fn producers(&self) -> &BTreeMap<ProducerId, Producer> {
         &self.producers
+    }
+
+    /// Those that are remembered, sorted by id.
+    pub fn active(&self) -> impl Iterator<Item = ActiveProducer> + '_ {
+        self.producers.iter().filter_map(|(id, producer)| {
+            let last = producer.batches().last()?;
+            let (last_sequence, last_timestamp) = (last.last.get(), last.timestamp);
+            Some(ActiveProducer { id: *id, epoch: producer.epoch, last_sequence, last_timestamp })
+        })
     }
 
     /// The largest producer id in the table.

@@ -45,6 +45,20 @@ pub enum ConfigChange {
         /// The key.
         key: String,
     },
+    /// Words are added to the list that is in force; those that it has already stay where they are.
+    Append {
+        /// The key, which must be of a list.
+        key: String,
+        /// The words, with commas between them.
+        value: String,
+    },
+    /// Words are taken from the list that is in force; those that it has not are none of it anyway.
+    Subtract {
+        /// The key, which must be of a list.
+        key: String,
+        /// The words, with commas between them.
+        value: String,
+    },
 }
 
 impl ConfigChange {
@@ -52,7 +66,10 @@ impl ConfigChange {
     #[must_use]
     pub fn key(&self) -> &str {
         match self {
-            ConfigChange::Set { key, .. } | ConfigChange::Unset { key } => key,
+            ConfigChange::Set { key, .. }
+            | ConfigChange::Unset { key }
+            | ConfigChange::Append { key, .. }
+            | ConfigChange::Subtract { key, .. } => key,
         }
     }
 }
@@ -73,6 +90,13 @@ pub enum Command {
         id: TopicId,
         /// Each key once.
         changes: Vec<ConfigChange>,
+    },
+    /// Give a topic of a user this configuration and no other: what is not named goes back to its default.
+    ConfigureTopic {
+        /// Which one.
+        id: TopicId,
+        /// What the topic sets itself.
+        configs: BTreeMap<String, String>,
     },
     /// Add partitions to a topic of a user. There are never fewer than there were.
     CreatePartitions {

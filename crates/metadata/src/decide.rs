@@ -1,6 +1,6 @@
 //! Decisions: what a command becomes, given what the cluster knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_schema::{
     BrokerRegistered, MetadataRecord, PartitionPlaced, PartitionsAdded, ProducerIdsTaken, TopicConfigured,
@@ -10,8 +10,8 @@ use millrace_types::limits::{PARTITIONS_PER_BROKER_MAX, PARTITIONS_PER_TOPIC_MAX
 use millrace_types::{LeaderEpoch, NodeId, SyncMode, TopicId};
 
 use crate::{
-    Command, ConfigChange, ConfigError, CreateTopic, FEATURE_LEVEL_NEWEST, Image, KEYS, Owner, Refusal,
-    Topic, TopicConfig,
+    Command, ConfigChange, ConfigError, CreateTopic, FEATURE_LEVEL_NEWEST, Image, Key, Owner, Refusal, Topic,
+    TopicConfig, ValueKind,
 };
 
 /// Replicas of a topic that leaves it to the cluster, where there are that many brokers.
@@ -33,6 +33,7 @@ pub fn decide(image: &Image, command: &Command) -> Result<Vec<MetadataRecord>, R
             Ok(vec![MetadataRecord::TopicDeleted { id: *id }])
         }
         Command::AlterTopic { id, changes } => alter_topic(image, *id, changes),
+        Command::ConfigureTopic { id, configs } => configure_topic(image, *id, configs),
         Command::CreatePartitions { id, count } => create_partitions(image, *id, *count),
         Command::RegisterBroker { node, directory, grpc } => {
             let broker = BrokerRegistered { node: *node, directory: *directory, grpc: grpc.clone() };
@@ -104,26 +105,74 @@ fn check_level(image: &Image, wanted: u32) -> Result<(), Refusal> {
 fn alter_topic(image: &Image, id: TopicId, changes: &[ConfigChange]) -> Result<Vec<MetadataRecord>, Refusal> {
     let topic = topic_of_a_user(image, id)?;
     let mut configs = topic.configs.clone();
-    for (number, change) in changes.iter().enumerate() {
-        if changes.iter().take(number).any(|before| before.key() == change.key()) {
+    let mut seen = BTreeSet::new();
+    for change in changes {
+        if !seen.insert(change.key()) {
             return Err(Refusal::ConfigTwice(change.key().to_owned()));
         }
         match change {
             ConfigChange::Set { key, value } => {
                 configs.insert(key.clone(), value.clone());
             }
-            ConfigChange::Unset { key } if KEYS.iter().any(|known| known.name == key) => {
+            ConfigChange::Unset { key } => {
+                known(key)?;
                 configs.remove(key);
             }
-            ConfigChange::Unset { key } => return Err(ConfigError::Unknown(key.clone()).into()),
+            ConfigChange::Append { key, value } => {
+                let mut words = list_of(topic, key, value)?;
+                let more = value.split(',').map(|word| word.trim().to_owned());
+                for word in more.filter(|word| !word.is_empty()) {
+                    if !words.contains(&word) {
+                        words.push(word);
+                    }
+                }
+                configs.insert(key.clone(), words.join(","));
+            }
+            ConfigChange::Subtract { key, value } => {
+                let mut words = list_of(topic, key, value)?;
+                words.retain(|word| value.split(',').all(|gone| gone.trim() != word));
+                configs.insert(key.clone(), words.join(","));
+            }
         }
     }
+    configure(image, topic, configs)
+}
+
+fn configure_topic(
+    image: &Image,
+    id: TopicId,
+    configs: &BTreeMap<String, String>,
+) -> Result<Vec<MetadataRecord>, Refusal> {
+    configure(image, topic_of_a_user(image, id)?, configs.clone())
+}
+
+fn configure(
+    image: &Image,
+    topic: &Topic,
+    configs: BTreeMap<String, String>,
+) -> Result<Vec<MetadataRecord>, Refusal> {
     let configs = check_configs(configs, topic.replication_factor)?;
     if configs == topic.configs {
         return Ok(Vec::new());
     }
     check_level(image, ALTERING_SINCE)?;
-    Ok(vec![MetadataRecord::TopicConfigured(TopicConfigured { id, configs })])
+    Ok(vec![MetadataRecord::TopicConfigured(TopicConfigured { id: topic.id, configs })])
+}
+
+fn known(key: &str) -> Result<&'static Key, ConfigError> {
+    Key::of_name(key).ok_or_else(|| ConfigError::Unknown(key.to_owned()))
+}
+
+/// The words of a list that is in force.
+fn list_of(topic: &Topic, name: &str, value: &str) -> Result<Vec<String>, ConfigError> {
+    let key = known(name)?;
+    if key.kind != ValueKind::List {
+        let expected = "for a list, and this key is of none: nothing can be added or taken away".to_owned();
+        return Err(ConfigError::Value { key: name.to_owned(), value: value.to_owned(), expected });
+    }
+    let list = topic.configs.get(name).cloned().or_else(|| key.default_value()).unwrap_or_default();
+    let words = list.split(',').map(str::trim).filter(|word| !word.is_empty());
+    Ok(words.map(str::to_owned).collect())
 }
 
 fn create_partitions(image: &Image, id: TopicId, count: u32) -> Result<Vec<MetadataRecord>, Refusal> {

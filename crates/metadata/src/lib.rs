@@ -13,6 +13,7 @@ mod decide;
 mod image;
 mod refusal;
 mod topic_config;
+mod topic_keys;
 
 pub use command::{Command, ConfigChange, CreateTopic, Owner};
 pub use decide::decide;
@@ -22,4 +23,5 @@ pub use millrace_schema::{
     TopicConfigured, TopicCreated,
 };
 pub use refusal::Refusal;
-pub use topic_config::{CompactionBounds, ConfigError, KEYS, Key, Meaning, RecordTime, TopicConfig};
+pub use topic_config::{CompactionBounds, ConfigError, RecordTime, TopicConfig};
+pub use topic_keys::{KEYS, Key, Meaning, Problem, ValueKind};

@@ -16,7 +16,7 @@ use millrace_grpc::{GrpcDoor, OpenError};
 use millrace_kafka::KafkaDoor;
 use millrace_types::NodeId;
 
-use crate::config::{Key, ServerConfig};
+use crate::config::{InForce, Key, Origin, ServerConfig};
 use crate::http::{HttpDoor, Readiness};
 use crate::metrics::Measured;
 use crate::{Exit, Listen};
@@ -181,11 +181,23 @@ async fn start_broker(
         node: config.node,
         advertised: config.kafka_advertised.clone(),
         new_topics: config.new_topics,
+        configs: told_to_clients(config),
         patience: millrace_kafka::Patience::default(),
     };
     let kafka = KafkaDoor::open(env.clone(), Arc::clone(&broker), listeners.kafka, settings);
     let kafka = kafka.map_err(StartError::Kafka)?;
     Ok(Parts { broker, grpc: Arc::new(grpc), kafka: Arc::new(kafka) })
+}
+
+/// What the broker was started with, as clients of Kafka are told of it.
+fn told_to_clients(config: &ServerConfig) -> Vec<millrace_kafka::BrokerSetting> {
+    let setting = |key: &InForce| millrace_kafka::BrokerSetting {
+        name: key.key.name().to_owned(),
+        value: key.value.clone(),
+        is_default: key.origin == Origin::Default,
+        about: key.key.about(),
+    };
+    config.in_force().iter().map(setting).collect()
 }
 
 impl RunningServer {

@@ -345,6 +345,12 @@ pub const MEMORY_RESERVE_BYTES: usize = KAFKA_REQUEST_ELEMENTS_MAX * KAFKA_ELEME
 pub const KAFKA_LAYOUT_BYTES: usize = 512;
 /// What a topic costs of the memory budget in an answer that lists all of its configs, in bytes.
 pub const KAFKA_NEW_TOPIC_BYTES: usize = 4096;
+/// The most idempotent producers that one answer tells of: as many as one partition remembers.
+pub const PRODUCERS_DESCRIBED_MAX: usize = PRODUCERS_PER_PARTITION_MAX;
+/// What such a producer costs of the memory budget, in bytes, from when it is copied until it is sent.
+pub const PRODUCER_ENTRY_BYTES: usize = 192;
+/// What a config costs of the memory budget in an answer that describes it, in bytes: with its documentation and synonyms.
+pub const KAFKA_CONFIG_BYTES: usize = 640;
 /// Requests of one connection of the Kafka door that may be under way; the next is read when one of them is answered.
 pub const KAFKA_IN_FLIGHT_MAX: u32 = 64;
 /// Bytes that the Kafka door reads ahead of what it has memory granted for, per connection.
@@ -356,5 +362,7 @@ pub const KAFKA_IDLE_MS_MAX: u64 = 600_000;
 const _: () = assert!(2 * PARTITIONS_PER_REQUEST_MAX <= KAFKA_REQUEST_ELEMENTS_MAX);
 // The layout of everything that a broker has fits into the reserve.
 const _: () = assert!(PARTITIONS_PER_BROKER_MAX as usize * KAFKA_LAYOUT_BYTES <= MEMORY_RESERVE_BYTES);
+// The producers of one partition fit into the reserve.
+const _: () = assert!(PRODUCERS_DESCRIBED_MAX * PRODUCER_ENTRY_BYTES <= MEMORY_RESERVE_BYTES);
 // A client that was understood may send what one that was not may send, and more.
 const _: () = assert!(KAFKA_FIRST_FRAME_BYTES_MAX <= REQUEST_BYTES_MAX);

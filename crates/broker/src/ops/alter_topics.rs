@@ -1,6 +1,7 @@
 //! Alters the configuration of topics: decided key by key (KIP-339), written, and followed by the open logs before it is
 //! answered. Each topic stands for itself; of the changes of one topic all are made or none.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millrace_metadata::{Command, ConfigChange, Topic};
@@ -18,8 +19,17 @@ use crate::{ApiError, Context, TopicDescription, TopicRef};
 pub struct TopicChanges {
     /// The topic.
     pub topic: TopicRef,
-    /// Each key once.
-    pub changes: Vec<ConfigChange>,
+    /// How its configuration is changed.
+    pub changes: Alteration,
+}
+
+/// How a configuration is changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Alteration {
+    /// Key by key, each once.
+    Keys(Vec<ConfigChange>),
+    /// As a whole: what is not named goes back to its default.
+    Whole(BTreeMap<String, String>),
 }
 
 /// Changes of any number of topics.
@@ -39,7 +49,10 @@ impl Core {
     ) -> Result<Vec<Result<TopicDescription, ApiError>>, ApiError> {
         let wanted = request.topics.into_iter().map(|TopicChanges { topic, changes }| Wanted {
             topic,
-            command: Box::new(|id| Command::AlterTopic { id, changes }),
+            command: Box::new(|id| match changes {
+                Alteration::Keys(changes) => Command::AlterTopic { id, changes },
+                Alteration::Whole(configs) => Command::ConfigureTopic { id, configs },
+            }),
         });
         let change = self.topics_change_of(ctx, Operation::AlterTopics, wanted.collect())?;
         if request.validate_only {

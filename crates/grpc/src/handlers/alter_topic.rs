@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millrace_broker::{AlterTopicsRequest, ConfigChange, TopicChanges};
+use millrace_broker::{AlterTopicsRequest, Alteration, ConfigChange, TopicChanges};
 use millrace_proto::v1;
 use tonic::Status;
 
@@ -20,7 +20,7 @@ pub(crate) async fn handle(
     let topic = parts::topic(request.topic.as_ref()).map_err(status_of)?;
     let changes = request.changes.into_iter().map(change).collect();
     let request = AlterTopicsRequest {
-        topics: vec![TopicChanges { topic, changes }],
+        topics: vec![TopicChanges { topic, changes: Alteration::Keys(changes) }],
         validate_only: request.validate_only,
     };
     let (broker, context) = (Arc::clone(&api.broker), caller.context.clone());

@@ -12,6 +12,7 @@ use millrace_kafka_wire::{CreateTopicsRequest, CreateTopicsResponse};
 use millrace_types::limits::KAFKA_NEW_TOPIC_BYTES;
 
 use crate::answers::Reply;
+use crate::config_resource::config_fault;
 use crate::error_map::{Fault, KafkaError};
 use crate::handlers::{Asked, Caller, Handlers, Operation};
 use crate::request_memory::{RequestMemory, Unanswered};
@@ -94,7 +95,7 @@ async fn create(
         configs,
         validate_only,
     };
-    Ok(api.broker.create_topic(&caller.context, request).await?)
+    api.broker.create_topic(&caller.context, request).await.map_err(config_fault)
 }
 
 fn to_wire(name: String, made: Result<TopicDescription, Fault>, version: i16) -> CreatableTopicResult {

@@ -15,6 +15,7 @@ use millrace_types::limits::KAFKA_LAYOUT_BYTES;
 use millrace_types::{ErrorCode, NodeId, TopicId, TopicName};
 
 use crate::answers::Reply;
+use crate::bill::Bill;
 use crate::error_map::{Fault, KafkaError};
 use crate::handlers::{Asked, Caller, Handlers, Operation};
 use crate::request_memory::{RequestMemory, Unanswered};
@@ -40,10 +41,10 @@ pub(super) async fn handle(
     let version = asked.version;
     let wanted = request.topics.filter(|topics| version >= NONE_FROM || !topics.is_empty());
     let may_create = version < ALLOW_FROM || request.allow_auto_topic_creation;
-    let mut bill = Bill { memory, unpaid: 0, paid: 0 };
+    let mut bill = Bill::new(memory);
     let topics = match wanted {
         None => {
-            bill.add(api.broker.partitions_open()).await?;
+            bill.add(api.broker.partitions_open() * KAFKA_LAYOUT_BYTES).await?;
             all_topics(api, caller)
         }
         Some(mut topics) => {
@@ -53,7 +54,7 @@ pub(super) async fn handle(
             let mut answers = Vec::with_capacity(topics.len());
             for topic in topics {
                 let answer = one_topic(api, caller, topic, may_create).await;
-                bill.add(answer.0.partitions.len()).await?;
+                bill.add(answer.0.partitions.len() * KAFKA_LAYOUT_BYTES).await?;
                 answers.push(answer);
             }
             answers
@@ -79,32 +80,6 @@ pub(super) async fn handle(
     let reply = asked.reply::<MetadataRequest>(&response)?;
     bill.settle(reply.rope.len());
     Ok(reply)
-}
-
-/// Layouts that take no more than this are within what every request pays for.
-const UNPAID_BYTES_MAX: usize = 32 * 1024;
-
-/// What the layouts in an answer cost of the memory budget.
-struct Bill<'a> {
-    memory: &'a mut RequestMemory,
-    unpaid: usize,
-    paid: usize,
-}
-
-impl Bill<'_> {
-    async fn add(&mut self, partitions: usize) -> Result<(), ApiError> {
-        self.unpaid += partitions * KAFKA_LAYOUT_BYTES;
-        if self.unpaid > UNPAID_BYTES_MAX {
-            self.memory.more(self.unpaid).await?;
-            self.paid += std::mem::take(&mut self.unpaid);
-        }
-        Ok(())
-    }
-
-    /// The layouts are gone; the answer is so long.
-    fn settle(self, bytes: usize) {
-        self.memory.give_back(self.paid.saturating_sub(bytes));
-    }
 }
 
 type TopicAnswer = (MetadataResponseTopic, Option<KafkaError>);

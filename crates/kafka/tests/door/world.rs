@@ -46,6 +46,7 @@ pub(crate) fn settings() -> Settings {
         node: NodeId(1),
         advertised: None,
         new_topics: NewTopics::default(),
+        configs: Vec::new(),
         patience: Patience::default(),
     }
 }

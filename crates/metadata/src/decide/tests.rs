@@ -1,7 +1,5 @@
 //! Decisions one by one, and their invariants under random commands.
 
-use std::collections::BTreeSet;
-
 use millrace_types::{DirectoryId, ErrorCode, ProducerId, TopicName};
 use proptest::prelude::*;
 
@@ -274,13 +272,52 @@ fn what_belongs_to_the_product_is_not_altered_and_old_clusters_write_no_new_reco
     }
 }
 
+#[test]
+fn words_are_added_to_a_list_and_taken_from_it() {
+    let image = one_topic();
+    let policy = |image: &Image| image.topic_by_id(TopicId([1; 16])).unwrap().config.cleanup.to_string();
+    let append = |value: &str| ConfigChange::Append { key: "cleanup.policy".into(), value: value.into() };
+    let subtract = |value: &str| ConfigChange::Subtract { key: "cleanup.policy".into(), value: value.into() };
+    let both = alter(&image, vec![append("compact")]).unwrap();
+    assert_eq!(policy(&both), "compact,delete");
+    let same = alter(&both, vec![append("compact, delete")]).unwrap();
+    assert_eq!(policy(&same), "compact,delete");
+    let compact = alter(&both, vec![subtract("delete")]).unwrap();
+    assert_eq!(policy(&compact), "compact");
+    let nothing = alter(&compact, vec![subtract("compact")]).unwrap_err();
+    assert_eq!(nothing.code(), ErrorCode::InvalidConfig);
+    let no_list = ConfigChange::Append { key: "retention.ms".into(), value: "5".into() };
+    assert_eq!(alter(&image, vec![no_list]).unwrap_err().code(), ErrorCode::InvalidConfig);
+}
+
+#[test]
+fn a_whole_configuration_takes_the_place_of_the_one_before() {
+    let image = alter(&one_topic(), vec![set("retention.ms", "5"), set("flush.ms", "1")]).unwrap();
+    let configs = BTreeMap::from([("segment.ms".to_owned(), "1000".to_owned())]);
+    let id = TopicId([1; 16]);
+    let image = run(&image, &Command::ConfigureTopic { id, configs }).unwrap();
+    let keys: Vec<_> = image.topic_by_id(id).unwrap().configs.keys().cloned().collect();
+    assert_eq!(keys, ["min.insync.replicas", "segment.ms"]);
+    let configs = BTreeMap::from([("no.such.key".to_owned(), "1".to_owned())]);
+    let refused = run(&image, &Command::ConfigureTopic { id, configs }).unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::InvalidConfig);
+}
+
 fn any_change() -> impl Strategy<Value = ConfigChange> {
     let key = prop::sample::select(vec!["retention.ms", "min.insync.replicas", "sync.mode", "nonsense"]);
     let value = prop::sample::select(vec!["-1", "1", "2", "always", "os"]);
-    (key, prop::option::of(value)).prop_map(|(key, value)| match value {
+    let list = ["cleanup.policy", "follower.replication.throttled.replicas", "retention.ms"];
+    let words = prop::sample::select(vec!["compact", "delete", "compact,delete", "", "1:1"]);
+    let of_list =
+        (prop::sample::select(list.to_vec()), words, any::<bool>()).prop_map(|(key, value, more)| {
+            let (key, value) = (key.to_owned(), value.to_owned());
+            if more { ConfigChange::Append { key, value } } else { ConfigChange::Subtract { key, value } }
+        });
+    let of_any = (key, prop::option::of(value)).prop_map(|(key, value)| match value {
         Some(value) => ConfigChange::Set { key: key.to_owned(), value: value.to_owned() },
         None => ConfigChange::Unset { key: key.to_owned() },
-    })
+    });
+    prop_oneof![of_any, of_list]
 }
 
 fn any_command() -> impl Strategy<Value = Command> {
@@ -296,6 +333,10 @@ fn any_command() -> impl Strategy<Value = Command> {
             .prop_map(|(id, count)| Command::CreatePartitions { id: TopicId([id; 16]), count }),
         (0_u8..6, prop::collection::vec(any_change(), 0..3))
             .prop_map(|(id, changes)| Command::AlterTopic { id: TopicId([id; 16]), changes }),
+        (0_u8..6, prop::sample::select(vec!["5", "-1", "x"])).prop_map(|(id, value)| {
+            let configs = BTreeMap::from([("retention.ms".to_owned(), value.to_owned())]);
+            Command::ConfigureTopic { id: TopicId([id; 16]), configs }
+        }),
         (1_i32..3).prop_map(|node| register(NodeId(node))),
         (0_u32..3).prop_map(|level| Command::RaiseFeatureLevel { level }),
         (1_i32..3, 0_u32..5).prop_map(|(node, count)| Command::TakeProducerIds { node: NodeId(node), count }),

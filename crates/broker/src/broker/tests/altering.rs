@@ -6,7 +6,8 @@ use millrace_types::Outcome;
 
 use super::*;
 use crate::{
-    AlterTopicsRequest, ConfigChange, CreatePartitionsRequest, NewPartitions, RecordsToDelete, TopicChanges,
+    AlterTopicsRequest, Alteration, ConfigChange, CreatePartitionsRequest, NewPartitions, RecordsToDelete,
+    TopicChanges,
 };
 
 fn set(key: &str, value: &str) -> ConfigChange {
@@ -18,7 +19,7 @@ fn unset(key: &str) -> ConfigChange {
 }
 
 fn altering(topic: &str, changes: Vec<ConfigChange>) -> AlterTopicsRequest {
-    let topics = vec![TopicChanges { topic: by_name(topic), changes }];
+    let topics = vec![TopicChanges { topic: by_name(topic), changes: Alteration::Keys(changes) }];
     AlterTopicsRequest { topics, validate_only: false }
 }
 
@@ -98,7 +99,8 @@ async fn many_topics_are_altered_by_one_request_and_each_is_answered_for_itself(
     let world = World::new(3).await;
     world.create("a", 1).await;
     world.create("b", 1).await;
-    let of = |topic: &str, changes| TopicChanges { topic: by_name(topic), changes };
+    let of =
+        |topic: &str, changes| TopicChanges { topic: by_name(topic), changes: Alteration::Keys(changes) };
     let topics = vec![
         of("a", vec![set("retention.ms", "5")]),
         of("nope", vec![set("retention.ms", "5")]),

@@ -1,0 +1,72 @@
+//! `CreatePartitions` (37), versions 0 to 3.
+//!
+//! Not there: assignments by hand, which are refused with `INVALID_REPLICA_ASSIGNMENT`. The request's timeout has no effect.
+
+use millrace_broker::{CreatePartitionsRequest, NewPartitions};
+use millrace_kafka_wire as wire;
+use millrace_kafka_wire::CreatePartitionsResponse;
+use millrace_kafka_wire::create_partitions_request::CreatePartitionsTopic;
+use millrace_kafka_wire::create_partitions_response::CreatePartitionsTopicResult;
+use millrace_types::limits::{KAFKA_LAYOUT_BYTES, PARTITIONS_PER_BROKER_MAX};
+
+use crate::answers::Reply;
+use crate::bill::Bill;
+use crate::error_map::{Fault, KafkaError};
+use crate::handlers::{Asked, Caller, Handlers, Operation};
+use crate::parts::{self, Naming};
+use crate::request_memory::{RequestMemory, Unanswered};
+
+pub(super) async fn handle(
+    api: &Handlers,
+    caller: &Caller,
+    asked: Asked,
+    request: wire::CreatePartitionsRequest,
+    memory: &mut RequestMemory,
+) -> Result<Reply, Unanswered> {
+    let twice = parts::twice(request.topics.iter().map(|topic| topic.name.as_str()));
+    let questions = request.topics.iter().map(|topic| {
+        if twice.contains(topic.name.as_str()) {
+            return Err(Fault::new(KafkaError::InvalidRequest, "the request names the topic twice"));
+        }
+        question(topic)
+    });
+    let (topics, faults) = parts::readable(questions.collect());
+    // The broker answers with the topics as they are then.
+    let wanted: u64 = topics.iter().map(|topic| u64::from(topic.count.min(PARTITIONS_PER_BROKER_MAX))).sum();
+    let partitions = wanted.min(u64::from(PARTITIONS_PER_BROKER_MAX));
+    let mut bill = Bill::new(memory);
+    bill.add(usize::try_from(partitions).unwrap_or(usize::MAX) * KAFKA_LAYOUT_BYTES).await?;
+    let count = topics.len();
+    let ask = CreatePartitionsRequest { topics, validate_only: request.validate_only };
+    let answers = match api.broker.create_partitions(&caller.context, ask).await {
+        Ok(answers) => answers.into_iter().map(|answer| answer.map(drop).map_err(Fault::from)).collect(),
+        Err(refused) => vec![Err(Fault::from(refused)); count],
+    };
+    let answers: Vec<Result<(), Fault>> = faults.between(answers);
+    let error = answers.iter().find_map(|answer| answer.as_ref().err()).map(|fault| fault.error);
+    api.requests.count(Operation::CreatePartitions, error);
+    let results = request.topics.into_iter().zip(answers).map(|(topic, answer)| {
+        let fault = answer.err();
+        CreatePartitionsTopicResult {
+            name: topic.name,
+            error_code: fault.as_ref().map_or(0, Fault::code),
+            error_message: fault.map(|fault| fault.message),
+            ..CreatePartitionsTopicResult::default()
+        }
+    });
+    let response =
+        CreatePartitionsResponse { results: results.collect(), ..CreatePartitionsResponse::default() };
+    let reply = asked.reply::<wire::CreatePartitionsRequest>(&response)?;
+    bill.settle(reply.rope.len());
+    Ok(reply)
+}
+
+fn question(topic: &CreatePartitionsTopic) -> Result<NewPartitions, Fault> {
+    if topic.assignments.as_ref().is_some_and(|assignments| !assignments.is_empty()) {
+        let message = "replicas are placed by the cluster; an assignment by hand is not taken";
+        return Err(Fault::new(KafkaError::InvalidReplicaAssignment, message));
+    }
+    let invalid = |_| Fault::new(KafkaError::InvalidPartitions, format!("{} partitions", topic.count));
+    let count = u32::try_from(topic.count).map_err(invalid)?;
+    Ok(NewPartitions { topic: Naming::Names.topic(&topic.name, [0; 16])?, count })
+}
