@@ -21,6 +21,7 @@ pub(crate) enum Operation {
     ListGroups,
     DescribeGroup,
     DeleteGroup,
+    DeleteOffsets,
     ResetGroup,
     GroupLag,
     JoinGroup,
@@ -38,7 +39,7 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    pub(crate) const ALL: [Operation; 24] = [
+    pub(crate) const ALL: [Operation; 25] = [
         Operation::InitProducer,
         Operation::Produce,
         Operation::Fetch,
@@ -49,6 +50,7 @@ impl Operation {
         Operation::ListGroups,
         Operation::DescribeGroup,
         Operation::DeleteGroup,
+        Operation::DeleteOffsets,
         Operation::ResetGroup,
         Operation::GroupLag,
         Operation::JoinGroup,
@@ -78,6 +80,7 @@ impl Operation {
             Operation::ListGroups => "list_groups",
             Operation::DescribeGroup => "describe_group",
             Operation::DeleteGroup => "delete_group",
+            Operation::DeleteOffsets => "delete_offsets",
             Operation::ResetGroup => "reset_group",
             Operation::GroupLag => "group_lag",
             Operation::JoinGroup => "join_group",

@@ -21,13 +21,13 @@ use crate::unfinished::Unfinished;
 use crate::{
     ActiveProducer, AlterTopicsRequest, ApiError, ClassicDescription, ClassicListing, ClusterDescription,
     CommitOffsetsRequest, CommittedOffset, Committer, Context, CreatePartitionsRequest, CreateTopicRequest,
-    DoorMetrics, EpochEnd, EpochQuery, FetchOffsetsRequest, FetchRequest, FetchResponse, GroupAssignment,
-    GroupDescription, GroupListing, GroupMembership, GroupSettings, JoinClassicRequest, JoinGroupRequest,
-    LeaveClassicRequest, LogDirDescription, MemoryBudget, OffsetAnswer, OffsetQuery, OffsetReset,
-    PartitionLag, PendingJoin, PendingProduce, PendingSync, Permit, ProduceRequest, ProducerIdentity,
-    RangeQuery, RecordsToDelete, ResetGroupRequest, ResolvedRange, SubscribeRequest, Subscription,
-    SyncClassicRequest, TopicConfigs, TopicDescription, TopicLayout, TopicRef, TopicSummary, groups, janitor,
-    start, sync_timer,
+    DeleteOffsetsRequest, DoorMetrics, EpochEnd, EpochQuery, FetchOffsetsRequest, FetchRequest,
+    FetchResponse, GroupAssignment, GroupDescription, GroupHeartbeatAnswer, GroupHeartbeatRequest,
+    GroupListing, GroupMembership, GroupSettings, JoinClassicRequest, JoinGroupRequest, LeaveClassicRequest,
+    LogDirDescription, MemoryBudget, OffsetAnswer, OffsetQuery, OffsetReset, PartitionLag, PendingJoin,
+    PendingProduce, PendingSync, Permit, ProduceRequest, ProducerIdentity, RangeQuery, RecordsToDelete,
+    ResetGroupRequest, ResolvedRange, SubscribeRequest, Subscription, SyncClassicRequest, TopicConfigs,
+    TopicDescription, TopicLayout, TopicRef, TopicSummary, groups, janitor, start, sync_timer,
 };
 
 /// What a broker is started with.
@@ -378,6 +378,19 @@ impl Broker {
         &self.core.config.groups
     }
 
+    /// A sign of life of a member that holds no stream: it joins, lives or leaves. Answered when that is durable.
+    ///
+    /// # Errors
+    /// [`ApiError`]: as [`Broker::join_group`] and [`GroupMembership::heartbeat`]; INSTANCE_IN_USE to a static member that joins while
+    /// its last life is there.
+    pub async fn group_heartbeat(
+        &self,
+        ctx: &Context,
+        request: GroupHeartbeatRequest,
+    ) -> Result<GroupHeartbeatAnswer, ApiError> {
+        self.count(Operation::GroupHeartbeat, self.core.group_heartbeat(ctx, request).await)
+    }
+
     /// The committed offsets: in the order asked for, or sorted by topic name and partition.
     ///
     /// # Errors
@@ -412,6 +425,18 @@ impl Broker {
     /// [`ApiError`]: [`ErrorCode::GroupNotEmpty`], [`ErrorCode::GroupNotFound`].
     pub async fn delete_group(&self, ctx: &Context, group: &GroupId) -> Result<(), ApiError> {
         self.count(Operation::DeleteGroup, self.core.delete_group(ctx, group).await)
+    }
+
+    /// Forgets single offsets of a group, but for topics that its members read; answers each, in order, when that is durable.
+    ///
+    /// # Errors
+    /// [`ApiError`]: [`ErrorCode::GroupNotFound`]; of a single offset [`ErrorCode::GroupNotEmpty`].
+    pub async fn delete_offsets(
+        &self,
+        ctx: &Context,
+        request: DeleteOffsetsRequest,
+    ) -> Result<Vec<Result<(), ApiError>>, ApiError> {
+        self.count(Operation::DeleteOffsets, self.core.delete_offsets(ctx, request).await)
     }
 
     /// Sets what a group has committed; answers each partition, in order, when all of it is durable.

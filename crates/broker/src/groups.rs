@@ -6,6 +6,7 @@
 //! | [`coordinated`] | the value of a partition |
 //! | [`partition`] | its lock, and the order of what is written and told |
 //! | [`membership`] | what the door of a member holds |
+//! | [`heartbeats`] | members that hold no stream |
 //! | [`classic`], [`live_classic`] | members that assign each other: what their door asks, and who waits for whom |
 //! | [`streams`], [`draft`] | who can be reached; what one step wants written and told |
 //! | [`topics`] | the topics as groups see them, patterns resolved |
@@ -18,6 +19,7 @@ mod classic;
 mod clock;
 mod coordinated;
 mod draft;
+mod heartbeats;
 mod live_classic;
 mod membership;
 mod partition;
@@ -51,6 +53,7 @@ pub use self::classic::{
 };
 use self::coordinated::{Coordinated, Group, Rules, Totals};
 use self::draft::{Answered, loading};
+pub use self::heartbeats::{GroupHeartbeatAnswer, GroupHeartbeatRequest, MemberSays, ProfileChanges, Tell};
 use self::membership::answer_of;
 pub use self::membership::{GroupAssignment, GroupMembership, JoinGroupRequest, MemberProgress};
 use self::partition::{GroupsPartition, Value};
@@ -211,7 +214,8 @@ impl Groups {
         }
     }
 
-    /// Whether that one may ask what the group has committed: a member of another epoch may not (KIP-848).
+    /// Whether that one may ask what the group has committed: a member of another epoch may not (KIP-848). Where the members
+    /// assign themselves, anybody may.
     ///
     /// # Errors
     /// Why not.

@@ -31,8 +31,9 @@ pub use budget::{MemoryBudget, Permit};
 pub use context::{ConnectionId, Context, ListenerName, Principal};
 pub use groups::{
     ClassicDescription, ClassicIdentity, ClassicJoined, ClassicListing, ClassicMemberDescription,
-    ClassicSynced, GroupAssignment, GroupMembership, GroupSettings, JoinClassicRequest, JoinGroupRequest,
-    LeaveClassicRequest, MemberProgress, PendingJoin, PendingSync, SyncClassicRequest,
+    ClassicSynced, GroupAssignment, GroupHeartbeatAnswer, GroupHeartbeatRequest, GroupMembership,
+    GroupSettings, JoinClassicRequest, JoinGroupRequest, LeaveClassicRequest, MemberProgress, MemberSays,
+    PendingJoin, PendingSync, ProfileChanges, SyncClassicRequest, Tell,
 };
 pub use metrics::{ApiMetrics, DoorMetrics};
 pub use millrace_group::classic::{
@@ -49,6 +50,7 @@ pub use ops::alter_topics::{AlterTopicsRequest, Alteration, TopicChanges};
 pub use ops::cluster::{BrokerDescription, ClusterDescription};
 pub use ops::create_partitions::{CreatePartitionsRequest, NewPartitions};
 pub use ops::create_topic::CreateTopicRequest;
+pub use ops::delete_offsets::DeleteOffsetsRequest;
 pub use ops::delete_records::RecordsToDelete;
 pub use ops::describe_log_dir::{LogDirDescription, TopicSizes};
 pub use ops::describe_topic::{ConfigEntry, PartitionDescription, TopicDescription, TopicSummary};

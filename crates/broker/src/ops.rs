@@ -6,6 +6,7 @@ pub(crate) mod change_topics;
 pub(crate) mod cluster;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topic;
+pub(crate) mod delete_offsets;
 pub(crate) mod delete_records;
 pub(crate) mod delete_topic;
 pub(crate) mod describe_log_dir;

@@ -52,6 +52,7 @@ pub fn grpc_code(code: ErrorCode) -> Code {
         | ErrorCode::StaleMemberEpoch
         | ErrorCode::StaleGeneration
         | ErrorCode::FencedInstance
+        | ErrorCode::InstanceInUse
         | ErrorCode::RebalanceInProgress => Code::Aborted,
         ErrorCode::NotAuthorized => Code::PermissionDenied,
         ErrorCode::TimedOut => Code::DeadlineExceeded,

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::answers::{Answer, Answers, Line, Pending, WriteError};
 use crate::door::Endpoint;
-use crate::frames::{Frame, Frames};
+use crate::frames::{Budgets, Frame, Frames};
 use crate::handlers::{Caller, Handlers, Operation, api_versions};
 use crate::request::Request;
 use crate::socket::Socket;
@@ -22,6 +22,7 @@ use crate::socket::Socket;
 #[derive(Clone, Debug)]
 pub(crate) struct Connections {
     pub(crate) api: Handlers,
+    pub(crate) budgets: Budgets,
     /// Set: end now.
     pub(crate) ending: CancellationToken,
 }
@@ -37,13 +38,21 @@ impl Connections {
             },
         };
         let Ok(peer) = stream.peer_addr() else { return };
+        let context = Context {
+            principal: Principal::Anonymous,
+            client_id: "".into(),
+            listener: ListenerName::Kafka,
+            connection: id,
+            deadline: None,
+        };
         let host = peer.ip().to_canonical().to_string().into();
+        let caller = Caller { context, host, advertised };
         let mut socket = Socket::new(stream);
         let handled = Arc::new(AtomicU64::new(0));
         let ended = tokio::select! {
             biased;
             () = self.ending.cancelled() => return,
-            ended = self.exchange(id, socket.clone(), (host, advertised), Arc::clone(&handled)) => ended,
+            ended = self.exchange(socket.clone(), caller, Arc::clone(&handled)) => ended,
             () = self.silent(handled) => {
                 tracing::debug!(connection = id.0, "a silent connection is closed");
                 return;
@@ -60,24 +69,15 @@ impl Connections {
 
     async fn exchange(
         &self,
-        id: ConnectionId,
         socket: Socket,
-        (host, advertised): (Arc<str>, Endpoint),
+        caller: Caller,
         handled: Arc<AtomicU64>,
     ) -> Result<(), WriteError> {
         let (clock, patience) = (Arc::clone(&self.api.env.clock), self.api.settings.patience);
         let (sender, line) = mpsc::channel(KAFKA_IN_FLIGHT_MAX as usize);
-        let context = Context {
-            principal: Principal::Anonymous,
-            client_id: "".into(),
-            listener: ListenerName::Kafka,
-            connection: id,
-            deadline: None,
-        };
-        let budget = Arc::clone(self.api.broker.memory());
         let reading = Reading {
-            frames: Frames::new(socket.clone(), budget, Arc::clone(&clock), patience.frame),
-            caller: Caller { context, host, advertised },
+            frames: Frames::new(socket.clone(), self.budgets.clone(), Arc::clone(&clock), patience.frame),
+            caller,
             api: self.api.clone(),
             places: Arc::new(Semaphore::new(KAFKA_IN_FLIGHT_MAX as usize)),
             line: sender,

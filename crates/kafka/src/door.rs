@@ -13,6 +13,7 @@ use millrace_types::limits::{CONNECTIONS_MAX, KAFKA_IDLE_MS_MAX};
 use prometheus_client::registry::Registry;
 
 use crate::connection::Connections;
+use crate::frames::Budgets;
 use crate::handlers::Handlers;
 use crate::metrics::{Requests, Traffic};
 
@@ -124,9 +125,10 @@ impl KafkaDoor {
         let addrs = listeners.iter().map(|listener| listener.local_addr()).collect::<io::Result<Vec<_>>>()?;
         let (entrance, requests) = (Entrance::new(&env, "kafka", CONNECTIONS_MAX), Requests::default());
         let (settings, draining) = (Arc::new(settings), entrance.draining());
+        let budgets = Budgets::new(Arc::clone(broker.memory()));
         let traffic = Traffic::new(&broker, Arc::clone(&env.clock));
         let api = Handlers { broker, env, settings, draining, requests: requests.clone(), traffic };
-        let connections = Connections { api, ending: entrance.ending() };
+        let connections = Connections { api, budgets, ending: entrance.ending() };
         entrance
             .accept(listeners, move |number, stream| connections.clone().serve(ConnectionId(number), stream));
         Ok(KafkaDoor { addrs, entrance, requests })

@@ -45,6 +45,7 @@ kafka_errors! {
     UnknownMemberId = 25, "UNKNOWN_MEMBER_ID";
     InvalidSessionTimeout = 26, "INVALID_SESSION_TIMEOUT";
     RebalanceInProgress = 27, "REBALANCE_IN_PROGRESS";
+    InvalidCommitOffsetSize = 28, "INVALID_COMMIT_OFFSET_SIZE";
     TopicAuthorizationFailed = 29, "TOPIC_AUTHORIZATION_FAILED";
     GroupAuthorizationFailed = 30, "GROUP_AUTHORIZATION_FAILED";
     UnsupportedVersion = 35, "UNSUPPORTED_VERSION";
@@ -70,9 +71,12 @@ kafka_errors! {
     MemberIdRequired = 79, "MEMBER_ID_REQUIRED";
     GroupMaxSizeReached = 81, "GROUP_MAX_SIZE_REACHED";
     FencedInstanceId = 82, "FENCED_INSTANCE_ID";
+    GroupSubscribedToTopic = 86, "GROUP_SUBSCRIBED_TO_TOPIC";
     InvalidRecord = 87, "INVALID_RECORD";
     UnknownTopicId = 100, "UNKNOWN_TOPIC_ID";
     FencedMemberEpoch = 110, "FENCED_MEMBER_EPOCH";
+    UnreleasedInstanceId = 111, "UNRELEASED_INSTANCE_ID";
+    UnsupportedAssignor = 112, "UNSUPPORTED_ASSIGNOR";
     StaleMemberEpoch = 113, "STALE_MEMBER_EPOCH";
     MismatchedEndpointType = 114, "MISMATCHED_ENDPOINT_TYPE";
     UnsupportedEndpointType = 115, "UNSUPPORTED_ENDPOINT_TYPE";
@@ -137,6 +141,7 @@ pub fn kafka_error(code: ErrorCode) -> KafkaError {
         ErrorCode::GroupKindMismatch => KafkaError::InconsistentGroupProtocol,
         ErrorCode::StaleGeneration => KafkaError::IllegalGeneration,
         ErrorCode::RebalanceInProgress => KafkaError::RebalanceInProgress,
+        ErrorCode::InstanceInUse => KafkaError::UnreleasedInstanceId,
         // A code appended to the list and not to this table; a test refuses that.
         unlisted => {
             tracing::error!(code = %unlisted, "an error code without one of Kafka's");

@@ -12,14 +12,19 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use millrace_broker::{ApiError, MemoryBudget};
 use millrace_env::Clock;
-use millrace_types::limits::KAFKA_READ_AHEAD_BYTES;
+use millrace_types::limits::{
+    KAFKA_READ_AHEAD_BYTES, MEMBER_MESSAGES_BYTES_MAX, MEMBER_SMALL_MESSAGE_BYTES_MAX, MEMORY_RESERVE_BYTES,
+};
 use tokio::io::AsyncReadExt;
 
+use crate::handlers::Operation;
 use crate::request_memory::RequestMemory;
 use crate::socket::Socket;
 
 /// Bytes of the length in front of a request.
 const LENGTH_BYTES: usize = 4;
+/// Bytes of the operation's number, with which a request begins.
+const KEY_BYTES: usize = 2;
 /// A request has at least an operation, a version and a correlation id.
 const REQUEST_BYTES_MIN: usize = 8;
 /// The slowest that a frame may come in, in bytes per second, once its first patience is over.
@@ -47,11 +52,34 @@ pub(crate) struct Frame {
     pub(crate) memory: RequestMemory,
 }
 
+/// What requests are granted their memory from.
+#[derive(Clone, Debug)]
+pub(crate) struct Budgets {
+    pub(crate) all: Arc<MemoryBudget>,
+    /// For the small requests by which members are heard of: they must not wait in line behind produces for longer than a session
+    /// lasts.
+    pub(crate) members: Arc<MemoryBudget>,
+}
+
+impl Budgets {
+    /// With a pot of their own for members.
+    pub(crate) fn new(all: Arc<MemoryBudget>) -> Budgets {
+        let free = MEMBER_MESSAGES_BYTES_MAX.saturating_sub(MEMORY_RESERVE_BYTES as u64);
+        Budgets { all, members: MemoryBudget::with_reserve(free, MEMORY_RESERVE_BYTES) }
+    }
+
+    fn of(&self, key: [u8; KEY_BYTES], length: usize) -> &Arc<MemoryBudget> {
+        let api = Operation::of(i16::from_be_bytes(key));
+        let is_small = length <= MEMBER_SMALL_MESSAGE_BYTES_MAX;
+        if is_small && api.is_some_and(Operation::is_sign_of_life) { &self.members } else { &self.all }
+    }
+}
+
 /// The frames of a connection.
 #[derive(Debug)]
 pub(crate) struct Frames {
     socket: Socket,
-    budget: Arc<MemoryBudget>,
+    budgets: Budgets,
     clock: Arc<dyn Clock>,
     /// How long a frame that has begun may stand still.
     patience: Duration,
@@ -60,13 +88,8 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    pub(crate) fn new(
-        socket: Socket,
-        budget: Arc<MemoryBudget>,
-        clock: Arc<dyn Clock>,
-        patience: Duration,
-    ) -> Frames {
-        Frames { socket, budget, clock, patience, ahead: BytesMut::new() }
+    pub(crate) fn new(socket: Socket, budgets: Budgets, clock: Arc<dyn Clock>, patience: Duration) -> Frames {
+        Frames { socket, budgets, clock, patience, ahead: BytesMut::new() }
     }
 
     /// The next frame of at most `bytes_max`; `None` when the client has closed between two frames.
@@ -76,12 +99,12 @@ impl Frames {
         }
         // From the first byte of a frame on the client is waited for with patience, not for ever.
         let (clock, patience) = (Arc::clone(&self.clock), self.patience);
-        let length = tokio::select! {
+        let (length, key) = tokio::select! {
             biased;
-            length = self.length(bytes_max) => length?,
+            begun = self.begin(bytes_max) => begun?,
             () = async { clock.sleep(patience).await } => return Err(FrameError::Stalled),
         };
-        let memory = RequestMemory::of_frame(&self.budget, length).await?;
+        let memory = RequestMemory::of_frame(self.budgets.of(key, length), length).await?;
         let patience = patience + Duration::from_secs(length as u64 / BYTES_PER_SECOND_MIN);
         let bytes = tokio::select! {
             biased;
@@ -101,15 +124,20 @@ impl Frames {
         std::future::pending().await
     }
 
-    async fn length(&mut self, bytes_max: usize) -> Result<usize, FrameError> {
+    /// The length of the next frame, and what it asks for.
+    async fn begin(&mut self, bytes_max: usize) -> Result<(usize, [u8; KEY_BYTES]), FrameError> {
+        let length = i32::from_be_bytes(self.first::<LENGTH_BYTES>().await?);
+        self.ahead.advance(LENGTH_BYTES);
+        let fits = usize::try_from(length).ok().filter(|fits| (REQUEST_BYTES_MIN..=bytes_max).contains(fits));
+        let fits = fits.ok_or(FrameError::Length { length, max: bytes_max })?;
+        Ok((fits, self.first::<KEY_BYTES>().await?))
+    }
+
+    /// The first bytes of what is there, once they are.
+    async fn first<const N: usize>(&mut self) -> Result<[u8; N], FrameError> {
         loop {
-            if let Some(prefix) = self.ahead.first_chunk::<LENGTH_BYTES>() {
-                let length = i32::from_be_bytes(*prefix);
-                let wrong = FrameError::Length { length, max: bytes_max };
-                let length = usize::try_from(length).ok();
-                let length = length.filter(|length| (REQUEST_BYTES_MIN..=bytes_max).contains(length));
-                self.ahead.advance(LENGTH_BYTES);
-                return length.ok_or(wrong);
+            if let Some(first) = self.ahead.first_chunk::<N>() {
+                return Ok(*first);
             }
             if self.read_ahead().await? == 0 {
                 return Err(FrameError::CutShort);

@@ -5,16 +5,20 @@
 
 use bytes::Bytes;
 use millrace_kafka_wire::{
-    AlterConfigsRequest, ApiRequest, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest,
+    AlterConfigsRequest, ApiRequest, ApiVersionsRequest, ConsumerGroupDescribeRequest,
+    ConsumerGroupHeartbeatRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest,
     DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    DescribeLogDirsRequest, DescribeProducersRequest, DescribeTopicPartitionsRequest, FetchRequest,
-    IncrementalAlterConfigsRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
-    OffsetForLeaderEpochRequest, ProduceRequest, Reader,
+    DescribeGroupsRequest, DescribeLogDirsRequest, DescribeProducersRequest, DescribeTopicPartitionsRequest,
+    FetchRequest, FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest,
+    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest,
+    MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, Reader, SyncGroupRequest,
 };
 use millrace_types::limits::KAFKA_REQUEST_ELEMENTS_MAX;
 
 use crate::handlers::{
-    Asked, Operation, delete_records, fetch, list_offsets, offset_for_leader_epoch, produce,
+    Asked, Operation, delete_records, fetch, list_offsets, offset_commit, offset_delete, offset_fetch,
+    offset_for_leader_epoch, produce,
 };
 use crate::metrics::Requests;
 use crate::parts::Naming;
@@ -47,6 +51,30 @@ pub fn frame(bytes: Bytes) -> Option<usize> {
         Operation::Metadata => {
             Some(decode::<MetadataRequest>(body, asked)?.topics.map_or(0, |topics| topics.len()))
         }
+        Operation::OffsetCommit => {
+            Some(offset_commit::questions(&mut decode::<OffsetCommitRequest>(body, asked)?).len())
+        }
+        Operation::OffsetFetch => {
+            Some(offset_fetch::questions(decode::<OffsetFetchRequest>(body, asked)?, asked.version).len())
+        }
+        Operation::OffsetDelete => {
+            let request = decode::<OffsetDeleteRequest>(body, asked)?;
+            Some(request.topics.iter().flat_map(offset_delete::questions).count())
+        }
+        Operation::FindCoordinator => {
+            Some(decode::<FindCoordinatorRequest>(body, asked)?.coordinator_keys.len())
+        }
+        Operation::JoinGroup => Some(decode::<JoinGroupRequest>(body, asked)?.protocols.len()),
+        Operation::SyncGroup => Some(decode::<SyncGroupRequest>(body, asked)?.assignments.len()),
+        Operation::Heartbeat => decode::<HeartbeatRequest>(body, asked).map(|_| 0),
+        Operation::LeaveGroup => Some(decode::<LeaveGroupRequest>(body, asked)?.members.len()),
+        Operation::DescribeGroups => Some(decode::<DescribeGroupsRequest>(body, asked)?.groups.len()),
+        Operation::DeleteGroups => Some(decode::<DeleteGroupsRequest>(body, asked)?.groups_names.len()),
+        Operation::ConsumerGroupHeartbeat => decode::<ConsumerGroupHeartbeatRequest>(body, asked).map(|_| 0),
+        Operation::ConsumerGroupDescribe => {
+            Some(decode::<ConsumerGroupDescribeRequest>(body, asked)?.group_ids.len())
+        }
+        Operation::ListGroups => Some(decode::<ListGroupsRequest>(body, asked)?.states_filter.len()),
         Operation::ApiVersions => decode::<ApiVersionsRequest>(body, asked).map(|_| 0),
         Operation::CreateTopics => Some(decode::<CreateTopicsRequest>(body, asked)?.topics.len()),
         Operation::InitProducerId => decode::<InitProducerIdRequest>(body, asked).map(|_| 0),

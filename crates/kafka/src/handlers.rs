@@ -2,23 +2,32 @@
 
 mod alter_configs;
 pub(crate) mod api_versions;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod create_partitions;
 mod create_topics;
+mod delete_groups;
 pub(crate) mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 mod describe_log_dirs;
 mod describe_producers;
 mod describe_topic_partitions;
 pub(crate) mod fetch;
+mod find_coordinator;
 mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
 mod join_group;
 mod leave_group;
+mod list_groups;
 pub(crate) mod list_offsets;
 mod metadata;
+pub(crate) mod offset_commit;
+pub(crate) mod offset_delete;
+pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
 mod sync_group;
@@ -29,12 +38,14 @@ use std::sync::Arc;
 use millrace_broker::{Broker, Context};
 use millrace_env::Env;
 use millrace_kafka_wire::{
-    AlterConfigsRequest, ApiMessage, ApiRequest, ApiVersionsRequest, CreatePartitionsRequest,
-    CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest,
-    DescribeConfigsRequest, DescribeLogDirsRequest, DescribeProducersRequest, DescribeTopicPartitionsRequest,
-    FetchRequest, HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
-    LeaveGroupRequest, ListOffsetsRequest, Message, MetadataRequest, OffsetForLeaderEpochRequest,
-    ProduceRequest, SyncGroupRequest, WireError,
+    AlterConfigsRequest, ApiMessage, ApiRequest, ApiVersionsRequest, ConsumerGroupDescribeRequest,
+    ConsumerGroupHeartbeatRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest,
+    DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
+    DescribeGroupsRequest, DescribeLogDirsRequest, DescribeProducersRequest, DescribeTopicPartitionsRequest,
+    FetchRequest, FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest,
+    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest,
+    Message, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest, WireError,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -85,10 +96,15 @@ operations! {
     Fetch(FetchRequest), "fetch";
     ListOffsets(ListOffsetsRequest), "list_offsets";
     Metadata(MetadataRequest), "metadata";
+    OffsetCommit(OffsetCommitRequest), "offset_commit";
+    OffsetFetch(OffsetFetchRequest), "offset_fetch";
+    FindCoordinator(FindCoordinatorRequest), "find_coordinator";
     JoinGroup(JoinGroupRequest), "join_group";
     Heartbeat(HeartbeatRequest), "heartbeat";
     LeaveGroup(LeaveGroupRequest), "leave_group";
     SyncGroup(SyncGroupRequest), "sync_group";
+    DescribeGroups(DescribeGroupsRequest), "describe_groups";
+    ListGroups(ListGroupsRequest), "list_groups";
     ApiVersions(ApiVersionsRequest), "api_versions";
     CreateTopics(CreateTopicsRequest), "create_topics";
     DeleteTopics(DeleteTopicsRequest), "delete_topics";
@@ -99,9 +115,13 @@ operations! {
     AlterConfigs(AlterConfigsRequest), "alter_configs";
     DescribeLogDirs(DescribeLogDirsRequest), "describe_log_dirs";
     CreatePartitions(CreatePartitionsRequest), "create_partitions";
+    DeleteGroups(DeleteGroupsRequest), "delete_groups";
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest), "incremental_alter_configs";
+    OffsetDelete(OffsetDeleteRequest), "offset_delete";
     DescribeCluster(DescribeClusterRequest), "describe_cluster";
     DescribeProducers(DescribeProducersRequest), "describe_producers";
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatRequest), "consumer_group_heartbeat";
+    ConsumerGroupDescribe(ConsumerGroupDescribeRequest), "consumer_group_describe";
     DescribeTopicPartitions(DescribeTopicPartitionsRequest), "describe_topic_partitions";
 }
 
@@ -114,6 +134,11 @@ impl Operation {
     /// Whether it may wait for something that is not the broker's own work, and is given up if its client goes.
     pub(crate) fn waits(self) -> bool {
         matches!(self, Operation::Fetch | Operation::JoinGroup | Operation::SyncGroup)
+    }
+
+    /// Whether it is that by which a member of a group shows that it is there.
+    pub(crate) fn is_sign_of_life(self) -> bool {
+        matches!(self, Operation::Heartbeat | Operation::ConsumerGroupHeartbeat)
     }
 }
 
@@ -186,6 +211,23 @@ impl Handlers {
                 list_offsets::handle(self, caller, asked, memory.decode(body, version).await?).await?
             }
             Operation::Metadata => answer!(metadata),
+            Operation::OffsetCommit => {
+                offset_commit::handle(self, caller, asked, memory.decode(body, version).await?).await?
+            }
+            Operation::OffsetFetch => answer!(offset_fetch),
+            Operation::FindCoordinator => {
+                find_coordinator::handle(self, caller, asked, memory.decode(body, version).await?)?
+            }
+            Operation::DescribeGroups => answer!(describe_groups),
+            Operation::ListGroups => answer!(list_groups),
+            Operation::DeleteGroups => {
+                delete_groups::handle(self, caller, asked, memory.decode(body, version).await?).await?
+            }
+            Operation::OffsetDelete => {
+                offset_delete::handle(self, caller, asked, memory.decode(body, version).await?).await?
+            }
+            Operation::ConsumerGroupHeartbeat => answer!(consumer_group_heartbeat),
+            Operation::ConsumerGroupDescribe => answer!(consumer_group_describe),
             Operation::JoinGroup => answer!(join_group),
             Operation::Heartbeat => {
                 heartbeat::handle(self, caller, asked, &memory.decode(body, version).await?).await?

@@ -22,6 +22,7 @@ mod error_map;
 mod frames;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod group_parts;
 mod handlers;
 mod member_parts;
 mod metrics;

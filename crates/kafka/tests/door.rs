@@ -11,8 +11,14 @@ mod configs;
 mod cut;
 #[path = "door/frames.rs"]
 mod frames;
+#[path = "door/groups.rs"]
+mod groups;
 #[path = "door/handshake.rs"]
 mod handshake;
+#[path = "door/members.rs"]
+mod members;
+#[path = "door/offsets.rs"]
+mod offsets;
 #[path = "door/reading.rs"]
 mod reading;
 #[path = "door/topics.rs"]

@@ -97,6 +97,7 @@ error_codes! {
     GroupKindMismatch = 45, Definite, false, "The group's members are assigned in another way (by the coordinator, or by one of them).";
     RebalanceInProgress = 46, Definite, true, "The members of the group are being assigned; the same request may succeed afterwards.";
     StaleGeneration = 47, Definite, false, "The request names another generation than the group has whose members are assigned by one of them: join again.";
+    InstanceInUse = 48, Definite, false, "Another life of the static member is still in the group; it must leave first, or be silent for long enough.";
 }
 
 impl ErrorCode {

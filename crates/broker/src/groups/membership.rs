@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use millrace_env::RngExt;
 use millrace_group::consumer::{Assignment, Event, Heartbeat, Join, Leaving};
-use millrace_group::{Front, GroupEpoch, InstanceId, MemberId, Profile, Subscription, partition_of};
+use millrace_group::{Front, GroupEpoch, InstanceId, MemberId, Pattern, Profile, Subscription, partition_of};
 use millrace_types::{ErrorCode, GroupId, PartitionIndex, TopicId, TopicPartition};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::coordinated::Coordinated;
 use super::draft::{Answer, Answered, Delivery};
 use super::partition::GroupsPartition;
 use super::streams::Stream;
@@ -113,7 +114,7 @@ impl Core {
     }
 
     /// What a door tells the member.
-    fn group_assignment(&self, assignment: Assignment) -> GroupAssignment {
+    pub(super) fn group_assignment(&self, assignment: Assignment) -> GroupAssignment {
         let image = self.metadata.image();
         let mut topics: BTreeMap<TopicId, Vec<PartitionIndex>> = BTreeMap::new();
         for TopicPartition { topic, partition } in assignment.assigned {
@@ -136,7 +137,7 @@ impl Core {
 }
 
 /// Whether the step opens a stream, when it is answered.
-enum Open {
+pub(super) enum Open {
     This(Arc<Stream>),
     Nothing,
 }
@@ -266,9 +267,9 @@ impl GroupMembership {
         &self,
         event: Event,
         open: Open,
-        pattern: Option<millrace_group::Pattern>,
+        pattern: Option<Pattern>,
     ) -> Result<GroupAssignment, ApiError> {
-        let Some(Answered::Assignment(assignment)) = self.stepped(event, open, pattern).await? else {
+        let Answered::Assignment(assignment) = self.stepped(event, open, pattern).await? else {
             return Err(ApiError::new(ErrorCode::Internal, "the group gave an answer of another kind"));
         };
         *self.told.lock() = Some((assignment.epoch, assignment.revision, assignment.waiting));
@@ -279,49 +280,72 @@ impl GroupMembership {
         &self,
         event: Event,
         open: Open,
-        pattern: Option<millrace_group::Pattern>,
-    ) -> Result<Option<Answered>, ApiError> {
-        let partition = self.core.groups.partition(partition_of(&self.group))?;
-        let unknown = || {
-            let message = format!("{} is not a member of the group", self.member);
-            ApiError::new(ErrorCode::UnknownMember, message)
-        };
+        pattern: Option<Pattern>,
+    ) -> Result<Answered, ApiError> {
+        self.core.step_member(&self.group, open, pattern, |_| Ok(event.clone())).await
+    }
+}
+
+impl Core {
+    /// Steps what `make` gives under the lock, once the group knows the newest topics and what the pattern matches.
+    pub(super) async fn step_member(
+        &self,
+        group: &GroupId,
+        open: Open,
+        pattern: Option<Pattern>,
+        mut make: impl FnMut(&Coordinated) -> Result<Event, ApiError> + Send,
+    ) -> Result<Answered, ApiError> {
+        let partition = self.groups.partition(partition_of(group))?;
         loop {
-            let topics = self.core.groups.topics_with(pattern.as_ref())?;
+            let topics = self.groups.topics_with(pattern.as_ref())?;
             let (sender, receiver) = oneshot::channel();
             let stepped = partition.step(None, |value, now, draft| {
                 value.set_topics(&topics);
                 if pattern.as_ref().is_some_and(|pattern| !value.knows(pattern)) {
                     return Ok(Stepped::Again);
                 }
-                value.check_front(&self.group, Front::Consumer)?;
-                if matches!(event, Event::Join(_)) {
-                    value.begin_group(&self.group, Front::Consumer, now, draft)?;
-                } else if !value.is_of(&self.group, Front::Consumer) {
-                    return Err(unknown());
+                value.check_front(group, Front::Consumer)?;
+                let mut event = make(value)?;
+                match &event {
+                    Event::Join(_) => value.begin_group(group, Front::Consumer, now, draft)?,
+                    _ if !value.is_of(group, Front::Consumer) => return Err(stranger(&event)),
+                    Event::Heartbeat(heartbeat) if heartbeat.profile.is_some() => value.check_memory()?,
+                    _ => {}
                 }
-                if matches!(&event, Event::Heartbeat(heartbeat) if heartbeat.profile.is_some()) {
-                    value.check_memory()?;
-                }
-                value.catch_up(&self.group, draft, now);
-                let before = draft.deliveries.len();
-                let mut event = event.clone();
+                let member = member_of(&event).cloned();
+                value.catch_up(group, draft, now);
                 if let (Event::Heartbeat(heartbeat), Open::Nothing) = (&mut event, &open) {
-                    value.forgive_crossing(&self.group, heartbeat);
+                    value.forgive_crossing(group, heartbeat);
                 }
-                value.step(&self.group, (event, Some(sender)), now, draft);
-                if let Open::This(stream) = &open {
+                let before = draft.deliveries.len();
+                value.step(group, (event, Some(sender)), now, draft);
+                if let (Open::This(stream), Some(member)) = (&open, member) {
                     place_before_reply(&mut draft.deliveries, before, || {
-                        Delivery::Open(self.group.clone(), self.member.clone(), Arc::clone(stream))
+                        Delivery::Open(group.clone(), member, Arc::clone(stream))
                     });
                 }
                 Ok(Stepped::Answered)
             });
             if matches!(stepped.await?, Stepped::Answered) {
-                return answer_of(receiver).await.map(Some);
+                return answer_of(receiver).await;
             }
         }
     }
+}
+
+/// Whose event it is.
+fn member_of(event: &Event) -> Option<&MemberId> {
+    match event {
+        Event::Join(join) => Some(&join.member),
+        Event::Heartbeat(heartbeat) => Some(&heartbeat.member),
+        Event::Poll { member } | Event::Leave { member, .. } | Event::Disconnected { member } => Some(member),
+        Event::Topics(_) | Event::Deadline | Event::Delete => None,
+    }
+}
+
+fn stranger(event: &Event) -> ApiError {
+    let who = member_of(event).map_or("nobody", MemberId::as_str);
+    ApiError::new(ErrorCode::UnknownMember, format!("{who} is not a member of the group"))
 }
 
 enum Stepped {

@@ -1,13 +1,15 @@
-//! What operators do with groups: look, count, delete.
+//! What operators do with groups: look, count, delete, forget single offsets.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use millrace_group::classic::{self, ClassicMember};
 use millrace_group::consumer::ConsumerGroup;
-use millrace_group::{Event as OffsetsEvent, Front, GroupEpoch, InstanceId, MemberId, partition_of};
+use millrace_group::{
+    Event as OffsetsEvent, Front, GroupEpoch, InstanceId, MemberId, OffsetCommitKey, partition_of,
+};
 use millrace_types::limits::CONSUMER_OFFSETS_PARTITIONS;
-use millrace_types::{ErrorCode, GroupId, PartitionIndex};
+use millrace_types::{ErrorCode, GroupId, PartitionIndex, TimestampMs, TopicName};
 use tokio::sync::oneshot;
 
 use super::coordinated::{Coordinated, Group};
@@ -235,9 +237,59 @@ impl Groups {
         stepped.await?;
         answer_of(receiver).await.map(|_done| ())
     }
+
+    /// Forgets single positions of a group, but for topics that its members read; answers each, in order, when that is
+    /// committed.
+    ///
+    /// # Errors
+    /// GROUP_NOT_FOUND, or as an append; of a single position GROUP_NOT_EMPTY.
+    pub(crate) async fn delete_offsets(
+        &self,
+        guard: InFlight,
+        id: &GroupId,
+        keys: &[&OffsetCommitKey],
+    ) -> Result<Vec<Result<(), ApiError>>, ApiError> {
+        let partition = self.partition(partition_of(id))?;
+        let (sender, receiver) = oneshot::channel();
+        let mut answers = Vec::new();
+        let stepped = partition.step(Some(guard), |value, now, draft| {
+            value.catch_up(id, draft, now);
+            if value.group(id).is_none() && value.offsets.of_group(id).next().is_none() {
+                let message = format!("there is no group {id}");
+                draft.reply(sender, Err(ApiError::new(ErrorCode::GroupNotFound, message)));
+                return Ok(());
+            }
+            answers = keys.iter().map(|key| value.check_unread(id, &key.topic)).collect();
+            let free = keys.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
+            let keys = free.map(|(key, _)| OffsetCommitKey::clone(key)).collect();
+            value.step_offsets(OffsetsEvent::Forgotten { keys }, now, draft, None);
+            draft.reply(sender, Ok(Answered::Done));
+            Ok(())
+        });
+        stepped.await?;
+        answer_of(receiver).await?;
+        Ok(answers)
+    }
 }
 
 impl Coordinated {
+    /// Refuses what is only to be done to a topic that no member of the group reads. What members read who assign themselves is not
+    /// known here.
+    fn check_unread(&self, id: &GroupId, topic: &TopicName) -> Result<(), ApiError> {
+        let Some(group) = self.group(id) else { return Ok(()) };
+        let whenever = TimestampMs(0);
+        let is_read = match group.consumer() {
+            // What members read does not expire.
+            Some(group) => group.expires_from(topic, whenever).is_none(),
+            None => group.members() > 0,
+        };
+        if is_read {
+            let message = format!("members of group {id} read topic {topic}");
+            return Err(ApiError::new(ErrorCode::GroupNotEmpty, message));
+        }
+        Ok(())
+    }
+
     /// Refuses what is only to be done while a group has no members.
     pub(super) fn check_nobody(&self, id: &GroupId) -> Result<(), ApiError> {
         let members = self.group(id).map_or(0, Group::members);

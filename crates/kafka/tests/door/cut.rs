@@ -2,11 +2,14 @@
 
 use bytes::Bytes;
 use millrace_kafka_wire::{
-    ApiRequest, ApiVersionsRequest, CreateTopicsRequest, InitProducerIdRequest, JoinGroupResponse,
-    ListOffsetsRequest, MetadataRequest,
+    ApiRequest, ApiVersionsRequest, ConsumerGroupDescribeRequest, CreateTopicsRequest, DeleteGroupsRequest,
+    DescribeGroupsRequest, FindCoordinatorRequest, InitProducerIdRequest, JoinGroupResponse,
+    ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetDeleteRequest, OffsetFetchRequest,
 };
 
 use crate::classic::{beat, join, leave, sync};
+use crate::members;
+use crate::offsets::{commit, position};
 use crate::world::{World, batch, fetch, frame, framed, metadata, produce};
 
 fn newest<R: ApiRequest>(request: &R) -> Bytes {
@@ -29,6 +32,15 @@ async fn every_request_may_be_cut_anywhere() {
         newest(&sync(&JoinGroupResponse::default(), 5)),
         newest(&beat(&JoinGroupResponse::default())),
         newest(&leave(&["nobody"])),
+        newest(&FindCoordinatorRequest { coordinator_keys: vec!["g".to_owned()], ..Default::default() }),
+        newest(&commit("g", "a", vec![position(0, 1)])),
+        newest(&OffsetFetchRequest { groups: vec![Default::default()], ..Default::default() }),
+        newest(&OffsetDeleteRequest { group_id: "g".to_owned(), ..Default::default() }),
+        newest(&ListGroupsRequest { states_filter: vec!["Empty".to_owned()], ..Default::default() }),
+        newest(&DescribeGroupsRequest { groups: vec!["g".to_owned()], ..Default::default() }),
+        newest(&DeleteGroupsRequest { groups_names: vec!["g".to_owned()], ..Default::default() }),
+        newest(&ConsumerGroupDescribeRequest { group_ids: vec!["g".to_owned()], ..Default::default() }),
+        newest(&members::join("g", "m", &["a"])),
         frame(1, 3, &produce("a", batch(&[b"value"]))),
         frame(1, 4, &fetch("a", 0)),
     ];
