@@ -11,6 +11,7 @@
 
 pub mod brokers;
 pub mod client;
+pub mod durability;
 pub mod kafka_jars;
 pub mod pages;
 pub mod picture;

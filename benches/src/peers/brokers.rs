@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::child::{self, Process};
 use crate::peers::client::JavaClient;
+use crate::peers::durability::Durability;
 use crate::peers::kafka_jars::{self, KafkaJars};
 use crate::peers::resp;
 
@@ -39,26 +40,6 @@ pub enum Kind {
     Kafka,
     /// Redis streams.
     Redis,
-}
-
-/// When an append is acknowledged.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Durability {
-    /// When it is written: the kernel brings it to the disk when it likes.
-    Buffered,
-    /// When it is synced.
-    Flushed,
-}
-
-impl Durability {
-    /// One word for titles.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Durability::Buffered => "buffered",
-            Durability::Flushed => "flushed",
-        }
-    }
 }
 
 /// A broker that is to be measured.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::peers::brokers::Durability;
+use crate::peers::durability::Durability;
 use crate::sample::{latencies, nanos_since};
 
 /// Commands that are written at once.

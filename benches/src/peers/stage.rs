@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::load::{self, Gate, Look};
-use crate::peers::brokers::{Durability, Kind, Running};
+use crate::peers::brokers::{Kind, Running};
 use crate::peers::client::{JavaClient, summary};
+use crate::peers::durability::Durability;
 use crate::peers::results::{Column, ContestResult, Figures, Report, SideResult};
 use crate::peers::{pages, resp, table};
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::load::{self, Look};
-use crate::peers::brokers::{Durability, Kind, Peer, Running};
+use crate::peers::brokers::{Kind, Peer, Running};
+use crate::peers::durability::Durability;
 use crate::peers::kafka_jars::KafkaJars;
 use crate::peers::resp;
 use crate::peers::results::{Column, Figures, SideResult};

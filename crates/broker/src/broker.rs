@@ -17,6 +17,7 @@ use crate::io_pool::on_pool;
 use crate::lag_windows::LagWindows;
 use crate::metrics::{BrokerMetrics, GroupCounters};
 use crate::producer_ids::ProducerIds;
+use crate::scrape;
 use crate::unfinished::Unfinished;
 use crate::{
     ActiveProducer, AlterTopicsRequest, ApiError, ClassicDescription, ClassicListing, ClusterDescription,
@@ -142,7 +143,8 @@ impl Broker {
 
     /// Shows the broker's metrics in `registry`.
     pub fn register_metrics(&self, registry: &mut Registry) {
-        self.core.metrics.register(&self.core, registry);
+        self.core.metrics.register(registry);
+        scrape::register(&self.core, registry);
     }
 
     /// The handles with which a door counts its calls: `door` is its name, `apis` are the names of its calls. To be asked

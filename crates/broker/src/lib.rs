@@ -21,6 +21,7 @@ mod partitions;
 mod producer_ids;
 pub mod repair;
 mod replay;
+mod scrape;
 mod start;
 mod sync_timer;
 mod unfinished;

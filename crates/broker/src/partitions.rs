@@ -8,7 +8,8 @@ use millrace_log::{CompactionConfig, Log, LogConfig, PartitionMeta, TimestampTyp
 use millrace_metadata::{CompactionBounds, RecordTime, Topic};
 use millrace_types::{CleanupPolicy, PartitionIndex, SyncMode, TopicId, TopicPartition};
 
-use crate::start::CONSUMER_OFFSETS;
+/// The name of the topic that holds committed offsets.
+pub(crate) const CONSUMER_OFFSETS: &str = "__consumer_offsets";
 
 /// What this node has of one partition.
 #[derive(Clone, Debug)]

@@ -21,7 +21,8 @@ use millrace_types::{LeaderEpoch, PartitionIndex, ProducerId, TopicId, TopicName
 
 use crate::ApiError;
 use crate::metadata_log::{batch_of, metadata_log_config};
-use crate::start::{CLUSTER_METADATA, CONSUMER_OFFSETS, offsets_configs};
+use crate::partitions::CONSUMER_OFFSETS;
+use crate::start::{CLUSTER_METADATA, offsets_configs};
 use survey::{FoundTopic, Survey};
 
 /// How far behind the largest producer id that was found the next one is. Ids that were handed out and never wrote leave no

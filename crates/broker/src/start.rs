@@ -15,13 +15,11 @@ use crate::groups::{FoundOffsets, Groups, replay_groups};
 use crate::io_pool::{each_on_pool, on_pool};
 use crate::metadata_log::{MetadataLog, Replayed, metadata_log_config, replay_metadata};
 use crate::metrics::GroupCounters;
-use crate::partitions::{Held, Partitions, log_config, numbers, partition_meta};
+use crate::partitions::{CONSUMER_OFFSETS, Held, Partitions, log_config, numbers, partition_meta};
 use crate::{ApiError, BrokerConfig};
 
 /// The name of the topic that holds the cluster's decisions. It is no topic of the image: the image is made of it.
 pub(crate) const CLUSTER_METADATA: &str = "__cluster_metadata";
-/// The name of the topic that holds committed offsets.
-pub(crate) const CONSUMER_OFFSETS: &str = "__consumer_offsets";
 /// `segment.bytes` of [`CONSUMER_OFFSETS`] (Kafka's `offsets.topic.segment.bytes`).
 const OFFSETS_SEGMENT_BYTES: u64 = 100 * 1024 * 1024;
 /// The share of the memory budget that the logs keep for readers at the tail: one part in this many.

@@ -1,20 +1,14 @@
-//! What is counted of groups, and what their coordinator tells when it is asked.
+//! What is counted of groups.
 
-use std::fmt;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use millrace_types::ErrorCode;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
-
-use crate::core::Core;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct RefusedLabels {
@@ -67,7 +61,7 @@ impl GroupCounters {
         self.replay_seconds.set(took.as_secs_f64());
     }
 
-    pub(super) fn register(&self, core: &Arc<Core>, registry: &mut Registry) {
+    pub(super) fn register(&self, registry: &mut Registry) {
         let help = "Changes of groups: a new epoch, and a target for it";
         registry.register("group_epochs", help, self.epochs.clone());
         registry.register("group_heartbeats", "Heartbeats of members", self.heartbeats.clone());
@@ -75,40 +69,5 @@ impl GroupCounters {
         registry.register("group_commits_refused", help, self.refused.clone());
         let help = "How long the start took to read groups and committed offsets";
         registry.register_with_unit("group_replay", help, Unit::Seconds, self.replay_seconds.clone());
-        registry.register_collector(Box::new(GroupGauges { core: Arc::downgrade(core) }));
-    }
-}
-
-/// Read when scraped. Holds the core weakly: a registry must not keep a stopped broker's files open.
-struct GroupGauges {
-    core: Weak<Core>,
-}
-
-impl fmt::Debug for GroupGauges {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("GroupGauges")
-    }
-}
-
-impl Collector for GroupGauges {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Some(core) = self.core.upgrade() else { return Ok(()) };
-        let census = core.groups.census();
-        let mut family =
-            encoder.encode_descriptor("groups", "Groups by kind and stage", None, MetricType::Gauge)?;
-        for ((kind, stage), count) in census.groups {
-            let gauge = ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
-            gauge.encode(family.encode_family(&[("kind", kind), ("stage", stage)])?)?;
-        }
-        let mut gauge = |name: &str, help: &str, value: usize| {
-            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
-        };
-        gauge("group_members", "Members of all groups", census.members)?;
-        gauge(
-            "group_members_bytes",
-            "What the members of all groups take, as they are written down",
-            census.bytes,
-        )
     }
 }

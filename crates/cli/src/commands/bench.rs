@@ -10,6 +10,7 @@
 //! its latency counts from then. A broker (or a driver) that stalls for a second is seen in the latency of all records
 //! that were due in that second, and not in one. Without a rate the loop is closed, which the figures say.
 
+mod counts;
 mod figures;
 mod groups;
 mod load;

@@ -9,7 +9,7 @@ use millrace_client::{Delivery, ProduceError};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::load::Shared;
+use super::counts::Shared;
 
 /// The records of one batch.
 #[derive(Debug)]

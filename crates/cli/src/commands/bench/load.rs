@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use indicatif::ProgressBar;
 use millrace_client::{Client, Producer};
 use millrace_env::{TaskHandle, real};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use super::counts::Shared;
 use super::groups::collect;
 use super::pace::{Pace, Schedule};
 use super::sender::{Drive, Sender};
@@ -37,25 +37,6 @@ pub(super) struct Stop {
     pub(super) records: Option<u64>,
     /// After that long.
     pub(super) duration: Option<Duration>,
-}
-
-/// What producers and collectors of a run share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) clock: RunClock,
-    pub(super) tallies: Vec<Mutex<Tally>>,
-    /// Records that were acknowledged, those of the warm-up with them.
-    pub(super) acknowledged: AtomicU64,
-    pub(super) is_stopped: AtomicBool,
-    pub(super) progress: ProgressBar,
-}
-
-impl Shared {
-    /// The counts of a producer.
-    pub(super) fn tally(&self, producer: u64) -> Option<&Mutex<Tally>> {
-        let shards = u64::try_from(self.tallies.len()).unwrap_or(1).max(1);
-        usize::try_from(producer % shards).ok().and_then(|shard| self.tallies.get(shard))
-    }
 }
 
 /// A load that is about to run.

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use millrace_client::{Delivery, ProduceError, Producer, ProducerRecord};
 use tokio::sync::{Semaphore, mpsc};
 
+use super::counts::Shared;
 use super::groups::{Awaited, Group};
-use super::load::Shared;
 use super::pace::Pace;
 use super::values::Values;
 
