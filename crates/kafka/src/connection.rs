@@ -15,6 +15,7 @@ use crate::answers::{Answer, Answers, Line, Pending, WriteError};
 use crate::door::Endpoint;
 use crate::frames::{Budgets, Frame, Frames};
 use crate::handlers::{Caller, Handlers, Operation, api_versions};
+use crate::reach::{Reach, Visit};
 use crate::request::Request;
 use crate::socket::Socket;
 
@@ -25,6 +26,7 @@ pub(crate) struct Connections {
     pub(crate) budgets: Budgets,
     /// Set: end now.
     pub(crate) ending: CancellationToken,
+    pub(crate) reach: Arc<Reach>,
 }
 
 impl Connections {
@@ -46,7 +48,10 @@ impl Connections {
             deadline: None,
         };
         let host = peer.ip().to_canonical().to_string().into();
-        let caller = Caller { context, host, advertised };
+        self.reach.arrived(peer.ip(), id);
+        let (visit, told) = (Arc::new(Visit::default()), advertised.clone());
+        let (sessions, visit_of) = (Arc::default(), Arc::clone(&visit));
+        let caller = Caller { context, host, advertised, sessions, visit: visit_of };
         let mut socket = Socket::new(stream);
         let handled = Arc::new(AtomicU64::new(0));
         let ended = tokio::select! {
@@ -57,6 +62,7 @@ impl Connections {
                 tracing::debug!(connection = id.0, "a silent connection is closed");
                 return;
             }
+            () = self.reach.watch(&*self.api.env.clock, (peer.ip(), id), &told, &visit) => return,
         };
         match ended {
             Ok(()) => linger(&mut socket, &*self.api.env.clock, &self.ending).await,
@@ -157,6 +163,11 @@ impl Reading {
             }
         };
         self.introduce(request.client_id.as_deref());
+        match request.api {
+            Some(Operation::Metadata) => self.caller.visit.told(),
+            Some(Operation::ApiVersions) | None => {}
+            Some(_) => self.caller.visit.used(),
+        }
         let call = request.of().map(|api| self.api.traffic.begin(api, length));
         // Produces follow each other before they are answered; whatever else is asked must see what they did.
         let overlaps = request.api == Some(Operation::Produce);

@@ -13,6 +13,7 @@ use millrace_types::limits::{CONNECTIONS_MAX, KAFKA_IDLE_MS_MAX};
 use prometheus_client::registry::Registry;
 
 use crate::connection::Connections;
+use crate::fetch_session::SessionRoom;
 use crate::frames::Budgets;
 use crate::handlers::Handlers;
 use crate::metrics::{Requests, Traffic};
@@ -127,8 +128,9 @@ impl KafkaDoor {
         let (settings, draining) = (Arc::new(settings), entrance.draining());
         let budgets = Budgets::new(Arc::clone(broker.memory()));
         let traffic = Traffic::new(&broker, Arc::clone(&env.clock));
-        let api = Handlers { broker, env, settings, draining, requests: requests.clone(), traffic };
-        let connections = Connections { api, budgets, ending: entrance.ending() };
+        let sessions = SessionRoom::new(broker.memory());
+        let api = Handlers { broker, env, settings, draining, requests: requests.clone(), traffic, sessions };
+        let connections = Connections { api, budgets, ending: entrance.ending(), reach: Arc::default() };
         entrance
             .accept(listeners, move |number, stream| connections.clone().serve(ConnectionId(number), stream));
         Ok(KafkaDoor { addrs, entrance, requests })

@@ -65,6 +65,7 @@ kafka_errors! {
     NonEmptyGroup = 68, "NON_EMPTY_GROUP";
     GroupIdNotFound = 69, "GROUP_ID_NOT_FOUND";
     FetchSessionIdNotFound = 70, "FETCH_SESSION_ID_NOT_FOUND";
+    InvalidFetchSessionEpoch = 71, "INVALID_FETCH_SESSION_EPOCH";
     FencedLeaderEpoch = 74, "FENCED_LEADER_EPOCH";
     UnknownLeaderEpoch = 75, "UNKNOWN_LEADER_EPOCH";
     UnsupportedCompressionType = 76, "UNSUPPORTED_COMPRESSION_TYPE";
@@ -74,6 +75,7 @@ kafka_errors! {
     GroupSubscribedToTopic = 86, "GROUP_SUBSCRIBED_TO_TOPIC";
     InvalidRecord = 87, "INVALID_RECORD";
     UnknownTopicId = 100, "UNKNOWN_TOPIC_ID";
+    FetchSessionTopicIdError = 106, "FETCH_SESSION_TOPIC_ID_ERROR";
     FencedMemberEpoch = 110, "FENCED_MEMBER_EPOCH";
     UnreleasedInstanceId = 111, "UNRELEASED_INSTANCE_ID";
     UnsupportedAssignor = 112, "UNSUPPORTED_ASSIGNOR";

@@ -52,7 +52,9 @@ use tokio_util::sync::CancellationToken;
 use crate::answer::{Records, encode};
 use crate::answers::{Pending, Reply};
 use crate::door::{Endpoint, Settings};
+use crate::fetch_session::{SessionRoom, Sessions};
 use crate::metrics::{Requests, Traffic};
+use crate::reach::Visit;
 use crate::request::Request;
 use crate::request_memory::{RequestMemory, Unanswered};
 
@@ -150,6 +152,10 @@ pub(crate) struct Caller {
     pub(crate) host: Arc<str>,
     /// What this client is told to connect to.
     pub(crate) advertised: Endpoint,
+    /// What it fetches again and again.
+    pub(crate) sessions: Arc<Sessions>,
+    /// What it has asked so far.
+    pub(crate) visit: Arc<Visit>,
 }
 
 /// What the handlers hold.
@@ -161,6 +167,8 @@ pub(crate) struct Handlers {
     pub(crate) draining: CancellationToken,
     pub(crate) requests: Requests,
     pub(crate) traffic: Traffic,
+    /// The room for what clients fetch again and again.
+    pub(crate) sessions: Arc<SessionRoom>,
 }
 
 /// Which request is answered.
@@ -204,9 +212,7 @@ impl Handlers {
             Operation::Produce => {
                 return Ok(produce::handle(self, caller, asked, memory.decode(body, version).await?).await?);
             }
-            Operation::Fetch => {
-                fetch::handle(self, caller, asked, memory.decode(body, version).await?).await?
-            }
+            Operation::Fetch => answer!(fetch),
             Operation::ListOffsets => {
                 list_offsets::handle(self, caller, asked, memory.decode(body, version).await?).await?
             }

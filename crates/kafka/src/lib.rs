@@ -19,6 +19,7 @@ mod config_resource;
 mod connection;
 mod door;
 mod error_map;
+mod fetch_session;
 mod frames;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -27,6 +28,7 @@ mod handlers;
 mod member_parts;
 mod metrics;
 mod parts;
+mod reach;
 mod request;
 mod request_memory;
 mod socket;

@@ -21,6 +21,8 @@ mod members;
 mod offsets;
 #[path = "door/reading.rs"]
 mod reading;
+#[path = "door/sessions.rs"]
+mod sessions;
 #[path = "door/topics.rs"]
 mod topics;
 #[path = "door/world.rs"]

@@ -349,6 +349,11 @@ pub const KAFKA_NEW_TOPIC_BYTES: usize = 4096;
 pub const PRODUCERS_DESCRIBED_MAX: usize = PRODUCERS_PER_PARTITION_MAX;
 /// What such a producer costs of the memory budget, in bytes, from when it is copied until it is sent.
 pub const PRODUCER_ENTRY_BYTES: usize = 192;
+/// Partitions that the fetch sessions of the Kafka door remember together.
+pub const KAFKA_SESSION_PARTITIONS_MAX: usize = 65_536;
+/// What such a partition costs of the memory budget for as long as it is remembered, in bytes: what is asked of it, what was told, its
+/// name and its place.
+pub const KAFKA_SESSION_PARTITION_BYTES: usize = 512;
 /// What a config costs of the memory budget in an answer that describes it, in bytes: with its documentation and synonyms.
 pub const KAFKA_CONFIG_BYTES: usize = 640;
 /// Requests of one connection of the Kafka door that may be under way; the next is read when one of them is answered.

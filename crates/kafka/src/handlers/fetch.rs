@@ -1,22 +1,24 @@
 //! `Fetch` (1), versions 4 to 18: batches as stored, waited for if need be.
 //!
-//! Every fetch is whole: no session is kept, which a client learns from session id 0 and may not take amiss (KIP-227). Not
-//! there: fetches of replicas, aborted transactions (there are no transactions), reading from followers.
+//! With sessions (KIP-227), which belong to their connection (`fetch_session`). Not there: fetches of replicas, aborted
+//! transactions (there are no transactions), reading from followers.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_broker::{Extent, FetchRequest, Fetched, Isolation, PartitionFetch};
 use millrace_kafka_wire as wire;
-use millrace_kafka_wire::WireError;
 use millrace_kafka_wire::fetch_request::{FetchPartition, FetchTopic};
 use millrace_kafka_wire::fetch_response::{EpochEndOffset, FetchableTopicResponse, PartitionData};
+use millrace_types::limits::KAFKA_ELEMENT_BYTES;
 
 use crate::answer::{Records, encode};
 use crate::answers::Reply;
-use crate::error_map::{Fault, KafkaError};
+use crate::error_map::Fault;
+use crate::fetch_session::Within;
 use crate::handlers::{Asked, Caller, Handlers, Operation};
 use crate::parts::{self, Naming};
+use crate::request_memory::{RequestMemory, Unanswered};
 
 /// From here on topics are named by id.
 pub(crate) const IDS_FROM: i16 = 13;
@@ -24,8 +26,10 @@ pub(crate) const IDS_FROM: i16 = 13;
 const DIVERGING_FROM: i16 = 12;
 /// From here on an answer tells the log start.
 const LOG_START_FROM: i16 = 5;
-/// From here on a request as a whole may fail.
+/// From here on there are sessions, and a request as a whole may fail.
 const SESSIONS_FROM: i16 = 7;
+/// So many partitions are within what every request pays for.
+const PARTITIONS_UNPAID_MAX: usize = 32;
 /// Answer records of transactions once they are committed.
 const READ_COMMITTED: i8 = 1;
 
@@ -33,12 +37,29 @@ pub(super) async fn handle(
     api: &Handlers,
     caller: &Caller,
     asked: Asked,
-    request: wire::FetchRequest,
-) -> Result<Reply, WireError> {
-    if asked.version >= SESSIONS_FROM && request.session_id != 0 {
-        api.requests.count(Operation::Fetch, Some(KafkaError::FetchSessionIdNotFound));
-        let error_code = KafkaError::FetchSessionIdNotFound.code();
-        return asked.reply::<wire::FetchRequest>(&wire::FetchResponse { error_code, ..Default::default() });
+    mut request: wire::FetchRequest,
+    memory: &mut RequestMemory,
+) -> Result<Reply, Unanswered> {
+    let within = if asked.version >= SESSIONS_FROM {
+        let by_id = asked.version >= IDS_FROM;
+        caller.sessions.enter(&api.sessions, &*api.env.rng, &mut request, by_id)
+    } else {
+        Ok(Within::NoSession)
+    };
+    let mut within = match within {
+        Ok(within) => within,
+        Err(error) => {
+            api.requests.count(Operation::Fetch, Some(error));
+            let response = wire::FetchResponse { error_code: error.code(), ..Default::default() };
+            return Ok(asked.reply::<wire::FetchRequest>(&response)?);
+        }
+    };
+    if let Within::Known(_) = within {
+        // They were not named, and so are not paid for.
+        let partitions: usize = request.topics.iter().map(|topic| topic.partitions.len()).sum();
+        if partitions > PARTITIONS_UNPAID_MAX {
+            memory.more(partitions * KAFKA_ELEMENT_BYTES).await?;
+        }
     }
     let naming = Naming::ids_from(IDS_FROM, asked.version);
     let parts =
@@ -68,7 +89,8 @@ pub(super) async fn handle(
     let answers: Vec<Result<Fetched<Extent>, Fault>> = faults.between(answers.collect());
     let error = answers.iter().find_map(|answer| answer.as_ref().err()).map(|fault| fault.error);
     api.requests.count(Operation::Fetch, error);
-    let (response, records) = to_wire(request, answers, asked.version);
+    let (response, records) = to_wire(request, answers, asked.version, &mut within);
+    caller.sessions.leave(within);
     let rope = encode::<wire::FetchRequest>(asked.correlation, asked.version, &response, records)?;
     Ok(Reply { rope, permit })
 }
@@ -93,12 +115,13 @@ fn to_wire(
     request: wire::FetchRequest,
     answers: Vec<Result<Fetched<Extent>, Fault>>,
     version: i16,
+    within: &mut Within,
 ) -> (wire::FetchResponse, Records) {
     let (mut records, mut answers) = (Records::default(), answers.into_iter());
     let committed = request.isolation_level == READ_COMMITTED;
     let mut responses = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
-        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        let mut partitions = Vec::new();
         for (asked, answer) in topic.partitions.iter().zip(answers.by_ref()) {
             let mut answered = match answer {
                 Ok(fetched) => fetched_to_wire(fetched, &mut records, version),
@@ -107,7 +130,12 @@ fn to_wire(
             answered.partition_index = asked.partition;
             // Null says that nobody has looked for aborted transactions, which is right for whoever reads everything.
             answered.aborted_transactions = committed.then(Vec::new);
-            partitions.push(answered);
+            if within.tells(&topic, &answered) {
+                partitions.push(answered);
+            }
+        }
+        if partitions.is_empty() && within.is_known() {
+            continue;
         }
         responses.push(FetchableTopicResponse {
             topic: topic.topic,
@@ -116,7 +144,7 @@ fn to_wire(
             ..FetchableTopicResponse::default()
         });
     }
-    (wire::FetchResponse { responses, ..wire::FetchResponse::default() }, records)
+    (wire::FetchResponse { responses, session_id: within.id(), ..wire::FetchResponse::default() }, records)
 }
 
 fn fetched_to_wire(fetched: Fetched<Extent>, records: &mut Records, version: i16) -> PartitionData {

@@ -18,7 +18,7 @@ use millrace_types::{ProducerEpoch, ProducerId};
 
 use crate::world::{Client, World, batch, build, settings, values};
 
-fn delete(version: i16, names: &[&str]) -> DeleteTopicsRequest {
+pub(crate) fn delete(version: i16, names: &[&str]) -> DeleteTopicsRequest {
     let topic = |name: &&str| DeleteTopicState { name: Some((*name).to_owned()), ..Default::default() };
     let (topics, topic_names) = match version {
         6.. => (names.iter().map(topic).collect(), Vec::new()),

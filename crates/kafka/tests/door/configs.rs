@@ -19,7 +19,7 @@ const DELETE: i8 = 1;
 const APPEND: i8 = 2;
 const SUBTRACT: i8 = 3;
 
-fn of(resource_type: i8, name: &str, keys: Option<&[&str]>) -> DescribeConfigsResource {
+pub(crate) fn of(resource_type: i8, name: &str, keys: Option<&[&str]>) -> DescribeConfigsResource {
     DescribeConfigsResource {
         resource_type,
         resource_name: name.to_owned(),
@@ -28,7 +28,7 @@ fn of(resource_type: i8, name: &str, keys: Option<&[&str]>) -> DescribeConfigsRe
     }
 }
 
-fn describe(resources: Vec<DescribeConfigsResource>) -> DescribeConfigsRequest {
+pub(crate) fn describe(resources: Vec<DescribeConfigsResource>) -> DescribeConfigsRequest {
     DescribeConfigsRequest { resources, include_synonyms: true, ..DescribeConfigsRequest::default() }
 }
 
@@ -47,7 +47,11 @@ async fn set(client: &mut Client, topic: &str) -> BTreeMap<String, String> {
     set.map(|config| (config.name, config.value.unwrap())).collect()
 }
 
-fn alter(kind: i8, name: &str, changes: &[(&str, i8, Option<&str>)]) -> IncrementalAlterConfigsRequest {
+pub(crate) fn alter(
+    kind: i8,
+    name: &str,
+    changes: &[(&str, i8, Option<&str>)],
+) -> IncrementalAlterConfigsRequest {
     use incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
     let configs = changes.iter().map(|(key, operation, value)| AlterableConfig {
         name: (*key).to_owned(),
@@ -64,7 +68,7 @@ fn alter(kind: i8, name: &str, changes: &[(&str, i8, Option<&str>)]) -> Incremen
     IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() }
 }
 
-fn replace(name: &str, configs: &[(&str, Option<&str>)]) -> AlterConfigsRequest {
+pub(crate) fn replace(name: &str, configs: &[(&str, Option<&str>)]) -> AlterConfigsRequest {
     use alter_configs_request::{AlterConfigsResource, AlterableConfig};
     let configs = configs.iter().map(|(key, value)| AlterableConfig {
         name: (*key).to_owned(),

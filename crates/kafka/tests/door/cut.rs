@@ -1,13 +1,17 @@
 //! Requests cut at every byte: the door answers or closes, keeps nothing, and serves the next client.
 
 use bytes::Bytes;
+use millrace_kafka_wire::describe_topic_partitions_request::{Cursor, TopicRequest};
 use millrace_kafka_wire::{
     ApiRequest, ApiVersionsRequest, ConsumerGroupDescribeRequest, CreateTopicsRequest, DeleteGroupsRequest,
-    DescribeGroupsRequest, FindCoordinatorRequest, InitProducerIdRequest, JoinGroupResponse,
-    ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetDeleteRequest, OffsetFetchRequest,
+    DescribeClusterRequest, DescribeGroupsRequest, DescribeLogDirsRequest, DescribeTopicPartitionsRequest,
+    FindCoordinatorRequest, InitProducerIdRequest, JoinGroupResponse, ListGroupsRequest, ListOffsetsRequest,
+    MetadataRequest, OffsetDeleteRequest, OffsetFetchRequest,
 };
 
+use crate::administration::delete;
 use crate::classic::{beat, join, leave, sync};
+use crate::configs::{alter, describe, of, replace};
 use crate::members;
 use crate::offsets::{commit, position};
 use crate::world::{World, batch, fetch, frame, framed, metadata, produce};
@@ -41,6 +45,17 @@ async fn every_request_may_be_cut_anywhere() {
         newest(&DeleteGroupsRequest { groups_names: vec!["g".to_owned()], ..Default::default() }),
         newest(&ConsumerGroupDescribeRequest { group_ids: vec!["g".to_owned()], ..Default::default() }),
         newest(&members::join("g", "m", &["a"])),
+        newest(&delete(6, &["a", "b"])),
+        newest(&alter(2, "a", &[("retention.ms", 0, Some("1"))])),
+        newest(&replace("a", &[("retention.ms", Some("1"))])),
+        newest(&describe(vec![of(2, "a", Some(&["retention.ms"]))])),
+        newest(&DescribeClusterRequest::default()),
+        newest(&DescribeLogDirsRequest::default()),
+        newest(&DescribeTopicPartitionsRequest {
+            topics: vec![TopicRequest { name: "a".to_owned(), ..TopicRequest::default() }],
+            cursor: Some(Cursor::default()),
+            ..DescribeTopicPartitionsRequest::default()
+        }),
         frame(1, 3, &produce("a", batch(&[b"value"]))),
         frame(1, 4, &fetch("a", 0)),
     ];

@@ -2,7 +2,8 @@
 
 use millrace_kafka::{Endpoint, KafkaError, Settings};
 use millrace_kafka_wire::{
-    ApiMessage, ApiVersionsRequest, ApiVersionsResponse, Message, MetadataRequest, ProduceRequest,
+    ApiMessage, ApiVersionsRequest, ApiVersionsResponse, DescribeClusterRequest, Message, MetadataRequest,
+    ProduceRequest,
 };
 
 use crate::world::{World, framed, metadata, settings};
@@ -96,6 +97,23 @@ async fn operations_and_versions_that_are_not_served_end_the_connection() {
         let mut client = world.client().await;
         client.send(&framed(&[0, key, 0, version, 0, 0, 0, 5, 0xff, 0xff])).await;
         client.closed().await;
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_either_family_the_address_that_was_reached_is_told() {
+    let world = World::new().await;
+    for host in ["127.0.0.1", "::1"] {
+        let addr = std::net::SocketAddr::new(host.parse().unwrap(), 0).to_string();
+        let (door, mut client) = world.another_door(&addr).await;
+        let reached = (host, i32::from(door.addrs()[0].port()));
+        let told = client.call(12, &metadata(&["a"])).await.brokers.remove(0);
+        assert_eq!((told.host.as_str(), told.port), reached);
+        let told = client.call(0, &DescribeClusterRequest::default()).await.brokers.remove(0);
+        assert_eq!((told.host.as_str(), told.port), reached);
+        drop(client);
+        assert!(door.drain(std::time::Duration::from_secs(60)).await);
     }
     world.stop().await;
 }

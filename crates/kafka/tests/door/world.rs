@@ -102,6 +102,15 @@ impl World {
         Client { stream: self.env.net.dial(self.addr).await.unwrap(), correlation: 7 }
     }
 
+    /// One more door to the same broker, which listens there, and a client that has come through it.
+    pub(crate) async fn another_door(&self, addr: &str) -> (KafkaDoor, Client) {
+        let listener = self.env.net.listen(addr.parse().unwrap()).await.unwrap();
+        let door =
+            KafkaDoor::open(self.env.clone(), Arc::clone(&self.broker), vec![listener], settings()).unwrap();
+        let stream = self.env.net.dial(door.addrs()[0]).await.unwrap();
+        (door, Client { stream, correlation: 7 })
+    }
+
     /// Waits until no request holds memory any more.
     pub(crate) async fn until_nothing_is_held(&self) {
         while self.broker.memory().in_use() > 0 {

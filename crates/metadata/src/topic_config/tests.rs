@@ -110,3 +110,79 @@ fn a_long_value_does_not_travel_through_the_error() {
     let error = read(&[("flush.ms", &"9".repeat(5000))]).unwrap_err();
     assert!(error.to_string().len() < 200, "{error}");
 }
+
+/// The topic configs of Apache Kafka 4.1.1 (its `LogConfig`), but for `internal.segment.bytes`, which is for its own tests.
+const KAFKAS: [&str; 33] = [
+    "cleanup.policy",
+    "compression.gzip.level",
+    "compression.lz4.level",
+    "compression.type",
+    "compression.zstd.level",
+    "delete.retention.ms",
+    "file.delete.delay.ms",
+    "flush.messages",
+    "flush.ms",
+    "follower.replication.throttled.replicas",
+    "index.interval.bytes",
+    "leader.replication.throttled.replicas",
+    "local.retention.bytes",
+    "local.retention.ms",
+    "max.compaction.lag.ms",
+    "max.message.bytes",
+    "message.timestamp.after.max.ms",
+    "message.timestamp.before.max.ms",
+    "message.timestamp.type",
+    "min.cleanable.dirty.ratio",
+    "min.compaction.lag.ms",
+    "min.insync.replicas",
+    "preallocate",
+    "remote.log.copy.disable",
+    "remote.log.delete.on.disable",
+    "remote.storage.enable",
+    "retention.bytes",
+    "retention.ms",
+    "segment.bytes",
+    "segment.index.bytes",
+    "segment.jitter.ms",
+    "segment.ms",
+    "unclean.leader.election.enable",
+];
+
+#[test]
+fn every_topic_config_of_kafka_has_its_row_and_one_more_is_ours() {
+    let ours: Vec<_> = KEYS.iter().map(|key| key.name).filter(|name| !KAFKAS.contains(name)).collect();
+    assert_eq!(ours, ["sync.mode"]);
+    assert_eq!(KEYS.len(), KAFKAS.len() + 1);
+}
+
+/// The row of a key in the documentation.
+fn row(key: &Key) -> String {
+    let Key { name, about, .. } = key;
+    match key.meaning {
+        Meaning::Enforced { .. } => {
+            format!("| `{name}` | enforced | `{}` | {about} |", key.default_value().unwrap())
+        }
+        Meaning::Only { value, why } => {
+            format!("| `{name}` | takes one value | `{value}` | {about} Another value is refused: {why}. |")
+        }
+        Meaning::WithoutMeaning { why } => format!(
+            "| `{name}` | without meaning | | {about} Any value is taken and changes nothing: {why}. |"
+        ),
+    }
+}
+
+#[test]
+fn the_documentation_has_the_table_that_the_code_has() {
+    let page = include_str!("../../../../docs/topic-configs.md");
+    let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| `")).collect();
+    let expected: Vec<_> = KEYS.iter().map(row).collect();
+    assert_eq!(rows, expected);
+}
+
+#[test]
+fn every_key_takes_its_default_and_what_has_no_meaning_changes_nothing() {
+    for key in KEYS {
+        let value = key.default_value().unwrap_or_else(|| "7".to_owned());
+        assert_eq!(read(&[(key.name, &value)]), Ok(TopicConfig::default()), "{}", key.name);
+    }
+}
