@@ -140,7 +140,7 @@ async fn each_partition_of_a_fetch_is_refused_for_its_own_reason() {
     assert_eq!(unknown.error_code, KafkaError::UnknownTopicOrPartition.code());
     let by_id = client.call(13, &fetch("", 0)).await.responses.remove(0).partitions.remove(0);
     assert_eq!(by_id.error_code, KafkaError::UnknownTopicId.code());
-    let session = client.call(12, &FetchRequest { session_id: 5, ..fetch("a", 0) }).await;
+    let session = client.call(12, &FetchRequest { session_id: 5, session_epoch: 1, ..fetch("a", 0) }).await;
     assert_eq!(session.error_code, KafkaError::FetchSessionIdNotFound.code());
     for (believed, error) in [
         (epoch + 1, KafkaError::UnknownLeaderEpoch.code()),
