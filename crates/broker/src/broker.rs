@@ -342,7 +342,8 @@ impl Broker {
         self.count(Operation::GroupHeartbeat, self.core.heartbeat_classic(ctx, group, who).await)
     }
 
-    /// Members of such a group go; answers each, in order, when that is durable.
+    /// Members of such a group go; answers each, in order. That alone is not written down: a broker that stops before the next
+    /// generation is formed waits for their sessions.
     ///
     /// # Errors
     /// [`ApiError`] if the request as a whole is refused.

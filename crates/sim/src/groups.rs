@@ -6,6 +6,7 @@
 mod consumer;
 mod coordinator;
 mod faults;
+mod generations;
 mod invariants;
 mod lease;
 mod line;
@@ -26,6 +27,7 @@ use millrace_types::GroupId;
 pub use marks::Marks;
 
 use coordinator::Links;
+use generations::GenerationWorld;
 use pure::Pure;
 use real::Real;
 use weather::Weather;
@@ -77,6 +79,18 @@ pub fn run_broker(seed: u64, story: Story) -> Ended {
         World::new(rng, weather, Box::new(coordinator))
     });
     play(world, story)
+}
+
+/// Runs the pure core of groups whose members assign each other, an outbox and a log in the world of a seed.
+#[must_use]
+pub fn run_generations(seed: u64, story: Story) -> Ended {
+    let mut world = match GenerationWorld::new(seed) {
+        Ok(world) => world,
+        Err(broken) => return Ended { marks: Marks::default(), story: Vec::new(), broken: Some(broken) },
+    };
+    world.story = (story == Story::Told).then(Vec::new);
+    let verdict = world.run();
+    Ended { marks: world.marks, story: world.story.take().unwrap_or_default(), broken: verdict.err() }
 }
 
 fn play(world: Result<World, String>, story: Story) -> Ended {

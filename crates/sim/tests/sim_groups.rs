@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use millrace_sim::groups::{Ended, Marks, Story, run_broker, run_core};
+use millrace_sim::groups::{Ended, Marks, Story, run_broker, run_core, run_generations};
 
 fn seed_wanted() -> Option<u64> {
     std::env::var("MILLRACE_SEED").ok().and_then(|text| text.parse().ok())
@@ -88,6 +88,55 @@ fn a_thousand_histories_of_a_broker_with_groups_break_no_promise() {
 #[ignore = "minutes: cargo xtask soak"]
 fn twenty_thousand_histories_of_a_broker_with_groups_break_no_promise() {
     sweep(1_000_000, 20_000, run_broker);
+}
+
+/// What must have happened where members assign each other.
+fn never_in_generations(marks: &Marks) -> Vec<u64> {
+    let counts = [
+        marks.joined,
+        marks.told,
+        marks.committed,
+        marks.stale,
+        marks.strangers,
+        marks.unknown,
+        marks.fenced,
+        marks.doubts,
+        marks.left,
+        marks.died,
+        marks.paused,
+        marks.crashes,
+        marks.restarts,
+        marks.failed_persists,
+        marks.lost,
+        marks.zombies,
+        marks.healed,
+    ];
+    (0..).zip(counts).filter(|(_, count)| *count == 0).map(|(place, _)| place).collect()
+}
+
+#[test]
+fn five_thousand_histories_of_generations_break_no_promise() {
+    if let Some(seed) = seed_wanted() {
+        return tell(seed, run_generations);
+    }
+    let marks = sweep(0, 5_000, run_generations);
+    assert!(never_in_generations(&marks).is_empty(), "never happened: {:?}", never_in_generations(&marks));
+}
+
+#[test]
+#[ignore = "minutes: cargo xtask soak"]
+fn a_hundred_thousand_histories_of_generations_break_no_promise() {
+    let marks = sweep(1_000_000, 100_000, run_generations);
+    assert!(never_in_generations(&marks).is_empty(), "never happened: {:?}", never_in_generations(&marks));
+}
+
+#[test]
+fn the_same_seed_tells_the_same_story_of_generations() {
+    for seed in 0..40 {
+        let told = run_generations(seed, Story::Told);
+        assert!(told.story.len() > 100, "seed {seed} tells {} lines", told.story.len());
+        assert_eq!(told, run_generations(seed, Story::Told), "seed {seed}");
+    }
 }
 
 #[test]

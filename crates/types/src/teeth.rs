@@ -103,6 +103,12 @@ bugs! {
     FetchedBeforePersisted,
     /// A coordinator answers before it has read its log.
     ServedBeforeLoaded,
+    /// A commit of an old generation is taken.
+    StaleGenerationTaken,
+    /// The next generation has the number of the last.
+    GenerationAgain,
+    /// What a follower brings is taken for the assignments of its leader.
+    FollowerAssigns,
     /// A persist of groups that failed is answered as if it had not.
     FailedPersistTold,
 }

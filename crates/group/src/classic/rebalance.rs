@@ -62,7 +62,10 @@ impl ClassicGroup {
             self.phase = Phase::Joining { until, hold: None };
             return;
         }
-        self.state.generation = self.state.generation.next();
+        let next = self.state.generation.next();
+        #[cfg(feature = "teeth")]
+        let next = millrace_types::planted!(GenerationAgain, self.state.generation, else next);
+        self.state.generation = next;
         self.state.protocol = self.elect_protocol();
         self.state.leader = leader;
         self.state.members =

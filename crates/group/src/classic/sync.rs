@@ -48,7 +48,10 @@ impl ClassicGroup {
                 if let Some(before) = before {
                     self.reply(before, Err(ClassicRefusal::Rebalancing));
                 }
-                if self.state.leader.as_ref() == Some(&member) {
+                let leads = self.state.leader.as_ref() == Some(&member);
+                #[cfg(feature = "teeth")]
+                let leads = millrace_types::planted!(FollowerAssigns, true, else leads);
+                if leads {
                     self.take_assignments(sync.assignments.into_iter().collect());
                 }
                 Ok(())

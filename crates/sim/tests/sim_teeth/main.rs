@@ -84,6 +84,9 @@ fn check_of(bug: Bug) -> Check {
         Bug::ExpiredUnderMember | Bug::ToldBeforePersisted | Bug::FetchedBeforePersisted => {
             check("a fetch answers the last commit", groups::core)
         }
+        Bug::StaleGenerationTaken => check("a commit of an old generation is refused", groups::generations),
+        Bug::GenerationAgain => check("the number of a generation never comes again", groups::generations),
+        Bug::FollowerAssigns => check("only its leader assigns a generation", groups::generations),
         Bug::ServedBeforeLoaded => check("a coordinator reads its log first", groups::broker),
         Bug::FailedPersistTold => check("what is answered is durable", groups::broker),
     }
