@@ -47,6 +47,9 @@ fn enumerated(bug: Bug) -> Enumerated {
         | Bug::ToldBeforePersisted
         | Bug::FetchedBeforePersisted
         | Bug::ServedBeforeLoaded
+        | Bug::StaleGenerationTaken
+        | Bug::GenerationAgain
+        | Bug::FollowerAssigns
         | Bug::FailedPersistTold => Blind("no group has members"),
     }
 }
