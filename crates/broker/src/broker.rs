@@ -391,7 +391,7 @@ impl Broker {
         ctx: &Context,
         request: GroupHeartbeatRequest,
     ) -> Result<GroupHeartbeatAnswer, ApiError> {
-        self.count(Operation::GroupHeartbeat, self.core.group_heartbeat(ctx, request).await)
+        self.count(request.says.operation(), self.core.group_heartbeat(ctx, request).await)
     }
 
     /// The committed offsets: in the order asked for, or sorted by topic name and partition.

@@ -17,6 +17,8 @@ mod groups;
 mod handshake;
 #[path = "door/members.rs"]
 mod members;
+#[path = "door/mixed_groups.rs"]
+mod mixed_groups;
 #[path = "door/offsets.rs"]
 mod offsets;
 #[path = "door/reading.rs"]

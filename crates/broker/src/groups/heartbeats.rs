@@ -51,6 +51,17 @@ pub enum MemberSays {
     Leaves(Leaving),
 }
 
+impl MemberSays {
+    /// As what it is counted.
+    pub(crate) fn operation(&self) -> Operation {
+        match self {
+            MemberSays::Joins(_) => Operation::JoinGroup,
+            MemberSays::Lives { .. } => Operation::GroupHeartbeat,
+            MemberSays::Leaves(_) => Operation::LeaveGroup,
+        }
+    }
+}
+
 /// What has changed of what a member is and wants; `None` where nothing has.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ProfileChanges {
@@ -96,13 +107,7 @@ impl Core {
         request: GroupHeartbeatRequest,
     ) -> Result<GroupHeartbeatAnswer, ApiError> {
         let GroupHeartbeatRequest { group, member, instance, says } = request;
-        let operation = match says {
-            MemberSays::Joins(_) => Operation::JoinGroup,
-            MemberSays::Lives { .. } => Operation::GroupHeartbeat,
-            MemberSays::Leaves(_) => Operation::LeaveGroup,
-        };
-        let _in_flight = self.admission.admit(ctx, operation, Resource::Group(&group))?;
-        self.metrics.groups().heartbeat();
+        let _in_flight = self.admission.admit(ctx, says.operation(), Resource::Group(&group))?;
         let joins = matches!(says, MemberSays::Joins(_));
         let member = match member {
             Some(member) => member,
@@ -133,6 +138,7 @@ impl Core {
     }
 
     async fn hear_of(&self, life: Life, tell: Tell) -> Result<GroupHeartbeatAnswer, ApiError> {
+        self.metrics.groups().heartbeat();
         let pattern = life.changes.pattern.clone().flatten();
         // What it was told last: epoch and partitions.
         let mut told = None;

@@ -18,14 +18,14 @@ use crate::world::{Client, World};
 const ALL: [i32; 4] = [0, 1, 2, 3];
 
 /// A member, as a client of Kafka goes about it.
-struct Member {
+pub(crate) struct Member {
     client: Client,
     version: i16,
     group: String,
     id: String,
-    epoch: i32,
+    pub(crate) epoch: i32,
     topic: [u8; 16],
-    owned: BTreeSet<i32>,
+    pub(crate) owned: BTreeSet<i32>,
 }
 
 /// A join as clients send it.
@@ -42,7 +42,11 @@ pub(crate) fn join(group: &str, id: &str, names: &[&str]) -> ConsumerGroupHeartb
 }
 
 impl Member {
-    async fn joined(world: &World, version: i16, request: ConsumerGroupHeartbeatRequest) -> Member {
+    pub(crate) async fn joined(
+        world: &World,
+        version: i16,
+        request: ConsumerGroupHeartbeatRequest,
+    ) -> Member {
         let mut client = world.client().await;
         let topic = client.topic("a").await.topic_id;
         let answer = client.call(version, &request).await;
@@ -61,7 +65,7 @@ impl Member {
         member
     }
 
-    fn beat(&self) -> ConsumerGroupHeartbeatRequest {
+    pub(crate) fn beat(&self) -> ConsumerGroupHeartbeatRequest {
         ConsumerGroupHeartbeatRequest {
             group_id: self.group.clone(),
             member_id: self.id.clone(),
@@ -75,7 +79,10 @@ impl Member {
         Some(vec![TopicPartitions { topic_id: self.topic, partitions, ..Default::default() }])
     }
 
-    async fn say(&mut self, request: &ConsumerGroupHeartbeatRequest) -> ConsumerGroupHeartbeatResponse {
+    pub(crate) async fn say(
+        &mut self,
+        request: &ConsumerGroupHeartbeatRequest,
+    ) -> ConsumerGroupHeartbeatResponse {
         self.client.call(self.version, request).await
     }
 
@@ -91,7 +98,7 @@ impl Member {
     }
 
     /// A heartbeat; what it owns is said if it has changed with the answer before, as clients do.
-    async fn live(&mut self) -> bool {
+    pub(crate) async fn live(&mut self) -> bool {
         let before = self.owned.clone();
         let beat = self.beat();
         let answer = self.say(&beat).await;
@@ -107,7 +114,7 @@ impl Member {
         answer.assignment.is_some()
     }
 
-    async fn refused(&mut self, request: &ConsumerGroupHeartbeatRequest) -> i16 {
+    pub(crate) async fn refused(&mut self, request: &ConsumerGroupHeartbeatRequest) -> i16 {
         let answer = self.say(request).await;
         assert!(answer.error_message.is_some() && answer.assignment.is_none());
         answer.error_code

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use millrace_broker::{
-    CommitOffsetsRequest, ConnectionId, Context, FetchOffsetsRequest, GroupMembership, GroupSubscription,
-    JoinGroupRequest, Leaving, ListenerName, OffsetCommit, Principal, Profile, TopicRef,
+    CommitOffsetsRequest, FetchOffsetsRequest, GroupMembership, GroupSubscription, JoinGroupRequest, Leaving,
+    OffsetCommit, Profile, TopicRef,
 };
 use millrace_kafka::{KafkaError, NewTopics, Settings};
 use millrace_kafka_wire::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
@@ -13,11 +13,12 @@ use millrace_kafka_wire::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
 use millrace_kafka_wire::{
-    FindCoordinatorRequest, Message, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
+    FindCoordinatorRequest, Message, OffsetCommitRequest, OffsetDeleteRequest, OffsetDeleteResponse,
+    OffsetFetchRequest,
 };
 use millrace_types::{GroupId, LeaderEpoch, Offset, PartitionIndex, TopicName};
 
-use crate::world::{Client, World, settings};
+use crate::world::{Client, World, context, settings};
 
 /// Position, epoch of the leader, metadata and error of a partition.
 type Position = (i64, i32, Option<String>, i16);
@@ -32,16 +33,6 @@ fn is(position: &Position, (offset, epoch, metadata, error): (i64, i32, &str, i1
 pub(crate) async fn world() -> World {
     let new_topics = NewTopics { auto_create: true, partitions: 4 };
     World::with(Settings { new_topics, ..settings() }).await
-}
-
-pub(crate) fn context() -> Context {
-    Context {
-        principal: Principal::Anonymous,
-        client_id: "test".into(),
-        listener: ListenerName::Grpc,
-        connection: ConnectionId(1),
-        deadline: None,
-    }
 }
 
 pub(crate) fn position(partition_index: i32, committed_offset: i64) -> OffsetCommitRequestPartition {
@@ -348,12 +339,19 @@ async fn only_a_member_with_its_epoch_commits_for_a_group_that_has_members() {
     world.stop().await;
 }
 
-fn forget(group: &str, topic: &str, partitions: &[i32]) -> OffsetDeleteRequest {
+pub(crate) fn forget(group: &str, topic: &str, partitions: &[i32]) -> OffsetDeleteRequest {
     let partition =
         |partition_index: &i32| OffsetDeleteRequestPartition { partition_index: *partition_index };
     let partitions = partitions.iter().map(partition).collect();
     let topics = vec![OffsetDeleteRequestTopic { name: topic.to_owned(), partitions }];
     OffsetDeleteRequest { group_id: group.to_owned(), topics }
+}
+
+/// The errors of an answer, partition by partition.
+pub(crate) fn codes(answer: OffsetDeleteResponse) -> Vec<i16> {
+    assert_eq!(answer.error_code, 0);
+    let partitions = answer.topics.into_iter().flat_map(|topic| topic.partitions);
+    partitions.map(|partition| partition.error_code).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -368,11 +366,6 @@ async fn offsets_are_forgotten_where_no_member_reads() {
         let request = commit("g", topic, vec![position(0, 1), position(1, 2)]);
         assert_eq!(committed(&mut client, 9, &request).await, [0, 0]);
     }
-    let codes = |answer: millrace_kafka_wire::OffsetDeleteResponse| {
-        assert_eq!(answer.error_code, 0);
-        let partitions = answer.topics.into_iter().flat_map(|topic| topic.partitions);
-        partitions.map(|partition| partition.error_code).collect::<Vec<_>>()
-    };
     assert_eq!(codes(client.call(0, &forget("g", "a", &[0, 3, 4, -1])).await), [0, 0, 3, 3]);
     let (membership, _) = native_member(&world, "g", "a").await;
     let subscribed = KafkaError::GroupSubscribedToTopic.code();
