@@ -112,5 +112,5 @@ pub fn frame(bytes: Bytes) -> Option<usize> {
 }
 
 fn decode<R: ApiRequest>(body: Bytes, asked: Asked) -> Option<R> {
-    R::decode_from(&mut Reader::bounded(body, KAFKA_REQUEST_ELEMENTS_MAX), asked.version).ok()
+    R::read(&mut Reader::bounded(body, KAFKA_REQUEST_ELEMENTS_MAX), asked.version).ok()
 }

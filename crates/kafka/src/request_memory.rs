@@ -63,7 +63,9 @@ impl RequestMemory {
         let with_frame = self.elements;
         loop {
             let mut reader = Reader::bounded(body.clone(), self.elements);
-            match R::decode_from(&mut reader, version) {
+            // What follows is left, as Kafka leaves it: librdkafka says "no list of topics", one byte since version 9 of Metadata,
+            // with four.
+            match R::read(&mut reader, version) {
                 Ok(request) => {
                     self.keep(reader.elements());
                     return Ok(request);

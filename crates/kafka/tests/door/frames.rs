@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use millrace_kafka::{Patience, Settings};
-use millrace_kafka_wire::{ApiVersionsRequest, FetchRequest, ProduceRequest};
+use millrace_kafka_wire::{ApiVersionsRequest, FetchRequest, MetadataRequest, ProduceRequest};
 use millrace_types::limits::{KAFKA_FIRST_FRAME_BYTES_MAX, REQUEST_BYTES_MAX};
 use tokio::io::AsyncWriteExt;
 
@@ -47,11 +47,15 @@ async fn a_client_that_was_understood_may_send_larger_frames() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_behind_a_request_end_the_connection() {
+async fn bytes_behind_a_request_are_left_as_kafka_leaves_them() {
     let world = World::new().await;
     let mut client = world.client().await;
-    client.send(&framed(&[0, 18, 0, 0, 0, 0, 0, 5, 0xff, 0xff, 1])).await;
-    client.closed().await;
+    // What librdkafka sends for all topics: the length of no list takes four bytes where one is meant.
+    let header = [0, 3, 0, 12, 0, 0, 0, 5, 0xff, 0xff, 0];
+    let body = [0, 0, 0, 0, 1, 0, 0];
+    client.send(&framed(&[&header[..], &body].concat())).await;
+    let (correlation, answer) = client.answer::<MetadataRequest>(12).await;
+    assert_eq!((correlation, answer.brokers.len()), (5, 1));
     world.stop().await;
 }
 
