@@ -1,18 +1,22 @@
-//! Other people's Kafka clients, as programs with three verbs: produce, consume, offsets. What they read and print stands
-//! in `tests/kafka-clients/python/exchange.py`.
+//! Other people's Kafka clients, as programs with five verbs: produce, consume, offsets, group, admin. What they read and
+//! print stands in `tests/kafka-clients/python/exchange.py`.
 //!
 //! Each is installed once per target directory, in the versions that `tests/kafka-clients` names, by the installer of its
 //! language.
 
+mod group;
 mod install;
 mod record;
+mod talk;
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-pub use install::{Language, jars};
+pub use group::{Group, Member, Wish};
+pub use install::{Language, jars, java_source};
 pub use record::{Exchanged, Place, Sent};
 use serde_json::{Value, json};
+pub use talk::{Talk, Told};
 
 /// The codecs of the protocol, by name.
 pub const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
@@ -24,7 +28,7 @@ pub struct KafkaClient {
     pub name: &'static str,
     /// What it is written in.
     pub language: Language,
-    /// Its program below `tests/kafka-clients`, or the name of the one that is built.
+    /// Its program below `tests/kafka-clients`, or the name of what is built.
     pub program: &'static str,
     /// The codecs that it writes.
     pub codecs: &'static [&'static str],
@@ -43,6 +47,34 @@ pub const LIBRDKAFKA: KafkaClient = KafkaClient {
     null_headers: true,
     reads: true,
 };
+/// kafka-python.
+pub const KAFKA_PYTHON: KafkaClient = KafkaClient {
+    name: "kafka-python",
+    program: "python/kafka_python.py",
+    null_headers: false,
+    ..LIBRDKAFKA
+};
+/// aiokafka.
+pub const AIOKAFKA: KafkaClient =
+    KafkaClient { name: "aiokafka", program: "python/aio_kafka.py", ..LIBRDKAFKA };
+/// Kafka's own.
+pub const JAVA: KafkaClient =
+    KafkaClient { name: "kafka-clients (Java)", language: Language::Java, program: "Exchange", ..LIBRDKAFKA };
+/// franz-go.
+pub const FRANZ: KafkaClient =
+    KafkaClient { name: "franz-go", language: Language::Go, program: "franz", ..LIBRDKAFKA };
+/// sarama.
+pub const SARAMA: KafkaClient = KafkaClient { name: "sarama", program: "sarama", ..FRANZ };
+/// kafkajs.
+pub const KAFKAJS: KafkaClient = KafkaClient {
+    name: "kafkajs",
+    language: Language::Node,
+    program: "node/kafkajs.js",
+    codecs: &["none", "gzip"],
+    null_headers: false,
+    reads: false,
+};
+
 impl KafkaClient {
     /// Sends records; answers where each came to lie.
     ///

@@ -49,6 +49,12 @@ impl KafkaTools {
         KafkaTools { jars }
     }
 
+    /// Where they lie.
+    #[must_use]
+    pub fn jars(&self) -> &Path {
+        &self.jars
+    }
+
     /// Runs the dump tool over files, and answers what it prints.
     ///
     /// # Panics

@@ -9,35 +9,12 @@ use millrace_client::{
     Client, Compression, Header, NewTopic, PartitionIndex, ProducerRecord, TimestampMs, Until,
 };
 use millrace_tests::broker::{BrokerProcess, BrokerSetup};
-use millrace_tests::kafka_clients::{Exchanged, KafkaClient, LIBRDKAFKA, Language, Sent};
+use millrace_tests::kafka_clients::{
+    AIOKAFKA, Exchanged, FRANZ, JAVA, KAFKA_PYTHON, KAFKAJS, KafkaClient, LIBRDKAFKA, SARAMA, Sent,
+};
 use millrace_tests::{Seed, on_two_workers, require, say};
 use serde_json::json;
 use tempfile::TempDir;
-
-const KAFKA_PYTHON: KafkaClient = KafkaClient {
-    name: "kafka-python",
-    program: "python/kafka_python.py",
-    null_headers: false,
-    ..LIBRDKAFKA
-};
-const AIOKAFKA: KafkaClient = KafkaClient { name: "aiokafka", program: "python/aio_kafka.py", ..LIBRDKAFKA };
-const JAVA: KafkaClient = KafkaClient {
-    name: "kafka-clients (Java)",
-    language: Language::Java,
-    program: "java/Exchange.java",
-    ..LIBRDKAFKA
-};
-const FRANZ: KafkaClient =
-    KafkaClient { name: "franz-go", language: Language::Go, program: "franz", ..LIBRDKAFKA };
-const SARAMA: KafkaClient = KafkaClient { name: "sarama", program: "sarama", ..FRANZ };
-const KAFKAJS: KafkaClient = KafkaClient {
-    name: "kafkajs",
-    language: Language::Node,
-    program: "node/kafkajs.js",
-    codecs: &["none", "gzip"],
-    null_headers: false,
-    reads: false,
-};
 
 /// Sent by either side for each codec.
 const RECORDS: u64 = 24;
@@ -164,7 +141,7 @@ fn record(codec: &'static str, number: u64, theirs: &KafkaClient, seed: &mut See
     let key = (number % 6 != 4).then(|| Bytes::from(format!("key {}", number % 5)));
     // Not in order, as in life.
     let timestamp = BEGAN_MS + (number * 1_000 + seed.between(0, 3_000)).cast_signed();
-    Sent { topic: topic(codec), codec, timestamp, key, value, headers }
+    Sent { topic: topic(codec), partition: 0, codec, acks: "all", timestamp, key, value, headers }
 }
 
 async fn send(ours: &Client, record: &Sent) -> i64 {

@@ -62,7 +62,9 @@ fn what_librdkafka_was_acknowledged_outlives_kills_and_is_there_once() {
 fn record(number: usize) -> Sent {
     Sent {
         topic: TOPIC.to_owned(),
+        partition: 0,
         codec: "none",
+        acks: "all",
         timestamp: 1_700_000_000_000 + number as i64,
         key: None,
         value: Some(format!("entry {number}").into()),

@@ -150,6 +150,40 @@ fn what_our_tool_writes_in_each_codec_is_read_by_kcat() {
     }
 }
 
+#[test]
+fn kcat_reads_as_a_group_and_goes_on_where_it_was() {
+    if !is_here("exam_kcat_group") {
+        return;
+    }
+    let world = World::new();
+    world.tool(&["topic", "create", "shared", "--partitions", "3"], "");
+    let lines = |numbers: std::ops::Range<u32>| -> Vec<String> {
+        numbers.map(|number| format!("k{number}:value {number}")).collect()
+    };
+    for numbers in [0..30, 30..40] {
+        let count = numbers.len().to_string();
+        let mut sent = lines(numbers);
+        world.kcat(&["-P", "-t", "shared", "-K:"], &(sent.join("\n") + "\n"));
+        let words = [
+            "-X",
+            "auto.offset.reset=earliest",
+            "-q",
+            "-f",
+            "%k:%s\n",
+            "-c",
+            &count,
+            "-G",
+            "kcats",
+            "shared",
+        ];
+        let read = world.kcat(&words, "");
+        let mut read: Vec<&str> = read.lines().collect();
+        read.sort_unstable();
+        sent.sort_unstable();
+        assert_eq!(read, sent, "what nobody of the group has read, and nothing else");
+    }
+}
+
 /// The bytes of a record are its own whatever they are.
 #[test]
 fn binary_values_survive_both_doors() {

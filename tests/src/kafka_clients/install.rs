@@ -12,7 +12,7 @@ use crate::Need;
 pub enum Language {
     /// Python; packages by pip.
     Python,
-    /// Java, run from source; jars by Maven.
+    /// Java; jars by Maven.
     Java,
     /// Go; modules by go itself.
     Go,
@@ -47,8 +47,9 @@ impl Language {
             Self::Java => {
                 let mut java = Command::new("java");
                 // Short runs: the second compiler never pays.
-                java.args(["-XX:TieredStopAtLevel=1", "-cp"]).arg(folder.join("*"));
-                java
+                java.args(["-XX:TieredStopAtLevel=1", "-cp"]);
+                java.arg(format!("{0}/classes:{0}/*", folder.display())).arg(program);
+                return java;
             }
         };
         command.arg(sources().join(program));
@@ -74,11 +75,19 @@ impl Language {
         let _alone = INSTALLING.lock();
         let wanted = std::fs::read_to_string(&list).expect("a list of what is wanted");
         let mark = folder.join("installed");
+        let is_new = std::fs::read_to_string(&mark).unwrap_or_default() != wanted;
+        if is_new && folder.exists() {
+            // An older version beside the one that is wanted might be the one that is found.
+            std::fs::remove_dir_all(&folder).expect("a folder to be removed");
+        }
         // Go knows itself what has changed, its own sources among it.
-        if self == Self::Go || std::fs::read_to_string(&mark).unwrap_or_default() != wanted {
+        if is_new || self == Self::Go {
             std::fs::create_dir_all(&folder).expect("a folder");
             self.install(&list, &folder);
             std::fs::write(&mark, wanted).expect("a mark");
+        }
+        if self == Self::Java {
+            compile(&folder);
         }
         folder
     }
@@ -111,11 +120,38 @@ impl Language {
                 npm
             }
         };
-        let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let (text, errors) =
-            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{command:?}: {}\n{text}\n{errors}", output.status);
+        succeed(&mut command);
     }
+}
+
+/// Compiles our Java sources, if they are not those that were compiled last.
+fn compile(folder: &Path) {
+    let files = ["Exchange.java", "Member.java", "Asks.java", "Tools.java"];
+    let files = files.map(|file| sources().join("java").join(file));
+    let text: String = files.iter().map(|file| std::fs::read_to_string(file).expect("a source")).collect();
+    let mark = folder.join("compiled");
+    if std::fs::read_to_string(&mark).unwrap_or_default() == text {
+        return;
+    }
+    let mut compiler = Command::new("javac");
+    compiler.arg("-cp").arg(folder.join("*")).arg("-d").arg(folder.join("classes")).args(files);
+    succeed(&mut compiler);
+    std::fs::write(&mark, text).expect("a mark");
+}
+
+fn succeed(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}\n{text}\n{errors}", output.status);
+}
+
+/// A Java program as it stands, from its source, with the jars of a folder.
+#[must_use]
+pub fn java_source(jars: &Path, source: &str) -> Command {
+    let mut java = Command::new("java");
+    java.args(["-XX:TieredStopAtLevel=1", "-cp"]).arg(jars.join("*"));
+    java.arg(sources().join("java").join(source));
+    java
 }
 
 /// The folder with Kafka's own jars of `tests/kafka-clients/java/pom.xml`.

@@ -7,13 +7,17 @@ use serde_json::{Value, json};
 /// A header: its name, and its value if it has one.
 pub(super) type NamedValue = (String, Option<Bytes>);
 
-/// A record that a client is to send, to partition 0.
+/// A record that a client is to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {
     /// The topic.
     pub topic: String,
+    /// The partition.
+    pub partition: i64,
     /// The codec of its batch.
     pub codec: &'static str,
+    /// How many must have it before it counts: `all`, `1` or `0`. Only with `all` is the producer idempotent.
+    pub acks: &'static str,
     /// Its time, in milliseconds.
     pub timestamp: i64,
     /// Its key.
@@ -62,7 +66,8 @@ impl Sent {
         json!({
             "topic": self.topic,
             "codec": self.codec,
-            "partition": 0,
+            "acks": self.acks,
+            "partition": self.partition,
             "timestamp": self.timestamp,
             "key": hex(self.key.as_ref()),
             "value": hex(self.value.as_ref()),
@@ -113,7 +118,7 @@ fn hex(bytes: Option<&Bytes>) -> Value {
     })
 }
 
-fn octets(text: &Value) -> Option<Bytes> {
+pub(super) fn octets(text: &Value) -> Option<Bytes> {
     let text = text.as_str()?;
     let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
     (0..text.len()).step_by(2).map(byte).collect::<Option<Vec<u8>>>().map(Bytes::from)

@@ -6,13 +6,16 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
+	"slices"
 )
 
 // Line is one of the lines that a program is given.
 type Line struct {
 	Topic     string
 	Codec     string
+	Acks      string
 	Partition int32
 	Timestamp int64
 	Key       *string
@@ -21,6 +24,16 @@ type Line struct {
 	From      int64
 	Count     int
 	At        any
+
+	Group    string
+	Protocol string
+	Assignor string
+
+	Do         string
+	Partitions int32
+	Configs    map[string]string
+	Before     int64
+	Offset     int64
 }
 
 // Place is where a record came to lie.
@@ -82,4 +95,49 @@ func Say(answer any) {
 	text, err := json.Marshal(answer)
 	Must(err)
 	fmt.Println(string(text))
+}
+
+// Joined is the line of a member, and what is closed when it is to leave.
+func Joined() (Line, <-chan struct{}) {
+	var line Line
+	decoder := json.NewDecoder(os.Stdin)
+	Must(decoder.Decode(&line))
+	ended := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		close(ended)
+	}()
+	return line, ended
+}
+
+// SayAssigned prints what a member holds.
+func SayAssigned(partitions []int32) {
+	slices.Sort(partitions)
+	Say(map[string][]int32{"assigned": partitions})
+}
+
+// SayRead prints what a member has read.
+func SayRead(partition int32, offset int64, value []byte) {
+	Say(map[string]any{"partition": partition, "offset": offset, "value": Text(value)})
+}
+
+// AnswerEach answers each line as it comes with what the function of its name says of it.
+func AnswerEach(answers map[string]func(Line) (map[string]any, error)) {
+	decoder := json.NewDecoder(bufio.NewReader(os.Stdin))
+	for {
+		var line Line
+		err := decoder.Decode(&line)
+		if err == io.EOF {
+			return
+		}
+		Must(err)
+		answer, err := answers[line.Do](line)
+		if err != nil {
+			answer = map[string]any{"error": err.Error()}
+		}
+		if answer == nil {
+			answer = map[string]any{}
+		}
+		Say(answer)
+	}
 }

@@ -22,9 +22,12 @@ var codecs = map[string]kgo.CompressionCodec{
 	"zstd":   kgo.ZstdCompression(),
 }
 
+var levels = map[string]kgo.Acks{"0": kgo.NoAck(), "1": kgo.LeaderAck(), "all": kgo.AllISRAcks()}
+
 func main() {
 	verb, bootstrap := os.Args[1], os.Args[2]
-	map[string]func(string){"produce": produce, "consume": consume, "offsets": offsets}[verb](bootstrap)
+	verbs := map[string]func(string){"produce": produce, "consume": consume, "offsets": offsets, "group": group, "admin": admin}
+	verbs[verb](bootstrap)
 }
 
 func client(bootstrap string, options ...kgo.Opt) *kgo.Client {
@@ -36,13 +39,18 @@ func client(bootstrap string, options ...kgo.Opt) *kgo.Client {
 func produce(bootstrap string) {
 	lines := exchange.Lines()
 	places := make([]exchange.Place, len(lines))
-	producers := map[string]*kgo.Client{}
+	producers := map[[2]string]*kgo.Client{}
 	for number, line := range lines {
-		producer, known := producers[line.Codec]
+		kind := [2]string{line.Codec, line.Acks}
+		producer, known := producers[kind]
 		if !known {
-			producer = client(bootstrap, kgo.RecordPartitioner(kgo.ManualPartitioner()),
-				kgo.ProducerBatchCompression(codecs[line.Codec]), kgo.ProducerLinger(20*time.Millisecond))
-			producers[line.Codec] = producer
+			options := []kgo.Opt{kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RequiredAcks(levels[line.Acks]),
+				kgo.ProducerBatchCompression(codecs[line.Codec]), kgo.ProducerLinger(20 * time.Millisecond)}
+			if line.Acks != "all" {
+				options = append(options, kgo.DisableIdempotentWrite())
+			}
+			producer = client(bootstrap, options...)
+			producers[kind] = producer
 		}
 		record := &kgo.Record{
 			Topic: line.Topic, Partition: line.Partition, Timestamp: time.UnixMilli(line.Timestamp),

@@ -21,9 +21,12 @@ var codecs = map[string]sarama.CompressionCodec{
 	"zstd":   sarama.CompressionZSTD,
 }
 
+var levels = map[string]sarama.RequiredAcks{"0": sarama.NoResponse, "1": sarama.WaitForLocal, "all": sarama.WaitForAll}
+
 func main() {
 	verb, bootstrap := os.Args[1], os.Args[2]
-	map[string]func(string){"produce": produce, "consume": consume, "offsets": offsets}[verb](bootstrap)
+	verbs := map[string]func(string){"produce": produce, "consume": consume, "offsets": offsets, "group": group, "admin": admin}
+	verbs[verb](bootstrap)
 }
 
 func settings() *sarama.Config {
@@ -47,7 +50,7 @@ func encoder(text *string) sarama.Encoder {
 func produce(bootstrap string) {
 	lines := exchange.Lines()
 	places := make([]exchange.Place, len(lines))
-	byCodec := map[string][]*sarama.ProducerMessage{}
+	byKind := map[[2]string][]*sarama.ProducerMessage{}
 	for number, line := range lines {
 		message := &sarama.ProducerMessage{
 			Topic: line.Topic, Partition: line.Partition, Timestamp: time.UnixMilli(line.Timestamp),
@@ -57,11 +60,14 @@ func produce(bootstrap string) {
 			message.Headers = append(message.Headers,
 				sarama.RecordHeader{Key: []byte(*header[0]), Value: exchange.Octets(header[1])})
 		}
-		byCodec[line.Codec] = append(byCodec[line.Codec], message)
+		kind := [2]string{line.Codec, line.Acks}
+		byKind[kind] = append(byKind[kind], message)
 	}
-	for codec, messages := range byCodec {
+	for kind, messages := range byKind {
 		config := settings()
-		config.Producer.Compression = codecs[codec]
+		config.Producer.Compression = codecs[kind[0]]
+		config.Producer.RequiredAcks = levels[kind[1]]
+		config.Producer.Idempotent = kind[1] == "all"
 		producer, err := sarama.NewSyncProducer([]string{bootstrap}, config)
 		exchange.Must(err)
 		exchange.Must(producer.SendMessages(messages))
