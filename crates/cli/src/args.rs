@@ -125,6 +125,9 @@ pub(crate) struct ServeArgs {
     /// How long a member of a group may be silent before its partitions go to others [default: 10000].
     #[arg(long, value_name = "MS")]
     pub(crate) group_consumer_session_timeout_ms: Option<String>,
+    /// How long a group of classic Kafka members waits for more of them before its first generation [default: 3000].
+    #[arg(long, value_name = "MS")]
+    pub(crate) group_initial_rebalance_delay_ms: Option<String>,
     /// The AMQP door; not there yet.
     #[arg(long, value_name = "ADDR")]
     pub(crate) amqp: Option<String>,

@@ -12,8 +12,8 @@ pub use layers::{Layers, Origin};
 use millrace_broker::GroupSettings;
 use millrace_kafka::{Endpoint, NewTopics};
 use millrace_types::limits::{
-    HEARTBEAT_INTERVAL_MS_DEFAULT, PARTITIONS_PER_TOPIC_MAX, REQUEST_BYTES_MAX, SESSION_TIMEOUT_MS_MAX,
-    SESSION_TIMEOUT_MS_MIN,
+    CLASSIC_INITIAL_DELAY_MS_MAX, HEARTBEAT_INTERVAL_MS_DEFAULT, PARTITIONS_PER_TOPIC_MAX, REQUEST_BYTES_MAX,
+    SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN,
 };
 use millrace_types::{ErrorCode, NodeId};
 
@@ -155,6 +155,7 @@ impl ServerConfig {
             memory_budget_bytes: read(layers, Key::MemoryBudget, memory_budget)?,
             groups: GroupSettings {
                 offsets_retention: read(layers, Key::OffsetsRetentionMinutes, minutes)?,
+                classic_initial_delay_ms: read(layers, Key::GroupInitialDelayMs, initial_delay)?,
                 ..read(layers, Key::GroupSessionTimeoutMs, session_timeout)?
             },
             drain_timeout: read(layers, Key::DrainTimeout, |text| {
@@ -214,6 +215,11 @@ fn session_timeout(text: &str) -> Result<GroupSettings, String> {
         .ok_or_else(|| format!("milliseconds from {SESSION_TIMEOUT_MS_MIN} to {SESSION_TIMEOUT_MS_MAX}"))?;
     let heartbeat_interval_ms = HEARTBEAT_INTERVAL_MS_DEFAULT.min(session_timeout_ms / 3);
     Ok(GroupSettings { session_timeout_ms, heartbeat_interval_ms, ..GroupSettings::default() })
+}
+
+fn initial_delay(text: &str) -> Result<u64, String> {
+    let delay = text.parse().ok().filter(|ms| *ms <= CLASSIC_INITIAL_DELAY_MS_MAX);
+    delay.ok_or_else(|| format!("milliseconds from 0 to {CLASSIC_INITIAL_DELAY_MS_MAX}"))
 }
 
 fn directory(text: &str) -> Result<PathBuf, String> {

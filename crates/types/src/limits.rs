@@ -72,6 +72,8 @@ pub const CLASSIC_GROUP_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// How long a classic group that was empty waits for more members before its first generation, in milliseconds (Kafka's
 /// `group.initial.rebalance.delay.ms`).
 pub const CLASSIC_INITIAL_DELAY_MS: u64 = 3_000;
+/// The longest that it may be set to.
+pub const CLASSIC_INITIAL_DELAY_MS_MAX: u64 = 300_000;
 
 /// How much time lies between two samples of how a group and its producers go, in milliseconds.
 pub const LAG_SAMPLE_INTERVAL_MS: u64 = 5_000;

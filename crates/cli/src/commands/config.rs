@@ -57,6 +57,7 @@ pub(super) fn read(args: &ServeArgs) -> anyhow::Result<ServerConfig> {
         (Key::NumPartitions, &args.num_partitions),
         (Key::OffsetsRetentionMinutes, &args.offsets_retention_minutes),
         (Key::GroupSessionTimeoutMs, &args.group_consumer_session_timeout_ms),
+        (Key::GroupInitialDelayMs, &args.group_initial_rebalance_delay_ms),
         (Key::Amqp, &args.amqp),
         (Key::Internal, &args.internal),
         (Key::NodeId, &args.node_id),

@@ -67,6 +67,7 @@ keys! {
     MemoryBudget = "memory_budget", "512MiB", Enforced, "What requests, answers and caches may hold together.";
     OffsetsRetentionMinutes = "offsets.retention.minutes", "10080", Enforced, "How long committed offsets are kept once nobody reads by them.";
     GroupSessionTimeoutMs = "group.consumer.session.timeout.ms", "10000", Enforced, "How long a member of a group may be silent before its partitions go to others.";
+    GroupInitialDelayMs = "group.initial.rebalance.delay.ms", "3000", Enforced, "How long a group whose members assign each other waits for more members before its first generation.";
     DrainTimeout = "drain_timeout", "30s", Enforced, "How long a stop lets requests in flight end.";
     InsecureListen = "insecure_listen", "false", Enforced, "Whether doors may listen beyond loopback without TLS and authentication.";
     LogLevel = "log_level", "info", Enforced, "How much is logged: error, warn, info, debug, trace, or a filter such as `info,millrace_log=debug`.";

@@ -96,6 +96,8 @@ fn values_that_cannot_be_are_refused() {
         (Key::OffsetsRetentionMinutes, "0"),
         (Key::OffsetsRetentionMinutes, "7d"),
         (Key::GroupSessionTimeoutMs, "999"),
+        (Key::GroupInitialDelayMs, "-1"),
+        (Key::GroupInitialDelayMs, "300001"),
     ];
     for (key, value) in cases {
         let layers = Layers::default().flag(key, value).unwrap();
@@ -110,10 +112,11 @@ fn kafkas_broker_settings_are_written_as_kafka_writes_them() {
     let config = ServerConfig::read(&Layers::default().file(file).unwrap()).unwrap();
     assert_eq!(config.kafka_advertised, Some(Endpoint { host: "2001:db8::1".to_owned(), port: 19_092 }));
     assert_eq!(config.new_topics, NewTopics { auto_create: false, partitions: 4 });
-    let file = "[offsets.retention]\nminutes = 60\n[group.consumer.session.timeout]\nms = 6000";
+    let file = "[offsets.retention]\nminutes = 60\n[group.consumer.session.timeout]\nms = 6000\n[group.initial.rebalance.delay]\nms = 0";
     let groups = ServerConfig::read(&Layers::default().file(file).unwrap()).unwrap().groups;
     assert_eq!(groups.offsets_retention, Duration::from_secs(3600));
     assert_eq!((groups.session_timeout_ms, groups.heartbeat_interval_ms), (6000, 2000));
+    assert_eq!(groups.classic_initial_delay_ms, 0);
     let groups = ServerConfig::read(&Layers::default()).unwrap().groups;
     assert_eq!(groups, millrace_broker::GroupSettings::default(), "the defaults are those of the broker");
     assert_eq!(Key::AutoCreateTopics.variable(), "MILLRACE_AUTO_CREATE_TOPICS_ENABLE");
