@@ -12,6 +12,7 @@ mod clock;
 mod direct;
 mod file;
 mod fs;
+mod journal;
 mod limits;
 mod map;
 mod net;

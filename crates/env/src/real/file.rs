@@ -5,22 +5,24 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::{Errno, ReadWriteFlags, preadv2, retry_on_intr};
 
-use super::{direct, map, spare};
+use super::{direct, journal, map, spare};
 use crate::{File, Map};
 
 #[derive(Debug)]
 pub(super) struct RealFile {
     inner: Arc<std::fs::File>,
+    /// Whether its journal must be asked after a sync; known from the first one on.
+    journal_is_asked: OnceLock<bool>,
 }
 
 impl RealFile {
     pub(super) fn new(inner: std::fs::File) -> RealFile {
-        RealFile { inner: Arc::new(inner) }
+        RealFile { inner: Arc::new(inner), journal_is_asked: OnceLock::new() }
     }
 }
 
@@ -83,7 +85,13 @@ impl File for RealFile {
     fn sync_data(&self) -> io::Result<()> {
         // Not std's sync_data, which tries again after EINTR: the kernel reports a write-back error once, and an
         // interrupted call may be the one that swallowed it. So an interrupted sync is a failed sync.
-        Ok(rustix::fs::fdatasync(&*self.inner)?)
+        rustix::fs::fdatasync(&*self.inner)?;
+        let file = self.inner.as_fd();
+        if *self.journal_is_asked.get_or_init(|| journal::must_be_asked(file)) {
+            journal::ask(file)
+        } else {
+            Ok(())
+        }
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {

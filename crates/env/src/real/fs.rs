@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, StatxFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::file::RealFile;
-use super::limits;
+use super::{journal, limits};
 use crate::fs::LOCK_FILE;
 use crate::{DirEntry, DirLock, EntryKind, File, Fs, HandlesMax, MountIdentity, OpenMode, SpaceLeft};
 
@@ -85,7 +86,9 @@ impl Fs for RealFs {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         // Not retried after EINTR, for the reason in `RealFile::sync_data`.
-        Ok(rustix::fs::fsync(&fs::File::open(directory(path))?)?)
+        let directory = fs::File::open(directory(path))?;
+        rustix::fs::fsync(&directory)?;
+        asked(&directory)
     }
 
     fn sync_fs(&self, path: &Path) -> io::Result<()> {
@@ -93,7 +96,8 @@ impl Fs for RealFs {
         rustix::fs::syncfs(&directory)?;
         // ext4 without a journal writes the inodes of that call behind its flush of the device's cache. A sync of anything
         // flushes it once more.
-        Ok(rustix::fs::fsync(&directory)?)
+        rustix::fs::fsync(&directory)?;
+        asked(&directory)
     }
 
     fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
@@ -128,6 +132,11 @@ impl Fs for RealFs {
     fn handles_max(&self) -> HandlesMax {
         limits::handles_max()
     }
+}
+
+/// Whether the journal lives, where that must be asked.
+fn asked(directory: &fs::File) -> io::Result<()> {
+    if journal::must_be_asked(directory.as_fd()) { journal::ask(directory.as_fd()) } else { Ok(()) }
 }
 
 /// The parent of a bare file name is the empty path, which the kernel does not know.
