@@ -1,5 +1,6 @@
 //! What a real ext4 does when its power is cut and when a sync fails: the beliefs that recovery, the simulated disk and
 //! the other suites build on.
+#![expect(clippy::unwrap_used, reason = "a suite fails by panicking, in its own functions too")]
 
 use std::fs::{self, File};
 use std::io;
