@@ -1,4 +1,4 @@
-//! Identifiers: of clusters, nodes, topics, partitions, producers, and the epoch of a leader.
+//! Identifiers: of clusters, nodes, topics, partitions, producers, and the epochs of leaders and brokers.
 
 use std::fmt;
 
@@ -52,6 +52,12 @@ id_of_16_bytes! {
 id_of_16_bytes! {
     /// Identifies a data directory; drawn when it is formatted.
     DirectoryId
+}
+
+id_of_16_bytes! {
+    /// Identifies one run of a broker; drawn when its process starts. Who registers again under the same one asks for
+    /// the same registration, because an answer was lost.
+    IncarnationId
 }
 
 impl TopicId {
@@ -128,6 +134,24 @@ impl LeaderEpoch {
 }
 
 impl fmt::Display for LeaderEpoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Counts the registrations of brokers: the cluster gives each number once, to one run of one broker (KIP-631).
+///
+/// What a replica did under an older epoch says nothing of the one that runs now: it may have lost records between the
+/// two. So whoever joins the in-sync replicas is named with the epoch under which it was heard (KIP-903).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct BrokerEpoch(pub i64);
+
+impl BrokerEpoch {
+    /// A broker that registered without one, before brokers were fenced. Given ones begin with 1.
+    pub const NONE: BrokerEpoch = BrokerEpoch(-1);
+}
+
+impl fmt::Display for BrokerEpoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

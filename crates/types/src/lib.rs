@@ -17,8 +17,8 @@ mod time;
 pub use cleanup::{CleanupPolicy, CleanupPolicyError};
 pub use error_code::{ErrorCode, Outcome};
 pub use ids::{
-    ClusterId, DirectoryId, LeaderEpoch, NodeId, PartitionIndex, ProducerEpoch, ProducerId, TopicId,
-    TopicPartition,
+    BrokerEpoch, ClusterId, DirectoryId, IncarnationId, LeaderEpoch, NodeId, PartitionIndex, ProducerEpoch,
+    ProducerId, TopicId, TopicPartition,
 };
 pub use names::{GroupId, NameError, TopicName};
 pub use offset::{Offset, OffsetRange};
