@@ -14,6 +14,11 @@ use crate::request_memory::{RequestMemory, Unanswered};
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 
+/// Where a value comes from, as answers number it.
+pub(crate) const SET_BY_TOPIC: i8 = 1;
+pub(crate) const SET_AT_START: i8 = 4;
+pub(crate) const BY_DEFAULT: i8 = 5;
+
 /// Something that has a configuration here.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum ConfigResource {
@@ -83,14 +88,11 @@ pub(crate) async fn alter(
         }
     });
     let (topics, faults) = parts::readable(questions.collect());
-    let count = topics.len();
     let ask = AlterTopicsRequest { topics, validate_only };
-    let answers = match api.broker.alter_topics(&caller.context, ask).await {
-        Ok(answers) => answers.into_iter().map(|answer| answer.map(drop).map_err(config_fault)).collect(),
-        Err(refused) => vec![Err(Fault::from(refused)); count],
-    };
+    let altered = api.broker.alter_topics(&caller.context, ask).await;
+    let answers = faults.around(altered, config_fault).into_iter().map(|answer| answer.map(drop)).collect();
     bill.settle(0);
-    Ok(faults.between(answers))
+    Ok(answers)
 }
 
 /// What an answer says of a configuration that is refused: also of a value that Kafka has and we have not.

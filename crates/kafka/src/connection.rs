@@ -49,9 +49,9 @@ impl Connections {
         };
         let host = peer.ip().to_canonical().to_string().into();
         self.reach.arrived(peer.ip(), id);
-        let (visit, told) = (Arc::new(Visit::default()), advertised.clone());
-        let (sessions, visit_of) = (Arc::default(), Arc::clone(&visit));
-        let caller = Caller { context, host, advertised, sessions, visit: visit_of };
+        let (told, visit) = (advertised.clone(), Arc::<Visit>::default());
+        let caller =
+            Caller { context, host, advertised, sessions: Arc::default(), visit: Arc::clone(&visit) };
         let mut socket = Socket::new(stream);
         let handled = Arc::new(AtomicU64::new(0));
         let ended = tokio::select! {

@@ -35,7 +35,7 @@ mod sync_group;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use millrace_broker::{Broker, Context};
+use millrace_broker::{ApiError, Broker, Context, TopicLayout, TopicRef};
 use millrace_env::Env;
 use millrace_kafka_wire::{
     AlterConfigsRequest, ApiMessage, ApiRequest, ApiVersionsRequest, ConsumerGroupDescribeRequest,
@@ -54,6 +54,7 @@ use crate::answers::{Pending, Reply};
 use crate::door::{Endpoint, Settings};
 use crate::fetch_session::{SessionRoom, Sessions};
 use crate::metrics::{Requests, Traffic};
+use crate::parts;
 use crate::reach::Visit;
 use crate::request::Request;
 use crate::request_memory::{RequestMemory, Unanswered};
@@ -187,6 +188,12 @@ impl Asked {
 }
 
 impl Handlers {
+    /// Where the partitions of one topic live.
+    pub(crate) fn layout(&self, caller: &Caller, topic: TopicRef) -> Result<TopicLayout, ApiError> {
+        let mut found = self.broker.topic_layouts(&caller.context, Some(&[topic]))?;
+        found.pop().unwrap_or_else(parts::unanswered)
+    }
+
     /// Handles a request; `None` if it wants no answer.
     ///
     /// # Errors

@@ -25,7 +25,6 @@ mod frames;
 pub mod fuzzing;
 mod group_parts;
 mod handlers;
-mod member_parts;
 mod metrics;
 mod parts;
 mod reach;

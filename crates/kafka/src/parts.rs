@@ -44,6 +44,11 @@ impl Naming {
     }
 }
 
+/// The topic of a request that names topics by name alone.
+pub(crate) fn topic(name: &str) -> Result<TopicRef, Fault> {
+    Naming::Names.topic(name, [0; 16])
+}
+
 /// A partition number.
 pub(crate) fn partition(wire: i32) -> Result<PartitionIndex, Fault> {
     PartitionIndex::new(wire)
@@ -69,6 +74,17 @@ pub(crate) fn twice<N: Ord + Copy>(names: impl Iterator<Item = N>) -> BTreeSet<N
         }
     }
     twice
+}
+
+/// The first error among answers, by which a request is counted.
+pub(crate) fn first_error<A>(answers: &[Result<A, Fault>]) -> Option<KafkaError> {
+    answers.iter().find_map(|answer| answer.as_ref().err()).map(|fault| fault.error)
+}
+
+/// Replicas are placed by the cluster.
+pub(crate) fn placed_by_hand() -> Fault {
+    let message = "replicas are placed by the cluster; an assignment by hand is not taken";
+    Fault::new(KafkaError::InvalidReplicaAssignment, message)
 }
 
 /// What the broker would have answered, had it answered all.
@@ -111,5 +127,22 @@ impl Faults {
             None => answers.next().unwrap_or_else(|| Err(missing())),
         };
         self.0.into_iter().map(answer).collect()
+    }
+
+    /// The same of a broker that may have refused all that it was asked: then that is the answer to each. `of_each` is what is said
+    /// of the error of a single answer.
+    pub(crate) fn around<A, E, R: Into<Fault>>(
+        self,
+        outcome: Result<Vec<Result<A, E>>, R>,
+        of_each: impl Fn(E) -> Fault,
+    ) -> Vec<Result<A, Fault>> {
+        let answers = match outcome {
+            Ok(answers) => answers.into_iter().map(|answer| answer.map_err(&of_each)).collect(),
+            Err(refused) => {
+                let (refused, asked) = (refused.into(), self.0.iter().filter(|fault| fault.is_none()));
+                asked.map(|_| Err(refused.clone())).collect()
+            }
+        };
+        self.between(answers)
     }
 }

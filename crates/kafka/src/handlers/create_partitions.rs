@@ -13,7 +13,7 @@ use crate::answers::Reply;
 use crate::bill::Bill;
 use crate::error_map::{Fault, KafkaError};
 use crate::handlers::{Asked, Caller, Handlers, Operation};
-use crate::parts::{self, Naming};
+use crate::parts;
 use crate::request_memory::{RequestMemory, Unanswered};
 
 pub(super) async fn handle(
@@ -36,15 +36,9 @@ pub(super) async fn handle(
     let partitions = wanted.min(u64::from(PARTITIONS_PER_BROKER_MAX));
     let mut bill = Bill::new(memory);
     bill.add(usize::try_from(partitions).unwrap_or(usize::MAX) * KAFKA_LAYOUT_BYTES).await?;
-    let count = topics.len();
     let ask = CreatePartitionsRequest { topics, validate_only: request.validate_only };
-    let answers = match api.broker.create_partitions(&caller.context, ask).await {
-        Ok(answers) => answers.into_iter().map(|answer| answer.map(drop).map_err(Fault::from)).collect(),
-        Err(refused) => vec![Err(Fault::from(refused)); count],
-    };
-    let answers: Vec<Result<(), Fault>> = faults.between(answers);
-    let error = answers.iter().find_map(|answer| answer.as_ref().err()).map(|fault| fault.error);
-    api.requests.count(Operation::CreatePartitions, error);
+    let answers = faults.around(api.broker.create_partitions(&caller.context, ask).await, Fault::from);
+    api.requests.count(Operation::CreatePartitions, parts::first_error(&answers));
     let results = request.topics.into_iter().zip(answers).map(|(topic, answer)| {
         let fault = answer.err();
         CreatePartitionsTopicResult {
@@ -63,10 +57,9 @@ pub(super) async fn handle(
 
 fn question(topic: &CreatePartitionsTopic) -> Result<NewPartitions, Fault> {
     if topic.assignments.as_ref().is_some_and(|assignments| !assignments.is_empty()) {
-        let message = "replicas are placed by the cluster; an assignment by hand is not taken";
-        return Err(Fault::new(KafkaError::InvalidReplicaAssignment, message));
+        return Err(parts::placed_by_hand());
     }
     let invalid = |_| Fault::new(KafkaError::InvalidPartitions, format!("{} partitions", topic.count));
     let count = u32::try_from(topic.count).map_err(invalid)?;
-    Ok(NewPartitions { topic: Naming::Names.topic(&topic.name, [0; 16])?, count })
+    Ok(NewPartitions { topic: parts::topic(&topic.name)?, count })
 }

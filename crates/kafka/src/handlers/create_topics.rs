@@ -3,7 +3,7 @@
 //! Not there: assignments by hand, which are refused with `INVALID_REPLICA_ASSIGNMENT`. The request's timeout has no effect:
 //! a topic is made or refused within the request.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use millrace_broker::{CreateTopicRequest, TopicDescription};
 use millrace_kafka_wire::create_topics_request::CreatableTopic;
@@ -13,8 +13,10 @@ use millrace_types::limits::KAFKA_NEW_TOPIC_BYTES;
 
 use crate::answers::Reply;
 use crate::config_resource::config_fault;
+use crate::config_resource::{BY_DEFAULT, SET_BY_TOPIC};
 use crate::error_map::{Fault, KafkaError};
 use crate::handlers::{Asked, Caller, Handlers, Operation};
+use crate::parts;
 use crate::request_memory::{RequestMemory, Unanswered};
 
 /// So many topics are within what every request pays for.
@@ -23,9 +25,6 @@ const TOPICS_UNPAID_MAX: usize = 8;
 const DESCRIBED_FROM: i16 = 5;
 /// From here on an answer carries the topic's id.
 const IDS_FROM: i16 = 7;
-/// Where a config comes from, as answers number it.
-const SET_BY_TOPIC: i8 = 1;
-const BY_DEFAULT: i8 = 5;
 
 pub(super) async fn handle(
     api: &Handlers,
@@ -37,22 +36,17 @@ pub(super) async fn handle(
     if request.topics.len() > TOPICS_UNPAID_MAX {
         memory.more(request.topics.len() * KAFKA_NEW_TOPIC_BYTES).await?;
     }
-    let (mut seen, mut twice) = (BTreeSet::new(), BTreeSet::new());
-    for topic in &request.topics {
-        if !seen.insert(topic.name.clone()) {
-            twice.insert(topic.name.clone());
-        }
-    }
-    let mut results = Vec::with_capacity(seen.len());
+    let twice = parts::twice(request.topics.iter().map(|topic| topic.name.as_str()));
+    let mut results = Vec::with_capacity(request.topics.len());
     let mut first_error = None;
-    for topic in request.topics {
-        let made = if twice.contains(&topic.name) {
+    for topic in &request.topics {
+        let made = if twice.contains(topic.name.as_str()) {
             Err(Fault::new(KafkaError::InvalidRequest, "the request names the topic twice"))
         } else {
-            create(api, caller, &topic, request.validate_only).await
+            create(api, caller, topic, request.validate_only).await
         };
         first_error = first_error.or(made.as_ref().err().map(|fault| fault.error));
-        results.push(to_wire(topic.name, made, asked.version));
+        results.push(to_wire(topic.name.clone(), made, asked.version));
     }
     api.requests.count(Operation::CreateTopics, first_error);
     let response = CreateTopicsResponse { topics: results, ..CreateTopicsResponse::default() };
@@ -66,8 +60,7 @@ async fn create(
     validate_only: bool,
 ) -> Result<TopicDescription, Fault> {
     if !topic.assignments.is_empty() {
-        let message = "replicas are placed by the cluster; an assignment by hand is not taken";
-        return Err(Fault::new(KafkaError::InvalidReplicaAssignment, message));
+        return Err(parts::placed_by_hand());
     }
     let partitions = match topic.num_partitions {
         -1 => api.settings.new_topics.partitions,

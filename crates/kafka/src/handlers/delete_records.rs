@@ -6,12 +6,11 @@ use millrace_broker::RecordsToDelete;
 use millrace_kafka_wire::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use millrace_kafka_wire::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use millrace_kafka_wire::{DeleteRecordsRequest, DeleteRecordsResponse};
-use millrace_types::Offset;
 
 use crate::answers::Reply;
 use crate::error_map::{Fault, KafkaError};
 use crate::handlers::{Asked, Caller, Handlers, Operation};
-use crate::parts::{self, Naming};
+use crate::parts;
 use crate::request_memory::{RequestMemory, Unanswered};
 
 /// Everything that is committed.
@@ -28,14 +27,8 @@ pub(super) async fn handle(
         request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |part| (topic, part)));
     let questions = wanted.map(|(topic, partition)| question(topic, partition)).collect();
     let (partitions, faults) = parts::readable(questions);
-    let count = partitions.len();
-    let answers = match api.broker.delete_records(&caller.context, partitions).await {
-        Ok(answers) => answers.into_iter().map(|answer| answer.map_err(fault)).collect(),
-        Err(refused) => vec![Err(Fault::from(refused)); count],
-    };
-    let answers: Vec<Result<Offset, Fault>> = faults.between(answers);
-    let error = answers.iter().find_map(|answer| answer.as_ref().err()).map(|fault| fault.error);
-    api.requests.count(Operation::DeleteRecords, error);
+    let answers = faults.around(api.broker.delete_records(&caller.context, partitions).await, fault);
+    api.requests.count(Operation::DeleteRecords, parts::first_error(&answers));
     let mut answers = answers.into_iter();
     let topics = request.topics.into_iter().map(|topic| DeleteRecordsTopicResult {
         name: topic.name,
@@ -61,7 +54,7 @@ pub(crate) fn question(
     partition: &DeleteRecordsPartition,
 ) -> Result<RecordsToDelete, Fault> {
     Ok(RecordsToDelete {
-        topic: Naming::Names.topic(&topic.name, [0; 16])?,
+        topic: parts::topic(&topic.name)?,
         partition: parts::partition(partition.partition_index)?,
         before: match partition.offset {
             TO_HIGH_WATERMARK => None,

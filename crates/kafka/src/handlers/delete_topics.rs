@@ -69,8 +69,7 @@ fn look_up(api: &Handlers, caller: &Caller, wanted: &DeleteTopicState) -> Result
     };
     let naming = naming.map_err(|why| Fault::new(KafkaError::InvalidRequest, why))?;
     let topic = naming.topic(wanted.name.as_deref().unwrap_or(""), wanted.topic_id)?;
-    let mut found = api.broker.topic_layouts(&caller.context, Some(&[topic]))?;
-    found.pop().unwrap_or_else(parts::unanswered).map_err(|error| naming.fault(error))
+    api.layout(caller, topic).map_err(|error| naming.fault(error))
 }
 
 fn to_wire(

@@ -4,7 +4,7 @@
 //! broker's settings are all read-only: they are read when it starts. Not there: settings for all brokers (an empty list),
 //! loggers, client metrics and groups, which are refused with `INVALID_REQUEST`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_broker::{ConfigEntry, TOPIC_KEYS, TopicKey, TopicRef, ValueKind};
 use millrace_kafka_wire::describe_configs_request::DescribeConfigsResource;
@@ -16,16 +16,11 @@ use millrace_types::limits::KAFKA_CONFIG_BYTES;
 
 use crate::answers::Reply;
 use crate::bill::Bill;
-use crate::config_resource::{ConfigResource, broker_name};
+use crate::config_resource::{BY_DEFAULT, ConfigResource, SET_AT_START, SET_BY_TOPIC, broker_name};
 use crate::error_map::{Fault, KafkaError};
 use crate::handlers::{Asked, Caller, Handlers, Operation};
 use crate::parts;
 use crate::request_memory::{RequestMemory, Unanswered};
-
-/// Where a value comes from, as answers number it.
-const SET_BY_TOPIC: i8 = 1;
-const SET_AT_START: i8 = 4;
-const BY_DEFAULT: i8 = 5;
 
 /// What is to be told of each config.
 #[derive(Clone, Copy)]
@@ -78,7 +73,7 @@ fn describe(
     };
     // None of them and all of them are asked for in the same way.
     if let Some(keys) = resource.configuration_keys.as_ref().filter(|keys| !keys.is_empty()) {
-        let keys: std::collections::BTreeSet<&str> = keys.iter().map(String::as_str).collect();
+        let keys: BTreeSet<&str> = keys.iter().map(String::as_str).collect();
         configs.retain(|config| keys.contains(config.name.as_str()));
     }
     Ok(configs)
@@ -106,12 +101,6 @@ fn topic_config(entry: ConfigEntry, told: Told) -> DescribeConfigsResourceResult
     let key = TopicKey::of_name(&name);
     let mut synonyms = Vec::new();
     if told.synonyms {
-        let synonym = |name: &str, value, source| DescribeConfigsSynonym {
-            name: name.to_owned(),
-            value: Some(value),
-            source,
-            ..DescribeConfigsSynonym::default()
-        };
         if is_set {
             synonyms.push(synonym(&name, value.clone(), SET_BY_TOPIC));
         }
@@ -129,16 +118,20 @@ fn topic_config(entry: ConfigEntry, told: Told) -> DescribeConfigsResourceResult
     }
 }
 
+fn synonym(name: &str, value: String, source: i8) -> DescribeConfigsSynonym {
+    DescribeConfigsSynonym {
+        name: name.to_owned(),
+        value: Some(value),
+        source,
+        ..DescribeConfigsSynonym::default()
+    }
+}
+
 /// What the broker was started with, and what it does where a topic says nothing.
 fn of_broker(api: &Handlers, caller: &Caller, told: Told) -> Vec<DescribeConfigsResourceResult> {
     let mut configs = BTreeMap::new();
     let mut add = |name: &str, value: String, source, kind, about: &str| {
-        let synonym = DescribeConfigsSynonym {
-            name: name.to_owned(),
-            value: Some(value.clone()),
-            source,
-            ..DescribeConfigsSynonym::default()
-        };
+        let synonym = synonym(name, value.clone(), source);
         let config = DescribeConfigsResourceResult {
             name: name.to_owned(),
             value: Some(value),

@@ -15,7 +15,7 @@ use crate::answers::Reply;
 use crate::bill::Bill;
 use crate::error_map::Fault;
 use crate::handlers::{Asked, Caller, Handlers, Operation};
-use crate::parts::{self, Naming};
+use crate::parts;
 use crate::request_memory::{RequestMemory, Unanswered};
 
 /// From here on an answer as a whole may fail.
@@ -52,7 +52,7 @@ pub(super) async fn handle(
 
 /// What has a name that nobody may have is not there.
 fn nameable(topic: &DescribableLogDirTopic) -> Option<(TopicRef, Vec<PartitionIndex>)> {
-    let name = Naming::Names.topic(&topic.topic, [0; 16]).ok()?;
+    let name = parts::topic(&topic.topic).ok()?;
     Some((name, topic.partitions.iter().filter_map(|number| parts::partition(*number).ok()).collect()))
 }
 

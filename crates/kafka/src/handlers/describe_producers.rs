@@ -10,7 +10,7 @@ use millrace_kafka_wire::{DescribeProducersRequest, DescribeProducersResponse};
 use crate::answers::Reply;
 use crate::error_map::Fault;
 use crate::handlers::{Asked, Caller, Handlers, Operation};
-use crate::parts::{self, Naming};
+use crate::parts;
 use crate::request_memory::{RequestMemory, Unanswered};
 
 /// There is no coordinator of transactions.
@@ -27,17 +27,11 @@ pub(super) async fn handle(
         .topics
         .iter()
         .flat_map(|topic| topic.partition_indexes.iter().map(move |partition| (&topic.name, *partition)));
-    let questions = wanted
-        .map(|(name, partition)| Ok((Naming::Names.topic(name, [0; 16])?, parts::partition(partition)?)));
+    let questions = wanted.map(|(name, partition)| Ok((parts::topic(name)?, parts::partition(partition)?)));
     let (partitions, faults) = parts::readable(questions.collect());
     let described = api.broker.describe_producers(&caller.context, &partitions, memory.permit()).await;
-    let answers = match described {
-        Ok(answers) => answers.into_iter().map(|answer| answer.map_err(Fault::from)).collect(),
-        Err(refused) => vec![Err(Fault::from(refused)); partitions.len()],
-    };
-    let answers: Vec<Result<Vec<ActiveProducer>, Fault>> = faults.between(answers);
-    let error = answers.iter().find_map(|answer| answer.as_ref().err()).map(|fault| fault.error);
-    api.requests.count(Operation::DescribeProducers, error);
+    let answers = faults.around(described, Fault::from);
+    api.requests.count(Operation::DescribeProducers, parts::first_error(&answers));
     let mut answers = answers.into_iter();
     let topics = request.topics.into_iter().map(|topic| TopicResponse {
         name: topic.name,

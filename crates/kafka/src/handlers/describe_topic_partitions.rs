@@ -16,7 +16,6 @@ use crate::answers::Reply;
 use crate::bill::Bill;
 use crate::error_map::{Fault, KafkaError};
 use crate::handlers::{Asked, Caller, Handlers, Operation};
-use crate::parts;
 use crate::request_memory::{RequestMemory, Unanswered};
 
 /// The most partitions in one answer, whatever is asked for (Kafka's `max.request.partition.size.limit`).
@@ -86,8 +85,7 @@ pub(super) async fn handle(
 fn look_up(api: &Handlers, caller: &Caller, name: &str) -> Result<TopicLayout, Fault> {
     let name = TopicName::new(name);
     let name = name.map_err(|error| Fault::new(KafkaError::InvalidTopic, error.to_string()))?;
-    let mut found = api.broker.topic_layouts(&caller.context, Some(&[TopicRef::Name(name)]))?;
-    Ok(found.pop().unwrap_or_else(parts::unanswered)?)
+    Ok(api.layout(caller, TopicRef::Name(name))?)
 }
 
 fn refused(name: &str, fault: &Fault) -> DescribeTopicPartitionsResponseTopic {

@@ -87,8 +87,7 @@ pub(super) async fn handle(
     };
     let answers = answers.into_iter().map(|answer| answer.map_err(|error| naming.fault(error)));
     let answers: Vec<Result<Fetched<Extent>, Fault>> = faults.between(answers.collect());
-    let error = answers.iter().find_map(|answer| answer.as_ref().err()).map(|fault| fault.error);
-    api.requests.count(Operation::Fetch, error);
+    api.requests.count(Operation::Fetch, parts::first_error(&answers));
     let (response, records) = to_wire(request, answers, asked.version, &mut within);
     caller.sessions.leave(within);
     let rope = encode::<wire::FetchRequest>(asked.correlation, asked.version, &response, records)?;

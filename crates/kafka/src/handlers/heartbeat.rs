@@ -6,8 +6,8 @@ use millrace_kafka_wire::{HeartbeatRequest, HeartbeatResponse, WireError};
 
 use crate::answers::Reply;
 use crate::error_map::{Fault, KafkaError};
+use crate::group_parts;
 use crate::handlers::{Asked, Caller, Handlers, Operation};
-use crate::member_parts;
 
 pub(super) async fn handle(
     api: &Handlers,
@@ -26,8 +26,8 @@ pub(super) async fn handle(
 }
 
 async fn heard(api: &Handlers, caller: &Caller, request: &HeartbeatRequest) -> Result<(), Fault> {
-    let group = member_parts::group(&request.group_id)?;
+    let group = group_parts::group(&request.group_id)?;
     let instance = request.group_instance_id.as_deref();
-    let who = member_parts::committer(&request.member_id, instance, request.generation_id)?;
+    let who = group_parts::of_generation(request.generation_id, &request.member_id, instance)?;
     api.broker.heartbeat_classic(&caller.context, &group, who).await.map_err(Fault::of_coordinator)
 }

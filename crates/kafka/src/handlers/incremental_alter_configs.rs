@@ -11,6 +11,7 @@ use crate::answers::Reply;
 use crate::config_resource::{Wanted, alter};
 use crate::error_map::{Fault, KafkaError};
 use crate::handlers::{Asked, Caller, Handlers, Operation};
+use crate::parts;
 use crate::request_memory::{RequestMemory, Unanswered};
 
 /// What is done to a key.
@@ -32,8 +33,7 @@ pub(super) async fn handle(
         alteration: keys(resource),
     });
     let altered = alter(api, caller, wanted.collect(), request.validate_only, memory).await?;
-    let error = altered.iter().find_map(|answer| answer.as_ref().err()).map(|fault| fault.error);
-    api.requests.count(Operation::IncrementalAlterConfigs, error);
+    api.requests.count(Operation::IncrementalAlterConfigs, parts::first_error(&altered));
     let responses = request.resources.into_iter().zip(altered).map(|(resource, altered)| {
         let fault = altered.err();
         AlterConfigsResourceResponse {

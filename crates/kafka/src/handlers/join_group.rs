@@ -17,8 +17,8 @@ use millrace_types::limits::{KAFKA_ELEMENT_BYTES, REBALANCE_TIMEOUT_MS_MAX};
 
 use crate::answers::Reply;
 use crate::error_map::{Fault, KafkaError};
+use crate::group_parts;
 use crate::handlers::{Asked, Caller, Handlers, Operation};
-use crate::member_parts;
 use crate::request_memory::{RequestMemory, Unanswered};
 
 /// From here on clients come back with the id that they are given.
@@ -86,7 +86,7 @@ async fn join(
     tokio::select! {
         biased;
         joined = pending.joined() => joined.map_err(Fault::of_coordinator),
-        () = api.draining.cancelled() => Err(member_parts::draining()),
+        () = api.draining.cancelled() => Err(group_parts::draining()),
     }
 }
 
@@ -96,7 +96,7 @@ fn question(
     version: i16,
     request: wire::JoinGroupRequest,
 ) -> Result<JoinClassicRequest, Fault> {
-    let group = member_parts::group(&request.group_id)?;
+    let group = group_parts::group(&request.group_id)?;
     let settings = api.broker.group_settings();
     let allowed = settings.classic_session_timeout_ms_min..=settings.classic_session_timeout_ms_max;
     let session = u64::try_from(request.session_timeout_ms).ok().filter(|ms| allowed.contains(ms));
@@ -105,7 +105,7 @@ fn question(
             format!("a session timeout of {} ms; {allowed:?} is allowed", request.session_timeout_ms);
         Fault::new(KafkaError::InvalidSessionTimeout, message)
     })?;
-    let identity = match member_parts::member(&request.member_id)? {
+    let identity = match group_parts::member_if_any(&request.member_id)? {
         Some(member) => ClassicIdentity::Known(member),
         None if version >= RETURNS_FROM => ClassicIdentity::FreshAndReturns,
         None => ClassicIdentity::Fresh,
@@ -117,7 +117,7 @@ fn question(
         .into_iter()
         .map(|offered| ClassicProtocol { name: offered.name, metadata: offered.metadata });
     let profile = ClassicMember {
-        instance: member_parts::instance(request.group_instance_id.as_deref())?,
+        instance: group_parts::instance(request.group_instance_id.as_deref())?,
         client_id: caller.context.client_id.to_string(),
         client_host: caller.host.to_string(),
         session_timeout_ms,

@@ -9,8 +9,8 @@ use millrace_kafka_wire::{LeaveGroupRequest, LeaveGroupResponse, WireError};
 
 use crate::answers::Reply;
 use crate::error_map::{Fault, KafkaError};
+use crate::group_parts;
 use crate::handlers::{Asked, Caller, Handlers, Operation};
-use crate::member_parts;
 use crate::parts;
 
 /// From here on a request names several members, and each is answered.
@@ -59,7 +59,7 @@ async fn leave(
     group: &str,
     members: &[MemberIdentity],
 ) -> Result<Vec<Result<(), Fault>>, Fault> {
-    let group = member_parts::group(group)?;
+    let group = group_parts::group(group)?;
     let (members, faults) = parts::readable(members.iter().map(leaver).collect());
     let request = LeaveClassicRequest { group, members };
     let left = api.broker.leave_classic(&caller.context, request).await.map_err(Fault::of_coordinator)?;
@@ -67,6 +67,6 @@ async fn leave(
 }
 
 fn leaver(who: &MemberIdentity) -> Result<Committer, Fault> {
-    let instance = member_parts::instance(who.group_instance_id.as_deref())?;
-    Ok(Committer { member: member_parts::member(&who.member_id)?, instance, epoch: None })
+    let instance = group_parts::instance(who.group_instance_id.as_deref())?;
+    Ok(Committer { member: group_parts::member_if_any(&who.member_id)?, instance, epoch: None })
 }

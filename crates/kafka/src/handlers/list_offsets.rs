@@ -12,7 +12,7 @@ use millrace_types::TimestampMs;
 use crate::answers::Reply;
 use crate::error_map::{Fault, KafkaError};
 use crate::handlers::{Asked, Caller, Handlers, Operation};
-use crate::parts::{self, Naming};
+use crate::parts;
 
 /// From here on answers tell the leader's epoch.
 const EPOCHS_FROM: i16 = 4;
@@ -36,13 +36,8 @@ pub(super) async fn handle(
         request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |part| (topic, part)));
     let queries = wanted.map(|(topic, partition)| query(topic, partition, asked.version)).collect();
     let (queries, faults) = parts::readable(queries);
-    let answers = match api.broker.list_offsets(&caller.context, queries).await {
-        Ok(answers) => answers.into_iter().map(|answer| answer.map_err(Fault::from)).collect(),
-        Err(refused) => vec![Err(Fault::from(refused)); wanted_count(&request)],
-    };
-    let answers: Vec<Result<OffsetAnswer, Fault>> = faults.between(answers);
-    let error = answers.iter().find_map(|answer| answer.as_ref().err()).map(|fault| fault.error);
-    api.requests.count(Operation::ListOffsets, error);
+    let answers = faults.around(api.broker.list_offsets(&caller.context, queries).await, Fault::from);
+    api.requests.count(Operation::ListOffsets, parts::first_error(&answers));
     let (mut answers, version) = (answers.into_iter(), asked.version);
     let topics = request.topics.into_iter().map(|topic| ListOffsetsTopicResponse {
         name: topic.name,
@@ -56,10 +51,6 @@ pub(super) async fn handle(
     });
     let response = ListOffsetsResponse { topics: topics.collect(), ..ListOffsetsResponse::default() };
     asked.reply::<ListOffsetsRequest>(&response)
-}
-
-fn wanted_count(request: &ListOffsetsRequest) -> usize {
-    request.topics.iter().map(|topic| topic.partitions.len()).sum()
 }
 
 pub(crate) fn query(
@@ -81,7 +72,7 @@ pub(crate) fn query(
         }
     };
     Ok(OffsetQuery {
-        topic: Naming::Names.topic(&topic.name, [0; 16])?,
+        topic: parts::topic(&topic.name)?,
         partition: parts::partition(partition.partition_index)?,
         leader_epoch: parts::epoch(partition.current_leader_epoch),
         point,

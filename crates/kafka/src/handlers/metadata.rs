@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_broker::{ApiError, CreateTopicRequest, PartitionLayout, TopicLayout, TopicRef};
+use millrace_broker::{CreateTopicRequest, PartitionLayout, TopicLayout, TopicRef};
 use millrace_kafka_wire::metadata_request::MetadataRequestTopic;
 use millrace_kafka_wire::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -18,6 +18,7 @@ use crate::answers::Reply;
 use crate::bill::Bill;
 use crate::error_map::{Fault, KafkaError};
 use crate::handlers::{Asked, Caller, Handlers, Operation};
+use crate::parts::Naming;
 use crate::request_memory::{RequestMemory, Unanswered};
 
 /// Topics that somebody made by asking for them do not stay full for ever: their records go after seven days, as Kafka's
@@ -97,10 +98,7 @@ async fn one_topic(
 ) -> TopicAnswer {
     let found = match (&wanted.name, TopicId(wanted.topic_id)) {
         (None, TopicId::ZERO) => Err(Fault::new(KafkaError::InvalidRequest, "neither name nor id")),
-        (None, id) => look_up(api, caller, TopicRef::Id(id)).map_err(|error| match error.code {
-            ErrorCode::UnknownTopicOrPartition => Fault::new(KafkaError::UnknownTopicId, error.message),
-            _ => error.into(),
-        }),
+        (None, id) => api.layout(caller, TopicRef::Id(id)).map_err(|error| Naming::Ids.fault(error)),
         (Some(name), _) => by_name(api, caller, name, may_create).await,
     };
     match found {
@@ -127,7 +125,7 @@ async fn by_name(
     let name = TopicName::new(name).map_err(|error| invalid(&error))?;
     let topic = TopicRef::Name(name.clone());
     let new_topics = api.settings.new_topics;
-    match look_up(api, caller, topic.clone()) {
+    match api.layout(caller, topic.clone()) {
         Err(error)
             if error.code == ErrorCode::UnknownTopicOrPartition
                 && may_create
@@ -143,21 +141,15 @@ async fn by_name(
             };
             match api.broker.create_topic(&caller.context, request).await {
                 // Somebody else may have made it at the same moment.
-                Ok(_) => Ok(look_up(api, caller, topic)?),
+                Ok(_) => Ok(api.layout(caller, topic)?),
                 Err(error) if error.code == ErrorCode::TopicAlreadyExists => {
-                    look_up(api, caller, topic).map_err(|_clash| invalid(&error.message))
+                    api.layout(caller, topic).map_err(|_clash| invalid(&error.message))
                 }
                 Err(error) => Err(error.into()),
             }
         }
         found => Ok(found?),
     }
-}
-
-fn look_up(api: &Handlers, caller: &Caller, topic: TopicRef) -> Result<TopicLayout, ApiError> {
-    let mut found = api.broker.topic_layouts(&caller.context, Some(&[topic]))?;
-    let missing = || Err(ApiError::new(ErrorCode::Internal, "the broker left the topic unanswered"));
-    found.pop().unwrap_or_else(missing)
 }
 
 fn to_wire(layout: TopicLayout) -> MetadataResponseTopic {

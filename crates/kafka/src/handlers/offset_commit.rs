@@ -6,7 +6,7 @@
 //! Not there: topics by id (version 10). As long as its metadata is, a position costs of the memory of the request, so that a few
 //! hundred with the longest there may be are as many as one request holds.
 
-use millrace_broker::{CommitOffsetsRequest, OffsetCommit};
+use millrace_broker::{ApiError, CommitOffsetsRequest, OffsetCommit};
 use millrace_kafka_wire::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use millrace_kafka_wire::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use millrace_kafka_wire::{OffsetCommitRequest, OffsetCommitResponse, WireError};
@@ -17,7 +17,7 @@ use crate::answers::Reply;
 use crate::error_map::{Fault, KafkaError};
 use crate::group_parts;
 use crate::handlers::{Asked, Caller, Handlers, Operation};
-use crate::parts::{self, Naming};
+use crate::parts;
 
 /// Clients before this one know of generations only.
 const EPOCHS_FROM: i16 = 9;
@@ -28,15 +28,9 @@ pub(super) async fn handle(
     asked: Asked,
     mut request: OffsetCommitRequest,
 ) -> Result<Reply, WireError> {
-    let wanted: usize = request.topics.iter().map(|topic| topic.partitions.len()).sum();
     let (commits, faults) = parts::readable(questions(&mut request));
-    let answers = match commit(api, caller, &request, commits).await {
-        Ok(answers) => answers,
-        Err(fault) => vec![Err(fault); wanted],
-    };
-    let answers = faults.between(answers);
-    let error = answers.iter().find_map(|answer| answer.as_ref().err()).map(|fault| fault.error);
-    api.requests.count(Operation::OffsetCommit, error);
+    let answers = faults.around(commit(api, caller, &request, commits).await, Fault::of_coordinator);
+    api.requests.count(Operation::OffsetCommit, parts::first_error(&answers));
     let mut answers = answers.into_iter();
     let topics = request.topics.into_iter().map(|topic| OffsetCommitResponseTopic {
         name: topic.name,
@@ -55,7 +49,7 @@ pub(super) async fn handle(
 /// What the broker is asked. The metadata goes over.
 pub(crate) fn questions(request: &mut OffsetCommitRequest) -> Vec<Result<OffsetCommit, Fault>> {
     let of_topic = |topic: &mut OffsetCommitRequestTopic| {
-        let reference = Naming::Names.topic(&topic.name, [0; 16]);
+        let reference = parts::topic(&topic.name);
         let one = |partition: &mut OffsetCommitRequestPartition| {
             let metadata = partition.committed_metadata.take().unwrap_or_default();
             if metadata.len() > OFFSET_METADATA_BYTES_MAX {
@@ -80,18 +74,17 @@ async fn commit(
     caller: &Caller,
     request: &OffsetCommitRequest,
     offsets: Vec<OffsetCommit>,
-) -> Result<Vec<Result<(), Fault>>, Fault> {
+) -> Result<Vec<Result<(), ApiError>>, Fault> {
     let group = group_parts::group(&request.group_id)?;
     let (epoch, instance) = (request.generation_id_or_member_epoch, request.group_instance_id.as_deref());
     let member = group_parts::committer(epoch, &request.member_id, instance)?;
     let request = CommitOffsetsRequest { group, offsets, member };
     let committed = api.broker.commit_offsets(&caller.context, request).await;
-    let answers = committed.map_err(|error| match error.code {
+    committed.map_err(|error| match error.code {
         // The batch in which a commit is stored.
         ErrorCode::BatchTooLarge => Fault::new(KafkaError::InvalidCommitOffsetSize, error.message),
         _ => Fault::of_coordinator(error),
-    })?;
-    Ok(answers.into_iter().map(|answer| answer.map_err(Fault::of_coordinator)).collect())
+    })
 }
 
 fn to_wire(

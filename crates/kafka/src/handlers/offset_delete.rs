@@ -13,7 +13,7 @@ use crate::answers::Reply;
 use crate::error_map::{Fault, KafkaError};
 use crate::group_parts;
 use crate::handlers::{Asked, Caller, Handlers, Operation};
-use crate::parts::{self, Naming};
+use crate::parts;
 
 pub(super) async fn handle(
     api: &Handlers,
@@ -26,8 +26,8 @@ pub(super) async fn handle(
         Ok(answers) => (faults.between(answers), None),
         Err(fault) => (Vec::new(), Some(fault)),
     };
-    let first = answers.iter().find_map(|answer| answer.as_ref().err());
-    api.requests.count(Operation::OffsetDelete, refused.as_ref().or(first).map(|fault| fault.error));
+    let error = refused.as_ref().map(|fault| fault.error).or_else(|| parts::first_error(&answers));
+    api.requests.count(Operation::OffsetDelete, error);
     let mut answers = answers.into_iter();
     let answered = if refused.is_some() { Vec::new() } else { request.topics };
     let topics = answered.into_iter().map(|topic| OffsetDeleteResponseTopic {
@@ -49,7 +49,7 @@ pub(super) async fn handle(
 }
 
 pub(crate) fn questions(topic: &OffsetDeleteRequestTopic) -> Vec<Result<(TopicRef, PartitionIndex), Fault>> {
-    let reference = Naming::Names.topic(&topic.name, [0; 16]);
+    let reference = parts::topic(&topic.name);
     let partitions = topic.partitions.iter();
     partitions
         .map(|partition| Ok((reference.clone()?, parts::partition(partition.partition_index)?)))

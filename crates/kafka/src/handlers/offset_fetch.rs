@@ -20,7 +20,7 @@ use crate::bill::Bill;
 use crate::error_map::{Fault, KafkaError};
 use crate::group_parts;
 use crate::handlers::{Asked, Caller, Handlers, Operation};
-use crate::parts::{self, Naming};
+use crate::parts;
 use crate::request_memory::{RequestMemory, Unanswered};
 
 /// From here on an answer has an error for all of it.
@@ -61,9 +61,8 @@ pub(super) async fn handle(
         let found = match fetch(api, caller, &question).await {
             Ok(offsets) => {
                 bill.add(bytes_of(&question, &offsets)).await?;
-                let offsets = offsets.into_iter().map(|offset| offset.map_err(Fault::of_coordinator));
                 let topics = match question.topics {
-                    None => in_order(offsets),
+                    None => in_order(offsets.into_iter()),
                     Some(topics) => as_asked(topics, offsets),
                 };
                 Found { group: question.group, fault: None, topics }
@@ -100,14 +99,25 @@ pub(crate) fn questions(request: OffsetFetchRequest, version: i16) -> Vec<Questi
     vec![Question { group: request.group_id, member: (None, -1), topics }]
 }
 
-type Answered = Vec<Result<CommittedOffset, millrace_broker::ApiError>>;
+type Answered = Vec<Result<CommittedOffset, Fault>>;
 
 async fn fetch(api: &Handlers, caller: &Caller, question: &Question) -> Result<Answered, Fault> {
     let group = group_parts::group(&question.group)?;
     let member = reader(&question.member)?;
-    let readable = question.topics.as_ref().map(|topics| topics.iter().flat_map(named).flatten().collect());
-    let request = FetchOffsetsRequest { group, partitions: readable, member };
-    api.broker.fetch_offsets(&caller.context, request).await.map_err(Fault::of_coordinator)
+    let (partitions, faults) = match &question.topics {
+        None => (None, None),
+        Some(topics) => {
+            let (partitions, faults) = parts::readable(topics.iter().flat_map(positions).collect());
+            (Some(partitions), Some(faults))
+        }
+    };
+    let request = FetchOffsetsRequest { group, partitions, member };
+    let offsets = api.broker.fetch_offsets(&caller.context, request).await.map_err(Fault::of_coordinator)?;
+    let offsets = offsets.into_iter().map(|offset| offset.map_err(Fault::of_coordinator)).collect();
+    Ok(match faults {
+        None => offsets,
+        Some(faults) => faults.between(offsets),
+    })
 }
 
 /// The member that asks, if it is one.
@@ -122,13 +132,13 @@ fn reader((member_id, epoch): &(Option<String>, i32)) -> Result<Option<Committer
     }
 }
 
-/// The partitions of a topic; `None` in place of one that nobody can have committed for.
-fn named(
+/// The partitions of a topic.
+fn positions(
     topic: &OffsetFetchRequestTopics,
-) -> impl Iterator<Item = Option<(TopicRef, PartitionIndex)>> + use<'_> {
-    let reference = Naming::Names.topic(&topic.name, [0; 16]).ok();
+) -> impl Iterator<Item = Result<(TopicRef, PartitionIndex), Fault>> + use<'_> {
+    let reference = parts::topic(&topic.name);
     let partitions = topic.partition_indexes.iter();
-    partitions.map(move |partition| reference.clone().zip(parts::partition(*partition).ok()))
+    partitions.map(move |partition| Ok((reference.clone()?, parts::partition(*partition)?)))
 }
 
 fn bytes_of(question: &Question, offsets: &Answered) -> usize {
@@ -138,18 +148,11 @@ fn bytes_of(question: &Question, offsets: &Answered) -> usize {
 }
 
 /// What was asked for by partition, with the answers in their places.
-fn as_asked(
-    topics: Vec<OffsetFetchRequestTopics>,
-    answers: impl Iterator<Item = Result<CommittedOffset, Fault>>,
-) -> Vec<OffsetFetchResponseTopics> {
-    let mut answers = answers;
+fn as_asked(topics: Vec<OffsetFetchRequestTopics>, answers: Answered) -> Vec<OffsetFetchResponseTopics> {
+    let mut answers = answers.into_iter();
     let topics = topics.into_iter().map(|topic| {
-        let readable: Vec<bool> = named(&topic).map(|question| question.is_some()).collect();
-        let partitions = topic.partition_indexes.iter().zip(readable).map(|(partition, readable)| {
-            let answer = if readable { answers.next() } else { None };
-            position(*partition, answer)
-        });
-        let partitions = partitions.collect();
+        let partitions = topic.partition_indexes.iter().zip(answers.by_ref());
+        let partitions = partitions.map(|(partition, answer)| position(*partition, answer)).collect();
         OffsetFetchResponseTopics { name: topic.name, partitions, ..OffsetFetchResponseTopics::default() }
     });
     topics.collect()
@@ -174,17 +177,14 @@ fn one_topic(
         TopicRef::Name(name) | TopicRef::Both(name, _) => name.to_string(),
         TopicRef::Id(_) => String::new(),
     };
-    let mut partitions = vec![position(first.partition.get(), Some(Ok(first)))];
+    let mut partitions = vec![position(first.partition.get(), Ok(first))];
     while let Some(next) = rest.next_if(|next| next.topic == topic) {
-        partitions.push(position(next.partition.get(), Some(Ok(next))));
+        partitions.push(position(next.partition.get(), Ok(next)));
     }
     OffsetFetchResponseTopics { name, partitions, ..OffsetFetchResponseTopics::default() }
 }
 
-fn position(
-    partition_index: i32,
-    answer: Option<Result<CommittedOffset, Fault>>,
-) -> OffsetFetchResponsePartitions {
+fn position(partition_index: i32, answer: Result<CommittedOffset, Fault>) -> OffsetFetchResponsePartitions {
     let none = OffsetFetchResponsePartitions {
         partition_index,
         committed_offset: -1,
@@ -192,15 +192,14 @@ fn position(
         ..OffsetFetchResponsePartitions::default()
     };
     match answer {
-        Some(Ok(found)) => OffsetFetchResponsePartitions {
+        Ok(found) => OffsetFetchResponsePartitions {
             committed_offset: found.offset.map_or(-1, Offset::get),
             committed_leader_epoch: found.leader_epoch.map_or(-1, |epoch| epoch.0),
             metadata: Some(found.metadata),
             ..none
         },
-        None => none,
-        Some(Err(fault)) if fault.error == KafkaError::UnknownTopicOrPartition => none,
-        Some(Err(fault)) => OffsetFetchResponsePartitions { error_code: fault.code(), ..none },
+        Err(fault) if fault.error == KafkaError::UnknownTopicOrPartition => none,
+        Err(fault) => OffsetFetchResponsePartitions { error_code: fault.code(), ..none },
     }
 }
 
@@ -211,7 +210,7 @@ fn refused(question: Question, fault: Fault, version: i16) -> Found {
     }
     let of_topic = |topic: OffsetFetchRequestTopics| {
         let partitions = topic.partition_indexes.iter();
-        let partitions = partitions.map(|partition| position(*partition, Some(Err(fault.clone()))));
+        let partitions = partitions.map(|partition| position(*partition, Err(fault.clone())));
         let partitions = partitions.collect();
         OffsetFetchResponseTopics { name: topic.name, partitions, ..OffsetFetchResponseTopics::default() }
     };

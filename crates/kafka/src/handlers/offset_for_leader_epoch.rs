@@ -12,7 +12,7 @@ use millrace_types::LeaderEpoch;
 use crate::answers::Reply;
 use crate::error_map::Fault;
 use crate::handlers::{Asked, Caller, Handlers, Operation};
-use crate::parts::{self, Naming};
+use crate::parts;
 use crate::request_memory::{RequestMemory, Unanswered};
 
 pub(super) async fn handle(
@@ -25,13 +25,8 @@ pub(super) async fn handle(
     let wanted =
         request.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |part| (topic, part)));
     let (queries, faults) = parts::readable(wanted.map(|(topic, part)| query(topic, part)).collect());
-    let answers = match api.broker.epoch_ends(&caller.context, &queries) {
-        Ok(answers) => answers.into_iter().map(|answer| answer.map_err(Fault::from)).collect(),
-        Err(refused) => vec![Err(Fault::from(refused)); queries.len()],
-    };
-    let answers: Vec<Result<Option<EpochEnd>, Fault>> = faults.between(answers);
-    let error = answers.iter().find_map(|answer| answer.as_ref().err()).map(|fault| fault.error);
-    api.requests.count(Operation::OffsetForLeaderEpoch, error);
+    let answers = faults.around(api.broker.epoch_ends(&caller.context, &queries), Fault::from);
+    api.requests.count(Operation::OffsetForLeaderEpoch, parts::first_error(&answers));
     let mut answers = answers.into_iter();
     let topics = request.topics.into_iter().map(|topic| OffsetForLeaderTopicResult {
         topic: topic.topic,
@@ -53,7 +48,7 @@ pub(crate) fn query(
     partition: &OffsetForLeaderPartition,
 ) -> Result<EpochQuery, Fault> {
     Ok(EpochQuery {
-        topic: Naming::Names.topic(&topic.topic, [0; 16])?,
+        topic: parts::topic(&topic.topic)?,
         partition: parts::partition(partition.partition)?,
         epoch: LeaderEpoch(partition.leader_epoch),
         leader_epoch: parts::epoch(partition.current_leader_epoch),

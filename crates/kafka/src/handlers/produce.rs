@@ -190,8 +190,7 @@ impl Echo {
     fn reply(self, answers: Vec<Result<Stored, Fault>>) -> Result<Reply, WireError> {
         let Echo { asked, topics, faults, requests, .. } = self;
         let answers = faults.between(answers);
-        let error = answers.iter().find_map(|answer| answer.as_ref().err()).map(|fault| fault.error);
-        requests.count(Operation::Produce, error);
+        requests.count(Operation::Produce, parts::first_error(&answers));
         let mut messages_left = if asked.version >= MESSAGE_FROM { MESSAGES_MAX } else { 0 };
         let mut answers = answers.into_iter();
         let responses = topics.into_iter().map(|topic| TopicProduceResponse {

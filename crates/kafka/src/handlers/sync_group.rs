@@ -10,8 +10,8 @@ use millrace_types::limits::KAFKA_ELEMENT_BYTES;
 
 use crate::answers::Reply;
 use crate::error_map::{Fault, KafkaError};
+use crate::group_parts;
 use crate::handlers::{Asked, Caller, Handlers, Operation};
-use crate::member_parts;
 use crate::request_memory::{RequestMemory, Unanswered};
 
 /// From here on requests and answers name the protocol.
@@ -59,14 +59,14 @@ async fn sync(
         return Err(Fault::new(KafkaError::InconsistentGroupProtocol, message));
     }
     let instance = request.group_instance_id.as_deref();
-    let who = member_parts::committer(&request.member_id, instance, request.generation_id)?;
+    let who = group_parts::of_generation(request.generation_id, &request.member_id, instance)?;
     // An id that nobody can have is that of no member, and gets nothing.
     let assignments = request.assignments.into_iter().filter_map(|share| {
-        let member = member_parts::member(&share.member_id).ok()??;
+        let member = group_parts::member_if_any(&share.member_id).ok()??;
         Some((member, share.assignment))
     });
     let question = SyncClassicRequest {
-        group: member_parts::group(&request.group_id)?,
+        group: group_parts::group(&request.group_id)?,
         who,
         protocol_type: request.protocol_type,
         protocol: request.protocol_name,
@@ -77,6 +77,6 @@ async fn sync(
     tokio::select! {
         biased;
         synced = pending.synced() => synced.map_err(Fault::of_coordinator),
-        () = api.draining.cancelled() => Err(member_parts::draining()),
+        () = api.draining.cancelled() => Err(group_parts::draining()),
     }
 }
