@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use millrace_log::{CompactionConfig, Log, LogConfig, PartitionMeta, TimestampType};
+use millrace_log::{CompactionConfig, Log, LogConfig, PartitionMeta, Replication, TimestampType};
 use millrace_metadata::{CompactionBounds, RecordTime, Topic};
 use millrace_types::{CleanupPolicy, PartitionIndex, SyncMode, TopicId, TopicPartition};
 
@@ -114,6 +114,8 @@ pub(crate) fn log_config(topic: &Topic) -> LogConfig {
             RecordTime::LogAppend => TimestampType::LogAppend,
         },
         sync_mode: if topic.name.is_internal() { SyncMode::Always } else { config.sync_mode },
+        // There is one broker.
+        replication: Replication::Alone,
         // Of each key the last commit counts.
         cleanup: if is_offsets { CleanupPolicy::Compact } else { config.cleanup },
         compaction: CompactionConfig { dirty_parts_min, lag_ms_min, lag_ms_max, tombstones_ms },

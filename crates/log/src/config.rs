@@ -12,6 +12,18 @@ pub enum TimestampType {
     LogAppend,
 }
 
+/// Who moves the high watermark of a log, and who numbers its leader epochs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Replication {
+    /// There is no other replica: the high watermark is what this node holds, and a start after an unclean stop begins a
+    /// leader epoch.
+    #[default]
+    Alone,
+    /// Both are given, by whoever decides for all replicas: [`Log::raise_high_watermark`](crate::Log::raise_high_watermark)
+    /// and [`Log::begin_epoch`](crate::Log::begin_epoch). A log opens as a follower, with its high watermark at the log start.
+    Replicated,
+}
+
 /// The whole, in parts per million.
 pub const PARTS_PER_MILLION: u32 = 1_000_000;
 
@@ -56,6 +68,8 @@ pub struct LogConfig {
     pub timestamp_type: TimestampType,
     /// When an append counts as safe (`sync.mode`).
     pub sync_mode: SyncMode,
+    /// Whether other nodes hold the log, too.
+    pub replication: Replication,
     /// What happens to old records (`cleanup.policy`).
     pub cleanup: CleanupPolicy,
     /// Milliseconds since its last append after which a segment is deleted (`retention.ms`); `None` keeps it for ever.
@@ -75,6 +89,7 @@ impl Default for LogConfig {
             batch_bytes_max: limits::BATCH_BYTES_DEFAULT,
             timestamp_type: TimestampType::Create,
             sync_mode: SyncMode::Always,
+            replication: Replication::Alone,
             cleanup: CleanupPolicy::Delete,
             retention_ms: None,
             retention_bytes: None,

@@ -4,39 +4,44 @@
 //! truncation and a reset, something in between that ends on a batch). The synced mark is lowered before bytes that it
 //! covers go, or recovery would call their absence damage.
 
+mod leading;
+mod trim;
+
 use std::io;
 use std::sync::Arc;
 
 use millrace_env::{FsExt, OpenMode};
-use millrace_types::{LeaderEpoch, Offset, OffsetRange};
+use millrace_types::{Offset, OffsetRange};
 use parking_lot::RwLock;
 
-use crate::epochs::EpochCache;
 use crate::flusher::Mark;
-use crate::format::{epoch_file, log_start};
+use crate::format::log_start;
 use crate::handles::FileSlot;
 use crate::inner::LogInner;
-use crate::names::{COMPACTED_TO, LEADER_EPOCHS, LOG_START, SegmentFile, TEMPORARY_SUFFIX, segment_file};
-use crate::passing::is_storage_full;
+use crate::names::{COMPACTED_TO, LOG_START, SegmentFile, TEMPORARY_SUFFIX, segment_file};
 use crate::producers::ProducerState;
-use crate::recovery::{Listing, unlink_if_there, unlink_indexes, unlink_segment, unlink_suffix};
+use crate::recovery::{Listing, unlink_if_there, unlink_indexes, unlink_suffix};
 use crate::recovery::{
     ReplayRequest, StoredIndexes, TailRequest, TimeEntries, UnsyncedMax, read_tail, replay,
 };
 use crate::segment::{Body, Segment, Walk, WalkEnd, read_fully};
 use crate::ticket::{Cell, Unsynced};
-use crate::writer::{Snapshot, Writer, create_segment_file};
-use crate::{AppendError, DirError};
+use crate::writer::{Role, Writer, create_segment_file};
+use crate::{AppendError, DirError, Replication};
 
 /// Bytes that one step of a copy takes.
 const COPY_BYTES: usize = 1024 * 1024;
 
 impl LogInner {
     /// Drops the suffix from `end` on; a batch that reaches past it goes whole.
-    pub(crate) fn truncate_to(self: &Arc<Self>, end: Offset) -> Result<(), DirError> {
+    pub(crate) fn truncate_to(self: &Arc<Self>, end: Offset, loss: Loss) -> Result<(), DirError> {
         self.change(|writer| {
             if end >= writer.end {
                 return Ok(Waited::default());
+            }
+            let replication = self.replication();
+            if replication == Replication::Replicated && writer.role == Role::Leading {
+                return Err(DirError::Conflict(format!("cannot truncate to {end}, this replica leads")));
             }
             let start = self.view.read().log_start;
             if end < start {
@@ -44,49 +49,37 @@ impl LogInner {
                     "cannot truncate to {end}, the log starts at {start}"
                 )));
             }
-            self.while_no_sync(|| self.cut(writer, end)).map_err(|e| self.fail("truncating", e))
+            let cut = || -> io::Result<Result<Waited, DirError>> {
+                let place = self.boundary(end)?;
+                if replication == Replication::Replicated
+                    && loss == Loss::Unacknowledged
+                    && let Err(high_watermark) = self.let_go_from(place.mark.offset)
+                {
+                    let text = format!("cannot truncate to {end}, the high watermark is {high_watermark}");
+                    return Ok(Err(DirError::Conflict(text)));
+                }
+                self.cut(writer, place).map(Ok)
+            };
+            self.while_no_sync(cut).map_err(|e| self.fail("truncating", e))?
         })
     }
 
-    /// Raises the log start and drops the segments below it.
-    pub(crate) fn trim_to(self: &Arc<Self>, start: Offset) -> Result<(), DirError> {
-        self.shared.failure.check()?;
-        let _upkeep = self.upkeep.lock();
-        self.check_not_closed()?;
-        let (old, high_watermark) = {
-            let view = self.view.read();
-            (view.log_start, view.high_watermark)
-        };
-        if start > high_watermark {
-            let text = format!("cannot trim to {start}, the high watermark is {high_watermark}");
-            return Err(DirError::Conflict(text));
+    /// Holds nothing from `end` on any more, before it goes: then the high watermark is not raised above it either. Answers
+    /// the high watermark if it is there already.
+    fn let_go_from(&self, end: Offset) -> Result<(), Offset> {
+        let mut view = self.view.write();
+        if view.high_watermark > end {
+            return Err(view.high_watermark);
         }
-        if start > old { self.trim(start) } else { Ok(()) }
+        let held = view.held.min(end);
+        self.set_held(&mut view, held);
+        Ok(())
     }
 
     /// Empties the log: start and end are `offset`.
     pub(crate) fn reset_to(self: &Arc<Self>, offset: Offset) -> Result<(), DirError> {
         self.change(|writer| {
             self.while_no_sync(|| self.reset(writer, offset)).map_err(|e| self.fail("resetting", e))
-        })
-    }
-
-    /// Begins a leader epoch at the end of the log.
-    pub(crate) fn begin_epoch(self: &Arc<Self>, epoch: LeaderEpoch) -> Result<(), DirError> {
-        self.change(|writer| {
-            if epoch <= writer.epoch {
-                let text = format!("leader epoch {epoch} is not above {}", writer.epoch);
-                return Err(DirError::Conflict(text));
-            }
-            let before = writer.epochs.clone();
-            let _changed = writer.epochs.assign(epoch, writer.end);
-            if let Err(e) = self.write_epochs(&writer.epochs) {
-                writer.epochs = before;
-                return Err(self.soft_error("beginning an epoch", e));
-            }
-            writer.epoch = epoch;
-            self.set_leader_epoch(epoch);
-            Ok(Waited::default())
         })
     }
 
@@ -115,13 +108,6 @@ impl LogInner {
         Ok(())
     }
 
-    /// Writes what `writer.epochs` says. The caller holds `upkeep`, so nobody else does.
-    fn write_epochs(&self, epochs: &EpochCache) -> io::Result<()> {
-        self.shared.env.fs.replace(&self.path.join(LEADER_EPOCHS), &epoch_file::encode(epochs))?;
-        self.set_served_epochs(epochs);
-        Ok(())
-    }
-
     fn write_log_start(&self, start: Offset) -> io::Result<()> {
         self.shared.env.fs.replace(&self.path.join(LOG_START), &log_start::encode(start))
     }
@@ -137,13 +123,23 @@ impl LogInner {
         self.shared.marks.lower(&self.shared, self.meta.id, mark).map_err(|e| io::Error::other(e.to_string()))
     }
 
-    fn cut(&self, writer: &mut Writer, end: Offset) -> io::Result<Waited> {
-        let fs = &*self.shared.env.fs;
+    /// Where the log is cut that must end at `end` or before.
+    fn boundary(&self, end: Offset) -> io::Result<Place> {
         let segments = Arc::clone(&self.view.read().segments);
         let index = segments.partition_point(|segment| segment.base <= end).saturating_sub(1);
+        let Some(segment) = segments.get(index) else {
+            return Err(io::Error::other("a log without a segment"));
+        };
+        let (position, offset) = boundary(segment, end)?;
+        let mark = Mark { offset, segment: segment.base, position };
+        Ok(Place { mark, segments, index })
+    }
+
+    fn cut(&self, writer: &mut Writer, place: Place) -> io::Result<Waited> {
+        let fs = &*self.shared.env.fs;
+        let Place { mark, segments, index } = place;
+        let Mark { offset: end, position, .. } = mark;
         let Some(segment) = segments.get(index) else { return Ok(Waited::default()) };
-        let (position, end) = boundary(segment, end)?;
-        let mark = Mark { offset: end, segment: segment.base, position };
         let high_watermark = self.high_watermark();
         self.lower_mark(mark)?;
         for file in self.sync.lock().take_dirty() {
@@ -260,14 +256,19 @@ impl LogInner {
         view.end = writer.end;
         view.log_start = view.log_start.min(writer.end);
         view.synced_end = writer.end;
-        self.set_high_watermark(&mut view, writer.end);
+        self.set_held(&mut view, writer.end);
+        let high_watermark = match self.replication() {
+            Replication::Alone => writer.end,
+            Replication::Replicated => view.high_watermark.min(writer.end),
+        };
+        self.set_high_watermark(&mut view, high_watermark);
     }
 
     /// Brings leader epochs and producer state back to what they were at the end of the log.
     fn rewind(&self, writer: &mut Writer) -> io::Result<()> {
         let fs = &*self.shared.env.fs;
         let _changed = writer.epochs.truncate_from_end(writer.end);
-        let _changed = writer.epochs.assign(writer.epoch, writer.end);
+        self.assign_own_epoch(writer);
         self.write_epochs(&writer.epochs)?;
         let end = writer.end;
         writer.snapshots.retain(|snapshot| snapshot.offset <= end);
@@ -290,73 +291,6 @@ impl LogInner {
         Ok(())
     }
 
-    /// Raises the log start, with whole segments below it gone. The caller holds `upkeep` and nothing else: an append waits
-    /// for none of the files that are written and unlinked here.
-    pub(crate) fn trim(self: &Arc<Self>, start: Offset) -> Result<(), DirError> {
-        let segments = Arc::clone(&self.view.read().segments);
-        let kept_from = segments.partition_point(|segment| segment.base <= start).saturating_sub(1);
-        let (below, kept) = segments.split_at(kept_from.min(segments.len()));
-        let first_kept = kept.first().map_or(start, |segment| segment.base);
-        // What the dropped segments say of producers must survive them, and a power cut: a snapshot of an end that is synced.
-        let snapshot = (!below.is_empty()).then(|| {
-            let writer = self.turn();
-            Snapshot { offset: writer.end, state: writer.producers.clone() }
-        });
-        if snapshot.is_some() || start > self.view.read().synced_end {
-            // A log does not start behind what a power cut leaves of it.
-            self.sync_now();
-            self.shared.failure.check()?;
-        }
-        #[cfg(feature = "teeth")]
-        millrace_types::planted!(UnlinkBeforeLogStart => for gone in below { drop(unlink_segment(&*self.shared.env.fs, &self.path, gone.base)); });
-        self.write_trim(start, snapshot.as_ref()).map_err(|e| self.soft_error("trimming", e))?;
-        let end = {
-            let mut view = self.view.write();
-            view.log_start = start;
-            // Others may have been rolled meanwhile.
-            view.segments = Arc::new(
-                view.segments.iter().filter(|segment| segment.base >= first_kept).cloned().collect(),
-            );
-            view.end
-        };
-        self.damage.keep_within(OffsetRange { start: first_kept, end });
-        {
-            let mut sync = self.sync.lock();
-            sync.rolled.retain(|rolled| rolled.base >= first_kept);
-            self.owe_for(sync.rolled.len());
-        }
-        below.iter().for_each(|segment| segment.lose());
-        self.finish_trim(start, below).map_err(|e| self.soft_error("trimming", e))
-    }
-
-    fn write_trim(&self, start: Offset, snapshot: Option<&Snapshot>) -> io::Result<()> {
-        if let Some(snapshot) = snapshot {
-            self.write_snapshot(snapshot)?;
-            self.drop_old_snapshots()?;
-        }
-        self.write_log_start(start)
-    }
-
-    /// Unlinks what was dropped, and writes the epochs that are left. A crash in between is no matter: the next start does it.
-    fn finish_trim(self: &Arc<Self>, start: Offset, below: &[Arc<Segment>]) -> io::Result<()> {
-        for gone in below {
-            unlink_segment(&*self.shared.env.fs, &self.path, gone.base)?;
-        }
-        let epochs = {
-            let mut writer = self.turn();
-            let _changed = writer.epochs.trim_from_start(start);
-            writer.epochs.clone()
-        };
-        match self.write_epochs(&epochs) {
-            // The log is trimmed. Epochs of what is gone do no harm, and go with the next epoch that is written.
-            Err(e) if is_storage_full(&e) => {
-                tracing::debug!(path = %self.path.display(), error = %e, "the file of leader epochs was not trimmed");
-                Ok(())
-            }
-            written => written,
-        }
-    }
-
     fn reset(&self, writer: &mut Writer, offset: Offset) -> io::Result<Waited> {
         let fs = &*self.shared.env.fs;
         let segments = Arc::clone(&self.view.read().segments);
@@ -375,7 +309,8 @@ impl LogInner {
         }
         fs.sync_dir(&self.path)?;
         writer.epochs.clear();
-        let _changed = writer.epochs.assign(writer.epoch, offset);
+        writer.end = offset;
+        self.assign_own_epoch(writer);
         // Epochs that begin behind the log start say that `log.start` is lost: they never may, between the two either.
         let is_lower = offset < self.view.read().log_start;
         if is_lower {
@@ -390,7 +325,6 @@ impl LogInner {
             self.write_epochs(&writer.epochs)?;
         }
         writer.active = Arc::clone(&active);
-        writer.end = offset;
         writer.position = 0;
         writer.allocated = 0;
         writer.first_append = None;
@@ -398,12 +332,35 @@ impl LogInner {
         writer.snapshots.clear();
         writer.bytes_since_snapshot = 0;
         self.publish(writer, vec![active]);
-        self.view.write().log_start = offset;
+        {
+            let mut view = self.view.write();
+            view.log_start = offset;
+            // All that there was is committed, or gone.
+            self.set_high_watermark(&mut view, offset);
+        }
         let mut sync = self.sync.lock();
         sync.rolled.clear();
         self.owe_for(0);
         Ok(Waited::split(sync.reset(writer.mark()), Offset::ZERO))
     }
+}
+
+/// What a truncation may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Loss {
+    /// What is not committed: on a replicated log nothing below the high watermark.
+    Unacknowledged,
+    /// Whatever there is.
+    Anything,
+}
+
+/// Where a log is cut.
+#[derive(Debug)]
+struct Place {
+    mark: Mark,
+    segments: Arc<Vec<Arc<Segment>>>,
+    /// Of the segment that will be the last.
+    index: usize,
 }
 
 /// The offsets that these segments hold.

@@ -80,7 +80,7 @@ impl EpochCache {
     /// Entries that contradict it (a later epoch, or a start at or after `start`) are dropped, as Kafka does: they
     /// name records that the log no longer has. A negative epoch ("none known") changes nothing.
     pub fn assign(&mut self, epoch: LeaderEpoch, start: Offset) -> Change {
-        if epoch.0 < 0 || self.entries.last().is_some_and(|last| last.epoch == epoch && last.start <= start) {
+        if epoch.0 < 0 || self.is_known(epoch, start) {
             return Change::Unchanged;
         }
         while self.entries.pop_if(|last| last.epoch > epoch || last.start >= start).is_some() {}
@@ -88,6 +88,12 @@ impl EpochCache {
             self.entries.push(EpochEntry { epoch, start });
         }
         Change::Changed
+    }
+
+    /// Whether a batch of `epoch` at `start` changes nothing, because the latest epoch goes on.
+    #[must_use]
+    pub fn is_known(&self, epoch: LeaderEpoch, start: Offset) -> bool {
+        self.entries.last().is_some_and(|last| last.epoch == epoch && last.start <= start)
     }
 
     /// Where `epoch` ended in a log that ends at `log_end` (KIP-279's answer to OffsetForLeaderEpoch).

@@ -1,6 +1,7 @@
 //! One error enum per operation.
 
-use millrace_types::{Offset, OffsetRange, ProducerEpoch, ProducerId};
+use millrace_record::BatchError;
+use millrace_types::{LeaderEpoch, Offset, OffsetRange, ProducerEpoch, ProducerId};
 
 /// Why an append was refused, or why its outcome is not known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +49,7 @@ pub enum AppendError {
     /// Definite. The process has no open files left, and none of the logs' own was idle; try again later.
     #[error("the process has too many open files")]
     OutOfFiles,
-    /// Definite. The log was deleted or closed before the batch was written.
+    /// Definite. The log was deleted or closed before the batch was written, or this replica does not lead (any more).
     #[error("the log is closed")]
     Closed,
     /// Definite. The partition has reached the largest offset there is.
@@ -57,6 +58,49 @@ pub enum AppendError {
     /// Indefinite. A write or sync failed: whether the batch is on the disk shows after the next start.
     #[error("the data directory failed: {0}")]
     StorageFailed(String),
+}
+
+/// Why a follower did not append what its leader has sent. Unless it is [`ReplicaAppendError::Append`], nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplicaAppendError {
+    /// There is nothing in it.
+    #[error("there is no batch to append")]
+    Empty,
+    /// Bytes that are no whole batch, or not what their checksum says.
+    #[error("the bytes at position {position} are no batch: {error}")]
+    Batch {
+        /// Where in the bytes.
+        position: usize,
+        /// What is wrong.
+        error: BatchError,
+    },
+    /// A batch does not begin where the one before it, or the log, ends.
+    #[error("a batch begins at offset {found} where {expected} was expected")]
+    NotNext {
+        /// The end.
+        expected: Offset,
+        /// The base offset.
+        found: Offset,
+    },
+    /// The leader epoch of a batch is below that of the record before it, or none.
+    #[error("the batch at offset {at} is of epoch {found}, behind one of epoch {latest}")]
+    EpochFell {
+        /// The batch's base offset.
+        at: Offset,
+        /// Its epoch.
+        found: LeaderEpoch,
+        /// That of the record before it.
+        latest: LeaderEpoch,
+    },
+    /// The log has no leader elsewhere: it leads, or there is no other replica.
+    #[error("this replica does not follow a leader")]
+    NotFollowing,
+    /// As an append by a client. Batches before the one that was refused may have been appended: the end of the log tells.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The file of leader epochs could not be written, for now or for ever.
+    #[error("beginning a leader epoch: {0}")]
+    Epochs(String),
 }
 
 /// Why a read gave nothing.

@@ -12,7 +12,7 @@
 //!   interval  ├── synced ──┤── held: young, and few bytes ──┤── over a bound: waits ──┤     synced from half a bound on
 //!   os        ├── synced ──┤── held = written ──┤                                         synced at a roll
 //! ```
-//! What is held may be acknowledged and read. `due` keeps the times by which intervals want a sync that nobody waits for.
+//! What is held may be acknowledged, and read unless the high watermark is given. `due` keeps the times by which intervals want a sync that nobody waits for.
 
 mod due;
 mod leaders;
@@ -51,7 +51,7 @@ pub(crate) struct SyncState {
     written: Mark,
     /// Everything below it is on the medium.
     pub(crate) synced: Mark,
-    /// Everything below it may be acknowledged and read: the high watermark, a moment before it is published.
+    /// Everything below it may be acknowledged, and where there is no other replica, read: a moment before it is published.
     held: Offset,
     unsynced_bytes: u64,
     /// When the oldest byte was written that the sync in flight covers, and the oldest that it does not.
@@ -89,10 +89,7 @@ struct SyncJob {
 
 impl SyncState {
     pub(crate) fn new(view: &View, mark: Mark, rolled: Vec<Arc<Segment>>) -> SyncState {
-        debug_assert!(
-            view.synced_end == mark.offset && view.high_watermark == mark.offset,
-            "a log opens synced"
-        );
+        debug_assert!(view.synced_end == mark.offset && view.held == mark.offset, "a log opens synced");
         SyncState {
             in_flight: false,
             in_pool: false,
@@ -429,11 +426,11 @@ impl LogInner {
             let mut view = self.view.write();
             view.synced_end = view.synced_end.max(job.until.offset);
         }
-        self.raise_high_watermark(held);
+        self.publish_held(held);
         self.sync.lock().in_flight = false;
         self.sync_idle.notify_all();
         let wakers = safe.iter().filter_map(|waiting| waiting.cell.take_waker());
-        wakers.chain(self.waiters.take_below(held)).for_each(std::task::Waker::wake);
+        wakers.chain(self.take_passed()).for_each(std::task::Waker::wake);
         self.plan_sync();
         self.combine();
     }

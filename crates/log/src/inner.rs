@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
+use std::task::Waker;
 
 use millrace_types::limits::SEGMENT_FILES_BYTES;
 use millrace_types::{LeaderEpoch, Offset, SyncMode};
@@ -19,9 +20,9 @@ use crate::queue::AppendQueue;
 use crate::room::Claim;
 use crate::segment::Segment;
 use crate::tail_cache::TailCache;
-use crate::waiters::Waiters;
+use crate::waiters::{Edge, Waiters};
 use crate::writer::{Turns, Writer};
-use crate::{AppendError, DirError, LogConfig, LogOffsets, PartitionMeta, ReadError};
+use crate::{AppendError, DirError, LogConfig, LogOffsets, PartitionMeta, ReadError, Replication};
 
 /// Indexes are no larger than one byte for so many of the log, at the default interval.
 const LOG_BYTES_PER_INDEX_BYTE: u64 = 128;
@@ -54,8 +55,9 @@ pub(crate) struct LogInner {
     owed: AtomicI64,
     /// `writer.epoch` for those who must not wait for the writer.
     epoch: AtomicI32,
-    /// `view.high_watermark` for those who must not wait for the view.
+    /// `view.high_watermark` and `view.held` for those who must not wait for the view.
     high_watermark: AtomicI64,
+    held: AtomicI64,
     /// Whether the directory says that more may be unsynced than the bound on it: without that no append is
     /// acknowledged as sync mode `os` would, see [`crate::recovery`].
     os_marked: AtomicBool,
@@ -67,7 +69,9 @@ pub(crate) struct View {
     pub(crate) log_start: Offset,
     /// The first offset that is not synced.
     pub(crate) synced_end: Offset,
-    /// The first offset that is not held as the sync mode wants it. What is below may be acknowledged and read.
+    /// The first offset that is not held as the sync mode wants it. What is below may be acknowledged.
+    pub(crate) held: Offset,
+    /// The first offset that consumers do not read: what is held, or less where it is given.
     pub(crate) high_watermark: Offset,
     pub(crate) end: Offset,
     /// By rising base offset; never empty; the last one is active.
@@ -93,6 +97,7 @@ impl LogInner {
     pub(crate) fn new(shared: Arc<DirShared>, parts: Parts) -> Arc<LogInner> {
         let Parts { meta, path, config, writer, view, rolled, os_marked, damaged } = parts;
         let high_watermark = AtomicI64::new(view.high_watermark.get());
+        let held = AtomicI64::new(view.held.get());
         let epoch = AtomicI32::new(writer.epoch.0);
         let unsealed = rolled.len();
         let sync = SyncState::new(&view, writer.mark(), rolled);
@@ -121,6 +126,7 @@ impl LogInner {
             owed: AtomicI64::new(0),
             epoch,
             high_watermark,
+            held,
             os_marked: AtomicBool::new(os_marked),
         });
         inner.owe_for(unsealed);
@@ -162,13 +168,24 @@ impl LogInner {
             log_start: view.log_start,
             local_start: view.log_start,
             high_watermark: view.high_watermark,
+            held: view.held,
             last_stable: view.high_watermark,
             synced_end: view.synced_end,
             end: view.end,
         }
     }
 
+    /// Whether other nodes hold the log, too.
+    pub(crate) fn replication(&self) -> Replication {
+        self.config.read().replication
+    }
+
     /// The first offset that is not held as the sync mode wants it: on a single node the high watermark.
+    pub(crate) fn held(&self) -> Offset {
+        Offset::new(self.held.load(Ordering::SeqCst)).unwrap_or(Offset::ZERO)
+    }
+
+    /// The first offset that consumers do not read.
     pub(crate) fn high_watermark(&self) -> Offset {
         Offset::new(self.high_watermark.load(Ordering::SeqCst)).unwrap_or(Offset::ZERO)
     }
@@ -180,12 +197,57 @@ impl LogInner {
         self.high_watermark.store(to.get(), Ordering::SeqCst);
     }
 
-    /// Raises the high watermark. The caller holds the writer or has a sync in flight, so that nobody truncates.
-    pub(crate) fn raise_high_watermark(&self, to: Offset) {
-        if self.high_watermark() < to {
+    /// Moves what is held, in the view that the caller has locked for writing.
+    pub(crate) fn set_held(&self, view: &mut View, to: Offset) {
+        view.held = to;
+        self.held.store(to.get(), Ordering::SeqCst);
+    }
+
+    /// Publishes how far the log is held, which may be the high watermark. The caller holds the writer or has a sync in
+    /// flight, so that nobody truncates.
+    pub(crate) fn publish_held(&self, held: Offset) {
+        if self.held() >= held && self.high_watermark() >= held {
+            return;
+        }
+        let mut view = self.view.write();
+        let held = held.max(view.held);
+        self.set_held(&mut view, held);
+        // Asked behind the lock: whoever changes it publishes once more.
+        if self.replication() == Replication::Alone && view.high_watermark < held {
+            self.set_high_watermark(&mut view, held);
+        }
+    }
+
+    /// Raises the high watermark of a replicated log, not beyond what is held. Answers where it is then.
+    pub(crate) fn raise_high_watermark(&self, to: Offset) -> Offset {
+        if to <= self.high_watermark() {
+            return self.high_watermark();
+        }
+        let raised = {
             let mut view = self.view.write();
-            let to = to.max(view.high_watermark);
+            let to = to.min(view.held).max(view.high_watermark);
             self.set_high_watermark(&mut view, to);
+            to
+        };
+        self.take_passed().into_iter().for_each(Waker::wake);
+        raised
+    }
+
+    /// Takes the wakers of those who wait for something that has come by now.
+    pub(crate) fn take_passed(&self) -> Vec<Waker> {
+        // Who comes behind this look sees the edges where they are.
+        if self.waiters.is_idle() {
+            return Vec::new();
+        }
+        self.waiters.take_passed(Edge::ALL.map(|edge| (edge, self.edge(edge))))
+    }
+
+    /// Where an edge of the log is now.
+    pub(crate) fn edge(&self, edge: Edge) -> Offset {
+        match edge {
+            Edge::HighWatermark => self.high_watermark(),
+            Edge::Held => self.held(),
+            Edge::End => self.view.read().end,
         }
     }
 
@@ -229,7 +291,7 @@ impl LogInner {
         }
         #[cfg(feature = "teeth")]
         millrace_types::planted!(AckBeforeSync => return Some(Ok(())));
-        (self.high_watermark() > last).then_some(Ok(()))
+        (self.held() > last).then_some(Ok(()))
     }
 
     /// Waits until whoever unlinks or replaces segments has shown readers the log as it is then.

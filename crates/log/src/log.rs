@@ -4,15 +4,18 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use millrace_record::Batch;
 use millrace_types::{LeaderEpoch, Offset, TimestampMs, TopicName, TopicPartition};
 
+use crate::cut::Loss;
 use crate::inner::LogInner;
 use crate::queue::{self, Pending};
 use crate::ticket::Cell;
+use crate::waiters::Edge;
 use crate::{
-    ActiveProducer, AppendError, DamageTotal, DamagedRange, DirError, HighWatermarkWait, LogConfig,
-    ReadError, ReadPlan, ReadRequest, Ticket, TimeHit,
+    ActiveProducer, AppendError, DamageTotal, DamagedRange, DirError, Isolation, LogConfig, OffsetWait,
+    ReadError, ReadPlan, ReadRequest, ReplicaAppendError, Ticket, TimeHit,
 };
 
 /// What `partition.meta` says: enough to rebuild the cluster's metadata from the data directories alone.
@@ -35,9 +38,12 @@ pub struct LogOffsets {
     pub log_start: Offset,
     /// First offset that this node holds itself.
     pub local_start: Offset,
-    /// First offset that is not committed: consumers read below it. On a single node the first one that is not held as
-    /// the sync mode wants it: the synced end with `always`, else what the mode lets be acknowledged before a sync.
+    /// First offset that is not committed: consumers read below it. On a single node what is held; on a replicated log what
+    /// it was raised to.
     pub high_watermark: Offset,
+    /// First offset that this node does not hold as the sync mode wants it: the synced end with `always`, else what the mode
+    /// lets be acknowledged before a sync.
+    pub held: Offset,
     /// First offset of an undecided transaction; the high watermark until there are any.
     pub last_stable: Offset,
     /// First offset that is not synced.
@@ -115,6 +121,25 @@ impl Log {
         Ok(Ticket::new(Arc::clone(&self.inner), cell))
     }
 
+    /// Appends whole batches, one behind the other, as a leader has stored them: nothing of them is changed, neither offsets
+    /// nor leader epochs. The producers' state and the leader epochs follow them. The ticket is that of the last batch.
+    ///
+    /// Blocks where an epoch begins, whose file is synced first, and where as much is unsynced as may be. The memory of `bytes`
+    /// may live on in the tail cache.
+    ///
+    /// # Errors
+    /// [`ReplicaAppendError`]: damage, a gap or an overlap with the end of the log, an epoch that falls; a log that leads.
+    pub fn append_replica(&self, bytes: &Bytes) -> Result<Ticket, ReplicaAppendError> {
+        self.inner.append_replica(bytes)
+    }
+
+    /// Raises the high watermark of a replicated log, as far as this node holds it: what its leader has computed, or has told
+    /// a follower. Wakes who waits for it; never lowers it. Answers where it is then. Without effect on a log whose high
+    /// watermark is what is held.
+    pub fn raise_high_watermark(&self, to: Offset) -> Offset {
+        self.inner.raise_high_watermark(to)
+    }
+
     /// Whether the append queue takes a batch of any size now, or the log is closed. Of use to whoever is the only one that
     /// appends: then the next append is not refused for want of room.
     #[must_use]
@@ -133,7 +158,15 @@ impl Log {
     /// # Errors
     /// [`ReadError::OutOfRange`] and [`ReadError::Closed`]. An offset equal to the readable end is no error: the plan is empty.
     pub fn read(&self, request: &ReadRequest) -> Result<ReadPlan, ReadError> {
-        ReadPlan::make(&self.inner, request)
+        self.read_as(Isolation::Committed, request)
+    }
+
+    /// As [`Log::read`], for a reader of this isolation.
+    ///
+    /// # Errors
+    /// As [`Log::read`].
+    pub fn read_as(&self, isolation: Isolation, request: &ReadRequest) -> Result<ReadPlan, ReadError> {
+        ReadPlan::make(&self.inner, request, isolation)
     }
 
     /// The first record at or after `timestamp`, below the high watermark. Reads at most one index and one index
@@ -166,29 +199,56 @@ impl Log {
 
     /// Completes when the high watermark is above `offset`, or the log is closed. Makes no call until then.
     #[must_use]
-    pub fn wait_above(&self, offset: Offset) -> HighWatermarkWait {
-        HighWatermarkWait::new(Arc::clone(&self.inner), offset)
+    pub fn wait_above(&self, offset: Offset) -> OffsetWait {
+        OffsetWait::new(Arc::clone(&self.inner), Edge::HighWatermark, offset)
     }
 
-    /// The epoch that appends carry now.
+    /// As [`Log::wait_above`], for what is held.
+    #[must_use]
+    pub fn wait_held_above(&self, offset: Offset) -> OffsetWait {
+        OffsetWait::new(Arc::clone(&self.inner), Edge::Held, offset)
+    }
+
+    /// As [`Log::wait_above`], for the end of what is written: what a read with [`Isolation::Held`] may answer.
+    #[must_use]
+    pub fn wait_end_above(&self, offset: Offset) -> OffsetWait {
+        OffsetWait::new(Arc::clone(&self.inner), Edge::End, offset)
+    }
+
+    /// The epoch that appends carry now; of a follower, the latest that it knows. [`LeaderEpoch::NONE`] if it knows none.
     #[must_use]
     pub fn leader_epoch(&self) -> LeaderEpoch {
         self.inner.leader_epoch()
     }
 
-    /// Begins a leader epoch: batches appended from now on carry it. Synced before it returns.
+    /// Begins a leader epoch, which this replica leads: batches appended from now on carry it. Synced before it returns.
+    /// Answers the offset at which it begins.
     ///
     /// # Errors
-    /// [`DirError`]; an epoch that is not above the current one is a conflict.
-    pub fn begin_epoch(&self, epoch: LeaderEpoch) -> Result<(), DirError> {
+    /// [`DirError`]; an epoch that is not above the latest one is a conflict.
+    pub fn begin_epoch(&self, epoch: LeaderEpoch) -> Result<Offset, DirError> {
         self.inner.begin_epoch(epoch)
+    }
+
+    /// Leads no longer: an append of a client, also one that is queued, is refused, and [`Log::append_replica`] is not. Without
+    /// effect on a log that is not replicated.
+    pub fn follow(&self) {
+        self.inner.follow();
+    }
+
+    /// The leader epoch of the last record: what a follower tells with its fetch (KIP-595, KIP-903). `None` if there is no
+    /// record, or not any more, and the log does not know.
+    #[must_use]
+    pub fn last_epoch(&self) -> Option<LeaderEpoch> {
+        self.inner.turn().last_epoch()
     }
 
     /// The largest epoch at or below `epoch` and where it ended (KIP-101, KIP-279), for readers that may be ahead.
     #[must_use]
     pub fn end_of_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
         let writer = self.inner.turn();
-        writer.epochs.end_of(epoch, writer.end).map(|found| (found.epoch, found.end))
+        // An epoch may be written down whose first batch could not be.
+        writer.epochs.end_of(epoch, writer.end).map(|found| (found.epoch, found.end.min(writer.end)))
     }
 
     /// The epoch in which the record at `offset` was appended, if the log knows.
@@ -212,9 +272,19 @@ impl Log {
     /// Drops the suffix from `end` on; a batch that reaches past it goes whole. Synced before it returns.
     ///
     /// # Errors
-    /// [`DirError`]; an end below the log start is a conflict.
+    /// [`DirError`]; an end below the log start is a conflict. So is, on a replicated log, one that would take a record below
+    /// the high watermark, and any while it leads.
     pub fn truncate_to(&self, end: Offset) -> Result<(), DirError> {
-        self.inner.truncate_to(end)
+        self.inner.truncate_to(end, Loss::Unacknowledged)
+    }
+
+    /// As [`Log::truncate_to`], below the high watermark too: committed records are lost. For a follower of a leader that was
+    /// elected uncleanly, which is reported wherever it is decided.
+    ///
+    /// # Errors
+    /// [`DirError`]; an end below the log start is a conflict.
+    pub fn truncate_uncleanly_to(&self, end: Offset) -> Result<(), DirError> {
+        self.inner.truncate_to(end, Loss::Anything)
     }
 
     /// Raises the log start and drops the segments that lie below it.
@@ -233,7 +303,8 @@ impl Log {
         self.inner.reset_to(offset)
     }
 
-    /// Follows a changed topic configuration: appends after this do. A sync mode of `always` also syncs what is not
+    /// Follows a changed topic configuration: appends after this do. A log that was alone and is replicated now goes on
+    /// leading its epoch, and the other way round a follower goes on following until it begins one. A sync mode of `always` also syncs what is not
     /// synced yet. May block.
     ///
     /// # Errors

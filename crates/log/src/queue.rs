@@ -15,7 +15,7 @@ use crate::inner::LogInner;
 use crate::ticket::Cell;
 
 /// Batches that one vectored write takes: each needs up to two buffers, and the kernel takes 1024 (IOV_MAX).
-const GROUP_MAX: usize = 512;
+pub(crate) const GROUP_MAX: usize = 512;
 
 /// A batch that waits to be written, and where to tell what became of it.
 #[derive(Debug)]

@@ -3,12 +3,22 @@
 use bytes::Bytes;
 use millrace_types::{Offset, OffsetRange, TimestampMs};
 
+/// How far a read goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Isolation {
+    /// To the high watermark, for consumers.
+    #[default]
+    Committed,
+    /// To the end of what is written, synced or not, for replicas. What is answered may be truncated later.
+    Held,
+}
+
 /// What to read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReadRequest {
     /// The first offset wanted; the answer begins with the batch that holds it.
     pub from: Offset,
-    /// The first offset not wanted; `None` reads to the high watermark.
+    /// The first offset not wanted; `None` reads as far as the isolation lets it.
     pub until: Option<Offset>,
     /// Byte budget. The first batch is answered even if it is larger.
     pub bytes_max: usize,

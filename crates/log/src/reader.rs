@@ -7,7 +7,8 @@
 //! ```
 //! A reader that can send from a file is answered a range of it instead (`located`).
 //! What an earlier process wrote is checked before it is served: sealed blocks against their seal, batches of a
-//! segment without a seal against their own checksum. Nothing at or above the high watermark is answered.
+//! segment without a seal against their own checksum. Nothing at or above the high watermark is answered, but
+//! to replicas.
 
 mod located;
 mod time;
@@ -27,7 +28,7 @@ use crate::inner::LogInner;
 use crate::names::SegmentFile;
 use crate::segment::{BatchSpot, Offsets, Pages, SealedPart, Segment, Walk, WalkEnd, read_fully};
 use crate::tail_cache::{CachedRange, Piece, ReadBounds};
-use crate::{ReadAnswer, ReadError, ReadRequest};
+use crate::{Isolation, ReadAnswer, ReadError, ReadRequest};
 
 pub use located::{Extent, FileRange};
 
@@ -61,23 +62,32 @@ struct StoredRead {
     segment_end: Offset,
     from: Offset,
     bounds: ReadBounds,
+    isolation: Isolation,
     size_max: usize,
 }
 
 impl ReadPlan {
-    pub(crate) fn make(log: &Arc<LogInner>, request: &ReadRequest) -> Result<ReadPlan, ReadError> {
+    pub(crate) fn make(
+        log: &Arc<LogInner>,
+        request: &ReadRequest,
+        isolation: Isolation,
+    ) -> Result<ReadPlan, ReadError> {
         log.check_open()?;
         let ReadRequest { from, until, bytes_max } = *request;
-        let (segments, high_watermark) = {
+        let (segments, readable_end) = {
             let view = log.view.read();
             let range = OffsetRange { start: view.log_start, end: view.end };
             if from < range.start || from > range.end {
                 return Err(ReadError::OutOfRange { offset: from, range });
             }
-            (Arc::clone(&view.segments), view.high_watermark)
+            let readable_end = match isolation {
+                Isolation::Committed => view.high_watermark,
+                Isolation::Held => view.end,
+            };
+            (Arc::clone(&view.segments), readable_end)
         };
-        let until = until.map_or(high_watermark, |until| until.min(high_watermark));
-        let bounds = ReadBounds { until, high_watermark, bytes_max };
+        let until = until.map_or(readable_end, |until| until.min(readable_end));
+        let bounds = ReadBounds { until, readable_end, bytes_max };
         let plan = |source| Ok(ReadPlan { log: Arc::clone(log), source });
         if from >= until {
             return plan(Source::Nothing(from));
@@ -89,10 +99,10 @@ impl ReadPlan {
         let Some(segment) = segments.get(index).map(Arc::clone) else {
             return plan(Source::Nothing(from));
         };
-        let segment_end = segments.get(index + 1).map_or(high_watermark, |next| next.base);
+        let segment_end = segments.get(index + 1).map_or(readable_end, |next| next.base);
         let size = usize::try_from(segment.size()).unwrap_or(usize::MAX);
         let size_max = bytes_max.max(log.config().batch_bytes_max).min(size);
-        plan(Source::Stored(StoredRead { segment, segment_end, from, bounds, size_max }))
+        plan(Source::Stored(StoredRead { segment, segment_end, from, bounds, isolation, size_max }))
     }
 
     /// Whether [`ReadPlan::load`] is certain not to block, because all bytes lie in the tail cache (or there are none).
@@ -138,20 +148,20 @@ impl ReadPlan {
 
     /// Whether the segment was unlinked or replaced since the plan was made.
     fn has_lost(&self) -> bool {
-        matches!(&self.source, Source::Stored(stored) if stored.segment.is_lost())
+        matches!(&self.source, Source::Stored(stored) if stored.is_lost(&self.log))
     }
 
     /// Plans anew, within the memory that was granted for what was planned at first. Answers nothing, so that the
     /// reader asks again, where that is not enough.
     fn load_anew(&self) -> Result<ReadAnswer, ReadError> {
-        let Source::Stored(StoredRead { from, bounds, size_max, .. }) = &self.source else {
+        let Source::Stored(StoredRead { from, bounds, isolation, size_max, .. }) = &self.source else {
             return self.load_once();
         };
         let bytes_max = bounds.bytes_max.min(*size_max);
         for _ in 0..REPLANS_MAX {
             self.log.after_change()?;
             let request = ReadRequest { from: *from, until: Some(bounds.until), bytes_max };
-            let plan = ReadPlan::make(&self.log, &request)?;
+            let plan = ReadPlan::make(&self.log, &request, *isolation)?;
             if plan.size_bytes() > *size_max {
                 break;
             }
@@ -181,7 +191,28 @@ impl ReadPlan {
 }
 
 impl StoredRead {
-    fn load(&self, log: &LogInner, pages: Pages) -> io::Result<Result<ReadAnswer, ReadError>> {
+    /// Whether the segment was unlinked or replaced since, or cut where only replicas may read.
+    fn is_lost(&self, log: &LogInner) -> bool {
+        self.segment.is_lost() || (self.isolation == Isolation::Held && !self.is_current(log))
+    }
+
+    /// Whether the log still has the very segment: each truncation puts another one in its place.
+    fn is_current(&self, log: &LogInner) -> bool {
+        log.view.read().segments.iter().rev().any(|segment| Arc::ptr_eq(segment, &self.segment))
+    }
+
+    /// Fails where a truncation is why the bytes are not what was planned: that is no damage. Nothing below the high
+    /// watermark is cut off in place.
+    fn check_not_truncated(&self, log: &Arc<LogInner>) -> io::Result<()> {
+        if self.isolation == Isolation::Committed {
+            return Ok(());
+        }
+        // A truncation that is under way has the writer.
+        drop(log.turn());
+        if self.is_current(log) { Ok(()) } else { Err(io::Error::other("the log was truncated")) }
+    }
+
+    fn load(&self, log: &Arc<LogInner>, pages: Pages) -> io::Result<Result<ReadAnswer, ReadError>> {
         let sealed = self.segment.sealed();
         let spot = match find(log, &self.segment, self.from, pages)? {
             // Unless the segment was compacted, a batch that begins behind the offset is not all there was.
@@ -224,7 +255,7 @@ impl StoredRead {
     /// leader epoch that the log has for it.
     fn whole_batches(&self, bytes: &Bytes, base: Offset, checks: Option<&EpochCache>) -> Whole {
         let mut whole = Whole { length: 0, end: base };
-        let ReadBounds { until, high_watermark, bytes_max } = self.bounds;
+        let ReadBounds { until, readable_end, bytes_max } = self.bounds;
         while let Some(rest) = bytes.get(whole.length..).filter(|rest| !rest.is_empty()) {
             let Ok(header) = BatchHeader::parse(rest) else { break };
             let Some(spot) = BatchSpot::of(&header, whole.length as u64) else { break };
@@ -235,7 +266,7 @@ impl StoredRead {
                 Offsets::WithHoles => spot.base >= whole.end,
             };
             let fits = length <= bytes.len() && (is_first || length <= bytes_max);
-            let wanted = spot.last < high_watermark && (is_first || spot.base < until);
+            let wanted = spot.last < readable_end && (is_first || spot.base < until);
             if !follows || !fits || !wanted {
                 break;
             }
@@ -280,13 +311,14 @@ impl StoredRead {
     /// The answer where the first batch that there is begins behind the offset asked for.
     fn gone(
         &self,
-        log: &LogInner,
+        log: &Arc<LogInner>,
         next: &BatchSpot,
         pages: Pages,
     ) -> io::Result<Result<ReadAnswer, ReadError>> {
         if pages == Pages::Resident {
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        self.check_not_truncated(log)?;
         let offsets = OffsetRange { start: self.from, end: next.base };
         log.damage.note(DamagedRange {
             path: self.segment.path(SegmentFile::Log),
@@ -300,7 +332,7 @@ impl StoredRead {
     /// The answer where the batch that should lie at `position` is damaged: up to the next one that is not.
     fn corrupt(
         &self,
-        log: &LogInner,
+        log: &Arc<LogInner>,
         position: u64,
         pages: Pages,
     ) -> io::Result<Result<ReadAnswer, ReadError>> {
@@ -308,6 +340,7 @@ impl StoredRead {
             // How far the damage goes is found out by reading on.
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        self.check_not_truncated(log)?;
         let next = next_intact(log, &self.segment, position, self.from);
         // In front of the first segment there is nothing, and all of it may be there.
         let behind = if self.from < self.segment.base { self.segment.base } else { self.segment_end };

@@ -40,8 +40,8 @@ use crate::names::{LEADER_EPOCHS, SegmentFile, segment_file};
 use crate::passing::is_storage_full;
 use crate::segment::{Body, Largest, Offsets, SealedPart, Segment, Stage};
 use crate::upkeep::{mark_os, unmark_os};
-use crate::writer::{Writer, create_segment_file};
-use crate::{DirError, LogConfig, PartitionMeta};
+use crate::writer::{Role, Writer, create_segment_file};
+use crate::{DirError, LogConfig, PartitionMeta, Replication};
 use listing::HasSeal;
 use tail::TailReport;
 
@@ -534,7 +534,7 @@ impl Opening<'_> {
         let position = active.size();
         let log_start = self.log_start.min(end);
         self.check_state(log_start);
-        self.renew_epochs(log_start, end)?;
+        let epoch = self.renew_epochs(log_start, end)?;
         listing.drop_snapshots_above(self.fs, &self.request.path, end)?;
         let replayed = replay(&ReplayRequest {
             fs: self.fs,
@@ -557,7 +557,11 @@ impl Opening<'_> {
             end,
             position,
             allocated: position,
-            epoch: self.epochs.latest().unwrap_or_default(),
+            role: match self.request.config.replication {
+                Replication::Alone => Role::Leading,
+                Replication::Replicated => Role::Following,
+            },
+            epoch,
             epochs: self.epochs.clone(),
             producers: replayed.state,
             spare: None,
@@ -568,11 +572,16 @@ impl Opening<'_> {
         };
         let os_marked = self.follow_sync_mode(listing.os_marked)?;
         let segments = Arc::new(std::mem::take(&mut self.segments));
+        let high_watermark = match self.request.config.replication {
+            Replication::Alone => end,
+            // What is committed is known to those who replicate it.
+            Replication::Replicated => log_start,
+        };
         Ok(Parts {
             meta: self.request.meta.clone(),
             path: Arc::clone(&self.request.path),
             config: self.request.config.clone(),
-            view: View { log_start, synced_end: end, high_watermark: end, end, segments },
+            view: View { log_start, synced_end: end, held: end, high_watermark, end, segments },
             writer,
             rolled,
             os_marked,
@@ -638,28 +647,33 @@ impl Opening<'_> {
     }
 
     /// Brings the leader epochs in line with the log, and begins a new one after an unclean stop: a reader that was
-    /// beyond the new end must be told, not served other records (KIP-320).
-    fn renew_epochs(&mut self, log_start: Offset, end: Offset) -> io::Result<()> {
+    /// beyond the new end must be told, not served other records (KIP-320). A replicated log is given its epochs.
+    ///
+    /// Answers the latest epoch that is known, even if nothing that was appended in it has survived.
+    fn renew_epochs(&mut self, log_start: Offset, end: Offset) -> io::Result<LeaderEpoch> {
         let _changed = self.epochs.truncate_from_end(end);
         let _changed = self.epochs.trim_from_start(log_start);
         let latest = self.epochs.latest().max(self.epochs_on_disk.latest());
-        let epoch = match latest {
-            Some(latest) if self.is_unclean() => latest.next(),
-            Some(latest) => latest,
-            None => LeaderEpoch::default(),
+        let epoch = match (self.request.config.replication, latest) {
+            (Replication::Replicated, latest) => latest.unwrap_or(LeaderEpoch::NONE),
+            (Replication::Alone, Some(latest)) if self.is_unclean() => latest.next(),
+            (Replication::Alone, latest) => latest.unwrap_or_default(),
         };
-        let _changed = self.epochs.assign(epoch, end);
+        if self.request.config.replication == Replication::Alone {
+            let _changed = self.epochs.assign(epoch, end);
+        }
         if self.epochs == self.epochs_on_disk {
-            return Ok(());
+            return Ok(epoch);
         }
         let path = self.request.path.join(LEADER_EPOCHS);
         let content = epoch_file::encode(&self.epochs);
         if self.is_unclean() && self.shared.shared_syncs == SharedSyncs::Yes {
             let temporary = self.fs.write_temporary(&path, &content)?;
             self.epochs_staged = Some(StagedFile { path, temporary, content });
-            return Ok(());
+            return Ok(epoch);
         }
-        self.fs.replace(&path, &content)
+        self.fs.replace(&path, &content)?;
+        Ok(epoch)
     }
 }
 

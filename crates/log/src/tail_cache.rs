@@ -137,7 +137,7 @@ impl TailCache {
             for &(end, position) in run.ends.iter().skip(skip) {
                 let is_first = range.pieces.is_empty() && taken == start;
                 let fits = is_first || position - taken <= budget;
-                if range.end >= bounds.until || end > bounds.high_watermark || !fits {
+                if range.end >= bounds.until || end > bounds.readable_end || !fits {
                     break;
                 }
                 budget = budget.saturating_sub(position - taken);
@@ -188,7 +188,7 @@ pub(crate) struct ReadBounds {
     /// No batch that begins here or later.
     pub(crate) until: Offset,
     /// No batch that reaches past this.
-    pub(crate) high_watermark: Offset,
+    pub(crate) readable_end: Offset,
     /// Byte budget; the first batch is answered even if it is larger.
     pub(crate) bytes_max: usize,
 }

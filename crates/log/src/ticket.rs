@@ -28,7 +28,7 @@ enum Fate {
     /// Not written yet.
     #[default]
     Queued,
-    /// In the file; safe once the high watermark has passed its last offset.
+    /// In the file; safe once its last offset is held.
     Written(Appended),
     /// Will never be safe.
     Refused(AppendError),
@@ -49,7 +49,15 @@ impl Cell {
         state.waker.take()
     }
 
-    /// Hands back whom to wake, because the high watermark has moved.
+    /// Why the batch was refused, if it was.
+    pub(crate) fn refusal(&self) -> Option<AppendError> {
+        match &self.state.lock().fate {
+            Fate::Refused(error) => Some(error.clone()),
+            Fate::Queued | Fate::Written(_) => None,
+        }
+    }
+
+    /// Hands back whom to wake, because more is held.
     pub(crate) fn take_waker(&self) -> Option<Waker> {
         self.state.lock().waker.take()
     }
@@ -71,7 +79,7 @@ impl Cell {
     }
 }
 
-/// A written batch that waits for the high watermark to pass it.
+/// A written batch that waits to be held.
 #[derive(Debug)]
 pub(crate) struct Unsynced {
     pub(crate) last: Offset,

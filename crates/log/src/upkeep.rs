@@ -193,9 +193,9 @@ impl LogInner {
                 let safe = sync.advance(self.sync_mode(), now);
                 (sync.held(), safe)
             };
-            self.raise_high_watermark(held);
+            self.publish_held(held);
             let wakers = safe.iter().filter_map(|waiting| waiting.cell.take_waker());
-            let wakers: Vec<_> = wakers.chain(self.waiters.take_below(held)).collect();
+            let wakers: Vec<_> = wakers.chain(self.take_passed()).collect();
             wakers.into_iter().for_each(std::task::Waker::wake);
         }
         if mode == SyncMode::Always || (mode != SyncMode::Os && self.is_os_marked()) {

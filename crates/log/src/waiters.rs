@@ -1,4 +1,4 @@
-//! Readers that wait for the high watermark: registered wakers, woken by the write or sync that moves it past them.
+//! Those who wait for an edge of the log to pass an offset: registered wakers, woken by whoever moves it past them.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -11,6 +11,21 @@ use parking_lot::Mutex;
 
 use crate::inner::LogInner;
 
+/// What moves along a log as it grows.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Edge {
+    /// For those who read what is committed.
+    HighWatermark,
+    /// For those who tell a leader how much this node holds.
+    Held,
+    /// For those who copy the log.
+    End,
+}
+
+impl Edge {
+    pub(crate) const ALL: [Edge; 3] = [Edge::HighWatermark, Edge::Held, Edge::End];
+}
+
 /// The wakers of one log, by the offset that they wait to pass.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
@@ -19,16 +34,28 @@ pub(crate) struct Waiters {
 
 #[derive(Debug, Default)]
 struct Registered {
-    by_offset: BTreeMap<(Offset, u64), Waker>,
+    by_offset: BTreeMap<(Edge, Offset, u64), Waker>,
     next_id: u64,
 }
 
 impl Waiters {
-    /// Takes the wakers of those who wait for a high watermark above an offset below `high_watermark`.
-    pub(crate) fn take_below(&self, high_watermark: Offset) -> impl Iterator<Item = Waker> + use<> {
+    /// Whether nobody waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.registered.lock().by_offset.is_empty()
+    }
+
+    /// Takes the wakers of those who wait for one of these edges to be above an offset that it has passed.
+    pub(crate) fn take_passed(&self, now: [(Edge, Offset); 3]) -> Vec<Waker> {
         let mut registered = self.registered.lock();
-        let rest = registered.by_offset.split_off(&(high_watermark, 0));
-        std::mem::replace(&mut registered.by_offset, rest).into_values()
+        let mut taken = Vec::new();
+        for (edge, now) in now {
+            let passed = (edge, Offset::ZERO, 0)..(edge, now, 0);
+            while let Some((at, _)) = registered.by_offset.range(passed.clone()).next() {
+                let at = *at;
+                taken.extend(registered.by_offset.remove(&at));
+            }
+        }
+        taken
     }
 
     /// Wakes everyone: the log is closed.
@@ -38,25 +65,26 @@ impl Waiters {
     }
 }
 
-/// A registered waiter for the high watermark.
+/// A registered waiter for the high watermark, for what is held, or for the end of a log.
 #[derive(Debug)]
-pub struct HighWatermarkWait {
+pub struct OffsetWait {
     log: Arc<LogInner>,
+    edge: Edge,
     above: Offset,
     id: Option<u64>,
 }
 
-impl HighWatermarkWait {
-    pub(crate) fn new(log: Arc<LogInner>, above: Offset) -> HighWatermarkWait {
-        HighWatermarkWait { log, above, id: None }
+impl OffsetWait {
+    pub(crate) fn new(log: Arc<LogInner>, edge: Edge, above: Offset) -> OffsetWait {
+        OffsetWait { log, edge, above, id: None }
     }
 
     fn is_over(&self) -> bool {
-        self.log.high_watermark() > self.above || self.log.is_closed()
+        self.log.edge(self.edge) > self.above || self.log.is_closed()
     }
 }
 
-impl Future for HighWatermarkWait {
+impl Future for OffsetWait {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -70,17 +98,17 @@ impl Future for HighWatermarkWait {
                 registered.next_id += 1;
                 registered.next_id
             });
-            registered.by_offset.insert((this.above, id), cx.waker().clone());
+            registered.by_offset.insert((this.edge, this.above, id), cx.waker().clone());
         }
-        // The watermark is moved before the wakers are taken, so a move that missed this waker is seen here.
+        // The edge is moved before the wakers are taken, so a move that missed this waker is seen here.
         if this.is_over() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
-impl Drop for HighWatermarkWait {
+impl Drop for OffsetWait {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            self.log.waiters.registered.lock().by_offset.remove(&(self.above, id));
+            self.log.waiters.registered.lock().by_offset.remove(&(self.edge, self.above, id));
         }
     }
 }

@@ -7,6 +7,7 @@
 //! The writer is held for microseconds: a roll renames a file that was made ahead, nothing is synced here.
 
 mod group;
+mod replica;
 mod roll;
 mod turn;
 
@@ -25,12 +26,21 @@ use crate::inner::LogInner;
 use crate::passing::is_storage_full;
 use crate::producers::{BatchFacts, ProducerState, Verdict};
 use crate::queue::Pending;
-use crate::segment::{BatchSpot, Segment};
+use crate::segment::Segment;
 use crate::{AppendError, Appended, LogConfig, TimestampType};
 use group::{Group, Placed};
 
 pub(crate) use roll::{Snapshot, Spare, create_segment_file, is_too_old};
 pub(crate) use turn::Turns;
+
+/// Where the batches of a log come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    /// From clients: they get their offsets and the leader epoch here.
+    Leading,
+    /// From the log of a leader, as they lie there.
+    Following,
+}
 
 /// What only the holder of the writer may touch.
 #[derive(Debug)]
@@ -40,6 +50,8 @@ pub(crate) struct Writer {
     pub(crate) position: u64,
     /// Up to where room on the disk is reserved for the active file.
     pub(crate) allocated: u64,
+    pub(crate) role: Role,
+    /// What appends carry; of a follower the latest epoch that it knows.
     pub(crate) epoch: LeaderEpoch,
     pub(crate) epochs: EpochCache,
     pub(crate) producers: ProducerState,
@@ -132,6 +144,9 @@ impl LogInner {
         pending: Pending,
     ) -> Option<(Arc<crate::ticket::Cell>, AppendError)> {
         let Pending { batch, cell } = pending;
+        if writer.role == Role::Following {
+            return Some((cell, AppendError::Closed));
+        }
         let facts = facts_of(&batch);
         match writer.producers.check(&facts) {
             Verdict::Accept => {}
@@ -161,22 +176,14 @@ impl LogInner {
         let Some(end) = base.checked_add(batch.offset_count()).filter(|end| *end < Offset::MAX) else {
             return Some((cell, AppendError::OffsetsExhausted));
         };
-        let facts = facts_of(&batch);
-        group.remember(facts.producer, writer.producers.get(facts.producer));
-        writer.producers.apply(&facts, base, group.now);
-        let spot = BatchSpot {
-            position: group.position(),
-            size: batch.size() as u64,
-            base,
-            last: end.saturating_sub(1),
-            max_timestamp: batch.max_timestamp(),
-        };
+        let last_offset = end.saturating_sub(1);
+        let head = batch.head_with(base, writer.epoch);
+        group.place(writer, &batch, Placed { base, last: last_offset, head });
         let log_append_time = (config.timestamp_type == TimestampType::LogAppend).then_some(group.now);
-        group.add(
-            cell,
-            log_append_time,
-            Placed { spot, head: batch.head_with(base, writer.epoch), tail: batch.tail() },
-        );
+        let log_start = Offset::ZERO;
+        let appended =
+            Appended { base_offset: base, last_offset, log_append_time, log_start, duplicate: false };
+        group.answer(cell, appended);
         None
     }
 
@@ -265,10 +272,10 @@ impl LogInner {
             (sync.held(), safe, pinned)
         };
         if mode != SyncMode::Always {
-            self.raise_high_watermark(held);
-            woken.extend(self.waiters.take_below(held));
+            self.publish_held(held);
             woken.extend(safe.iter().filter_map(|waiting| waiting.cell.take_waker()));
         }
+        woken.extend(self.take_passed());
     }
 
     /// Tells the tickets of a written group where their batches lie.

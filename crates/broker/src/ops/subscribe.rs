@@ -17,7 +17,7 @@ use std::task::{Context as Waking, Poll};
 use bytes::Bytes;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use millrace_log::{HighWatermarkWait, ReadPlan};
+use millrace_log::{OffsetWait, ReadPlan};
 use millrace_types::limits::{FETCH_BYTES_MAX, SUBSCRIBE_PARTITIONS_PER_MESSAGE_MAX};
 use millrace_types::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
 
@@ -103,7 +103,7 @@ impl fmt::Debug for Subscription {
 #[derive(Debug)]
 struct Waiting {
     index: usize,
-    wait: HighWatermarkWait,
+    wait: OffsetWait,
 }
 
 impl Future for Waiting {

@@ -21,7 +21,7 @@ use crate::names::{
     segment_file,
 };
 use crate::recovery::LastStop;
-use crate::{DirError, PartitionMeta};
+use crate::{DirError, PartitionMeta, Replication};
 
 /// A directory as it was found, locked, with its marks renewed.
 #[derive(Debug)]
@@ -246,7 +246,7 @@ fn holds_records(fs: &dyn Fs, dir: &Path) -> io::Result<bool> {
 pub(super) fn create_partition(
     shared: &DirShared,
     path: &Path,
-    meta: &PartitionMeta,
+    (meta, replication): (&PartitionMeta, Replication),
 ) -> Result<(), DirError> {
     let fs = &*shared.env.fs;
     if read_partition_meta(fs, path)?.is_some() {
@@ -262,7 +262,9 @@ pub(super) fn create_partition(
             fs.open(&path.join(segment_file(Offset::ZERO, SegmentFile::Log)), OpenMode::CreateOrTruncate)?;
         file.sync_data()?;
         let mut epochs = EpochCache::default();
-        let _changed = epochs.assign(LeaderEpoch::default(), Offset::ZERO);
+        if replication == Replication::Alone {
+            let _changed = epochs.assign(LeaderEpoch::default(), Offset::ZERO);
+        }
         fs.replace(&path.join(LEADER_EPOCHS), &epoch_file::encode(&epochs))?;
         fs.replace(&path.join(PARTITION_META), &partition_meta::encode(meta))?;
         #[cfg(feature = "teeth")]

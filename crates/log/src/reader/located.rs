@@ -18,7 +18,7 @@ use millrace_types::{Offset, OffsetRange, limits};
 use super::{Found, ReadPlan, Source, StoredRead, find, walk_from};
 use crate::inner::LogInner;
 use crate::segment::{BatchSpot, Pages, Walk};
-use crate::{ReadAnswer, ReadError};
+use crate::{Isolation, ReadAnswer, ReadError};
 
 /// A run of whole batches: in memory, or where it lies in a file.
 #[derive(Clone, Debug)]
@@ -136,6 +136,10 @@ impl ReadPlan {
 
 impl StoredRead {
     fn locate(&self, log: &LogInner, pages: Pages) -> io::Result<Option<ReadAnswer<Extent>>> {
+        if self.isolation == Isolation::Held && self.segment.sealed().is_none() {
+            // Above the high watermark a truncation would cut it off in place.
+            return Ok(None);
+        }
         let first = match find(log, &self.segment, self.from, pages)? {
             Found::Batch(spot) if spot.base <= self.from => spot,
             Found::Batch(_) | Found::Damage(_) => return Ok(None),
@@ -206,7 +210,7 @@ impl StoredRead {
     fn walk_to_last(&self, mut walk: Walk<'_>, from: BatchSpot, limit: u64) -> io::Result<BatchSpot> {
         let mut last = from;
         while let Ok((spot, _)) = walk.step()? {
-            let is_wanted = spot.last < self.bounds.high_watermark && spot.base < self.bounds.until;
+            let is_wanted = spot.last < self.bounds.readable_end && spot.base < self.bounds.until;
             if !is_wanted || spot.end_position() > limit {
                 break;
             }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use bytes::{Bytes, BytesMut};
-use millrace_record::HEAD_BYTES;
+use bytes::BytesMut;
+use millrace_record::{Batch, HEAD_BYTES};
 use millrace_types::{Offset, ProducerId, TimestampMs};
 
 use super::Writer;
 use crate::Appended;
-use crate::producers::Producer;
+use crate::producers::{BatchFacts, Producer};
 use crate::segment::BatchSpot;
 use crate::tail_cache::Run;
 use crate::ticket::{Cell, Unsynced};
@@ -18,12 +18,12 @@ use crate::ticket::{Cell, Unsynced};
 /// hundreds. Larger ones stay in the memory in which they were received.
 const JOINED_BATCH_BYTES: usize = 16 * 1024;
 
-/// A batch with its place in the log.
+/// The place of a batch in the log, and its first bytes, which say so.
 #[derive(Debug)]
 pub(crate) struct Placed {
-    pub(crate) spot: BatchSpot,
+    pub(crate) base: Offset,
+    pub(crate) last: Offset,
     pub(crate) head: [u8; HEAD_BYTES],
-    pub(crate) tail: Bytes,
 }
 
 /// What one write will hold, and what is undone if it fails.
@@ -89,9 +89,15 @@ impl Group {
         &self.spots
     }
 
-    /// Adds a batch at the end.
-    pub(crate) fn add(&mut self, cell: Arc<Cell>, log_append_time: Option<TimestampMs>, placed: Placed) {
-        let Placed { spot, head, tail } = placed;
+    /// Adds a batch at the end, and to what is known of its producer.
+    pub(crate) fn place(&mut self, writer: &mut Writer, batch: &Batch, placed: Placed) {
+        let Placed { base, last, head } = placed;
+        let facts = BatchFacts::of(batch.header());
+        self.remember(facts.producer, writer.producers.get(facts.producer));
+        writer.producers.apply(&facts, base, self.now);
+        let (size, max_timestamp) = (batch.size() as u64, batch.max_timestamp());
+        let spot = BatchSpot { position: self.position, size, base, last, max_timestamp };
+        let tail = batch.tail();
         self.position = spot.end_position();
         self.end = spot.last.next();
         self.spots.push(spot);
@@ -106,24 +112,16 @@ impl Group {
             self.end_joined();
             self.runs.push(Run::placed(spot.base, self.end, head, tail));
         }
-        let appended = Appended {
-            base_offset: spot.base,
-            last_offset: spot.last,
-            log_append_time,
-            log_start: Offset::ZERO,
-            duplicate: false,
-        };
-        self.answer(cell, appended);
     }
 
-    /// Adds an answer that needs no write: an exact retry.
+    /// Adds an answer, to a batch of the group or to an exact retry, which needs no write.
     pub(crate) fn answer(&mut self, cell: Arc<Cell>, appended: Appended) {
         self.unsynced.push(Unsynced { last: appended.last_offset, cell: Arc::clone(&cell) });
         self.answers.push((cell, appended));
     }
 
     /// Keeps what was known of a producer before the group, to be put back if the write fails.
-    pub(crate) fn remember(&mut self, id: ProducerId, before: Option<Producer>) {
+    fn remember(&mut self, id: ProducerId, before: Option<Producer>) {
         if id != ProducerId::NONE {
             self.undo.push((id, before));
         }

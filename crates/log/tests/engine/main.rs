@@ -18,6 +18,7 @@ mod modes;
 mod open_files;
 mod racing;
 mod recovering;
+mod replicating;
 mod retention;
 mod scrubbing;
 mod seeds;
