@@ -19,6 +19,9 @@ pub struct ApiError {
     pub corrupt: Option<OffsetRange>,
     /// Where the reader's log and this one part, with [`ErrorCode::LogTruncated`] where it is known (KIP-320).
     pub diverging: Option<Divergence>,
+    /// Which records of the batch are to blame, counted from 0, with [`ErrorCode::InvalidRecord`] where that is known (KIP-467): the
+    /// first [`REFUSED_RECORDS_MAX`](millrace_types::limits::REFUSED_RECORDS_MAX) of them.
+    pub records: Vec<usize>,
 }
 
 /// The last epoch that a reader and this log have in common, and where it ended here.
@@ -34,7 +37,8 @@ impl ApiError {
     /// An error that names no leader.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> ApiError {
-        ApiError { code, message: message.into(), leader: None, corrupt: None, diverging: None }
+        let (leader, corrupt, diverging) = (None, None, None);
+        ApiError { code, message: message.into(), leader, corrupt, diverging, records: Vec::new() }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use millrace_env::{Env, Monotonic};
 use millrace_log::{Log, LogDir};
-use millrace_metadata::Topic;
+use millrace_metadata::{Partition, Topic};
 use millrace_types::{ErrorCode, LeaderEpoch, PartitionIndex, TopicId, TopicName, TopicPartition, limits};
 
 use crate::admission::Admission;
@@ -51,11 +51,7 @@ impl Core {
 
     /// The log of a topic's partition, if this node leads it.
     pub(crate) fn log(&self, topic: &Topic, partition: PartitionIndex) -> Result<Arc<Log>, ApiError> {
-        let unknown = || {
-            let message = format!("topic {} has no partition {partition}", topic.name);
-            ApiError::new(ErrorCode::UnknownTopicOrPartition, message)
-        };
-        let placed = topic.partition(partition).ok_or_else(unknown)?;
+        let placed = placed(topic, partition)?;
         if placed.leader != Some(self.config.node) {
             let image = self.metadata.image();
             let leader = placed.leader.and_then(|node| image.broker(node)).map(|broker| broker.grpc.clone());
@@ -70,7 +66,7 @@ impl Core {
                 Err(ApiError::new(ErrorCode::Corrupt, message))
             }
             // Being made, or being deleted, at this moment.
-            None => Err(unknown()),
+            None => Err(no_partition(topic, partition)),
         }
     }
 
@@ -81,6 +77,16 @@ impl Core {
         }
         error
     }
+}
+
+/// A partition that the topic must have.
+pub(crate) fn placed(topic: &Topic, partition: PartitionIndex) -> Result<&Partition, ApiError> {
+    topic.partition(partition).ok_or_else(|| no_partition(topic, partition))
+}
+
+fn no_partition(topic: &Topic, partition: PartitionIndex) -> ApiError {
+    let message = format!("topic {} has no partition {partition}", topic.name);
+    ApiError::new(ErrorCode::UnknownTopicOrPartition, message)
 }
 
 fn no_topic(topic: &TopicRef) -> ApiError {

@@ -159,11 +159,13 @@ pub(crate) struct Fault {
     pub(crate) message: String,
     /// Where the log of a reader and ours part.
     pub(crate) diverging: Option<Divergence>,
+    /// Which records of a batch are to blame.
+    pub(crate) records: Vec<usize>,
 }
 
 impl Fault {
     pub(crate) fn new(error: KafkaError, message: impl Into<String>) -> Fault {
-        Fault { error, message: message.into(), diverging: None }
+        Fault { error, message: message.into(), diverging: None, records: Vec::new() }
     }
 
     pub(crate) fn code(&self) -> i16 {
@@ -192,7 +194,8 @@ impl Fault {
 
 impl From<ApiError> for Fault {
     fn from(error: ApiError) -> Fault {
-        Fault { error: kafka_error(error.code), message: error.message, diverging: error.diverging }
+        let ApiError { code, message, diverging, records, .. } = error;
+        Fault { error: kafka_error(code), message, diverging, records }
     }
 }
 

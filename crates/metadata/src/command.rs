@@ -7,7 +7,7 @@ use millrace_types::{DirectoryId, NodeId, TopicId, TopicName};
 /// Who asks for a topic, and whom it will belong to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Owner {
-    /// A user. Names that begin with `__` are refused.
+    /// A user. Names of the product's topics are refused.
     User,
     /// The product itself.
     Product,

@@ -120,8 +120,7 @@ fn alter_topic(image: &Image, id: TopicId, changes: &[ConfigChange]) -> Result<V
             }
             ConfigChange::Append { key, value } => {
                 let mut words = list_of(topic, key, value)?;
-                let more = value.split(',').map(|word| word.trim().to_owned());
-                for word in more.filter(|word| !word.is_empty()) {
+                for word in words_of(value) {
                     if !words.contains(&word) {
                         words.push(word);
                     }
@@ -130,7 +129,8 @@ fn alter_topic(image: &Image, id: TopicId, changes: &[ConfigChange]) -> Result<V
             }
             ConfigChange::Subtract { key, value } => {
                 let mut words = list_of(topic, key, value)?;
-                words.retain(|word| value.split(',').all(|gone| gone.trim() != word));
+                let gone = words_of(value);
+                words.retain(|word| !gone.contains(word));
                 configs.insert(key.clone(), words.join(","));
             }
         }
@@ -171,8 +171,13 @@ fn list_of(topic: &Topic, name: &str, value: &str) -> Result<Vec<String>, Config
         return Err(ConfigError::Value { key: name.to_owned(), value: value.to_owned(), expected });
     }
     let list = topic.configs.get(name).cloned().or_else(|| key.default_value()).unwrap_or_default();
+    Ok(words_of(&list))
+}
+
+/// The words of a list as configurations write it.
+fn words_of(list: &str) -> Vec<String> {
     let words = list.split(',').map(str::trim).filter(|word| !word.is_empty());
-    Ok(words.map(str::to_owned).collect())
+    words.map(str::to_owned).collect()
 }
 
 fn create_partitions(image: &Image, id: TopicId, count: u32) -> Result<Vec<MetadataRecord>, Refusal> {

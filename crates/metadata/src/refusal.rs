@@ -22,7 +22,7 @@ pub enum Refusal {
         existing: TopicName,
     },
     /// Names with two leading underscores are the product's.
-    #[error("{0}: names that begin with \"__\" belong to the product")]
+    #[error("{0}: this name belongs to the product")]
     NameReserved(TopicName),
     /// The id is taken, or one of those with a meaning of their own.
     #[error("topic id {0} is not free")]

@@ -127,6 +127,8 @@ pub const SUBSCRIBE_PARTITIONS_PER_MESSAGE_MAX: usize = 1024;
 pub const FETCH_WAIT_MS_MAX: u64 = 60_000;
 /// The longest that a produce waits for its sync, in milliseconds; also what it waits if the client says nothing.
 pub const PRODUCE_TIMEOUT_MS_MAX: u64 = 30_000;
+/// The most records of a batch that are named as the ones to blame when it is refused.
+pub const REFUSED_RECORDS_MAX: usize = 1000;
 /// The longest that an answer waits for memory, in milliseconds.
 pub const MEMORY_WAIT_MS_MAX: u64 = 10_000;
 /// The most headers of one record.

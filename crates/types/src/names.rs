@@ -70,9 +70,15 @@ macro_rules! shared_name {
     };
 }
 
+/// The topics of the product, those of rooms that are still to be built among them: clients must not have taken their names by then.
+const INTERNAL_TOPICS: [&str; 4] =
+    ["__cluster_metadata", "__consumer_offsets", "__share_group_state", "__transaction_state"];
+/// What else the product may come to need.
+const INTERNAL_PREFIX: &str = "__millrace";
+
 /// The name of a topic: 1 to 249 of `a-z A-Z 0-9 . _ -`, but not `.` or `..` (Kafka's rule).
 ///
-/// Cloning is cheap. Names with the prefix `__` belong to the product.
+/// Cloning is cheap. A few names belong to the product: [`TopicName::is_internal`].
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicName(Arc<str>);
 
@@ -93,10 +99,11 @@ impl TopicName {
         Ok(TopicName(text.into()))
     }
 
-    /// Whether the topic belongs to the product (its name starts with `__`).
+    /// Whether the topic belongs to the product. Any other name may begin with `__`: as in Kafka, tools of others keep their own
+    /// topics under such names.
     #[must_use]
     pub fn is_internal(&self) -> bool {
-        self.0.starts_with("__")
+        INTERNAL_TOPICS.contains(&&*self.0) || self.0.starts_with(INTERNAL_PREFIX)
     }
 
     /// The form under which two names clash: case folded, `.` and `_` alike (they become one in metric names).
@@ -149,6 +156,17 @@ mod tests {
         }
         for bad in ["", ".", "..", "a/b", "a b", "ü", "../../etc/passwd", "a\0b", &"x".repeat(250)] {
             assert!(TopicName::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_names_of_the_product_are_internal() {
+        let internal = |text| TopicName::new(text).map(|name| name.is_internal());
+        for ours in ["__cluster_metadata", "__consumer_offsets", "__transaction_state", "__millrace_x"] {
+            assert_eq!(internal(ours), Ok(true), "{ours}");
+        }
+        for others in ["__amazon_msk_canary", "__consumer_offsets_copy", "_schemas", "__"] {
+            assert_eq!(internal(others), Ok(false), "{others}");
         }
     }
 

@@ -15,7 +15,7 @@ use millrace_group::{Committer, Front, GroupEpoch, MemberId, partition_of};
 use millrace_types::{ErrorCode, GroupId};
 use tokio::sync::oneshot;
 
-use super::draft::{Answer, Answered, loading};
+use super::draft::{Answer, Answered, loading, of_another_kind};
 use super::partition::GroupsPartition;
 use crate::admission::{InFlight, Operation, Resource};
 use crate::core::Core;
@@ -196,10 +196,6 @@ impl PendingSync {
         };
         self.0.core.metrics.count(Operation::SyncGroup, result)
     }
-}
-
-fn of_another_kind() -> ApiError {
-    ApiError::new(ErrorCode::Internal, "the group gave an answer of another kind")
 }
 
 /// The bytes in memory of their own: a slice of a request keeps all of it.

@@ -155,6 +155,11 @@ pub(super) fn batch_of(records: &[RecordBytes], now: TimestampMs) -> Result<Batc
     builder.build().map_err(|error| too_large(error.to_string()))
 }
 
+/// A group answered what nobody asked it.
+pub(super) fn of_another_kind() -> ApiError {
+    ApiError::new(ErrorCode::Internal, "the group gave an answer of another kind")
+}
+
 /// What a group answers while its partition is read again.
 pub(super) fn loading() -> ApiError {
     let message = "groups and committed offsets are being read again from their log";

@@ -12,7 +12,7 @@ use millrace_group::{GroupEpoch, InstanceId, MemberId, Pattern, Profile, RackId,
 use millrace_types::{ErrorCode, GroupId, TopicName, TopicPartition};
 
 use super::coordinated::{Coordinated, Group};
-use super::draft::Answered;
+use super::draft::{Answered, of_another_kind};
 use super::membership::Open;
 use crate::admission::{Operation, Resource};
 use crate::core::Core;
@@ -206,7 +206,7 @@ impl ProfileChanges {
 fn assignment_of(answered: Answered) -> Result<Assignment, ApiError> {
     match answered {
         Answered::Assignment(assignment) => Ok(assignment),
-        _ => Err(ApiError::new(ErrorCode::Internal, "the group gave an answer of another kind")),
+        _ => Err(of_another_kind()),
     }
 }
 

@@ -1,22 +1,23 @@
 //! A member's place in its group, as the door that serves it holds it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
 
 use millrace_env::RngExt;
 use millrace_group::consumer::{Assignment, Event, Heartbeat, Join, Leaving};
 use millrace_group::{Front, GroupEpoch, InstanceId, MemberId, Pattern, Profile, Subscription, partition_of};
-use millrace_types::{ErrorCode, GroupId, PartitionIndex, TopicId, TopicPartition};
+use millrace_types::{ErrorCode, GroupId, PartitionIndex, TopicPartition};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::coordinated::Coordinated;
-use super::draft::{Answer, Answered, Delivery};
+use super::draft::{Answer, Answered, Delivery, of_another_kind};
 use super::partition::GroupsPartition;
 use super::streams::Stream;
 use crate::admission::{Operation, Resource};
-use crate::core::{Core, both};
+use crate::core::Core;
+use crate::ops::groups::by_topic;
 use crate::{ApiError, Context, TopicRef};
 
 /// A consumer wants to be a member, or comes back after its stream broke.
@@ -115,20 +116,11 @@ impl Core {
 
     /// What a door tells the member.
     pub(super) fn group_assignment(&self, assignment: Assignment) -> GroupAssignment {
-        let image = self.metadata.image();
-        let mut topics: BTreeMap<TopicId, Vec<PartitionIndex>> = BTreeMap::new();
-        for TopicPartition { topic, partition } in assignment.assigned {
-            topics.entry(topic).or_default().push(partition);
-        }
-        let named = |(id, partitions)| {
-            let topic = image.topic_by_id(id);
-            (topic.map_or(TopicRef::Id(id), |topic| both(&topic.name, id)), partitions)
-        };
         GroupAssignment {
             member: assignment.member,
             epoch: assignment.epoch,
             revision: assignment.revision,
-            assigned: topics.into_iter().map(named).collect(),
+            assigned: by_topic(&self.metadata.image(), &assignment.assigned),
             waiting: assignment.waiting,
             heartbeat_interval_ms: self.config.groups.heartbeat_interval_ms,
             session_timeout_ms: self.config.groups.session_timeout_ms,
@@ -270,7 +262,7 @@ impl GroupMembership {
         pattern: Option<Pattern>,
     ) -> Result<GroupAssignment, ApiError> {
         let Answered::Assignment(assignment) = self.stepped(event, open, pattern).await? else {
-            return Err(ApiError::new(ErrorCode::Internal, "the group gave an answer of another kind"));
+            return Err(of_another_kind());
         };
         *self.told.lock() = Some((assignment.epoch, assignment.revision, assignment.waiting));
         Ok(self.core.group_assignment(assignment))

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use millrace_group::OffsetCommitKey;
-use millrace_types::{ErrorCode, GroupId, PartitionIndex, TopicPartition};
+use millrace_types::{GroupId, PartitionIndex, TopicPartition};
 
 use crate::admission::{Operation, Resource};
-use crate::core::{Core, check_partition_count};
+use crate::core::{Core, check_partition_count, placed};
 use crate::{ApiError, Context, TopicRef};
 
 /// Positions that a group is to lose.
@@ -52,10 +52,7 @@ impl Core {
     ) -> Result<Found, ApiError> {
         let (topic, partition) = (self.topic(topic)?, *partition);
         self.admission.authorize(ctx, Operation::DeleteOffsets, Resource::Topic(&topic.name))?;
-        if topic.partition(partition).is_none() {
-            let message = format!("topic {} has no partition {partition}", topic.name);
-            return Err(ApiError::new(ErrorCode::UnknownTopicOrPartition, message));
-        }
+        placed(&topic, partition)?;
         let key = OffsetCommitKey { group: group.clone(), topic: topic.name.clone(), partition };
         Ok((key, TopicPartition { topic: topic.id, partition }))
     }

@@ -5,12 +5,10 @@ use std::sync::Arc;
 use millrace_group::{
     Commit, Committer, Event, GroupOffsets, OffsetCommitKey, OffsetCommitValue, partition_of,
 };
-use millrace_types::{
-    ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicName, TopicPartition,
-};
+use millrace_types::{GroupId, LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicName, TopicPartition};
 
 use crate::admission::{InFlight, Operation, Resource};
-use crate::core::{Core, both, check_partition_count};
+use crate::core::{Core, both, check_partition_count, placed};
 use crate::groups::By;
 use crate::{ApiError, Context, TopicRef};
 
@@ -132,10 +130,7 @@ impl Core {
     fn resolve(&self, ctx: &Context, commit: &OffsetCommit) -> Result<Commit, ApiError> {
         let topic = self.topic(&commit.topic)?;
         self.admission.authorize(ctx, Operation::CommitOffsets, Resource::Topic(&topic.name))?;
-        if topic.partition(commit.partition).is_none() {
-            let message = format!("topic {} has no partition {}", topic.name, commit.partition);
-            return Err(ApiError::new(ErrorCode::UnknownTopicOrPartition, message));
-        }
+        placed(&topic, commit.partition)?;
         Ok(Commit {
             topic: topic.name.clone(),
             topic_id: topic.id,

@@ -208,16 +208,16 @@ impl Core {
         let mut check = || {
             let opened = batch.records().map_err(|error| invalid(error.to_string()));
             checked = opened.and_then(|records| {
-                records.views().try_for_each(|view| match view {
-                    Ok(view) if view.key.is_some() => Ok(()),
-                    Ok(view) => {
-                        let number = view.offset_delta;
-                        Err(invalid(format!(
-                            "record {number}: the topic is compacted, and the record has no key"
-                        )))
+                let mut without = Vec::new();
+                for (at, view) in records.views().enumerate() {
+                    let view = view.map_err(|error| invalid(error.to_string()))?;
+                    if view.key.is_none() && without.len() < limits::REFUSED_RECORDS_MAX {
+                        without.push(at);
                     }
-                    Err(error) => Err(invalid(error.to_string())),
-                })
+                }
+                let Some(first) = without.first() else { return Ok(()) };
+                let message = format!("record {first}: the topic is compacted, and the record has no key");
+                Err(ApiError { records: without, ..invalid(message) })
             });
         };
         match batch.compression() {

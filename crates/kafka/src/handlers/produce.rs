@@ -12,8 +12,11 @@ use millrace_broker::{
 };
 use millrace_kafka_wire as wire;
 use millrace_kafka_wire::produce_request::PartitionProduceData;
-use millrace_kafka_wire::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use millrace_kafka_wire::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+};
 use millrace_kafka_wire::{ProduceResponse, Uuid, WireError};
+use millrace_types::limits;
 
 use crate::answers::{Pending, Reply, WriteError};
 use crate::error_map::{Fault, KafkaError, kafka_error};
@@ -27,8 +30,8 @@ const IDS_FROM: i16 = 13;
 const ZSTD_FROM: i16 = 7;
 /// From here on an answer tells the log start.
 const LOG_START_FROM: i16 = 5;
-/// From here on an answer says in words what is wrong.
-const MESSAGE_FROM: i16 = 8;
+/// From here on an answer says in words what is wrong, and which records are to blame (KIP-467).
+const DETAILS_FROM: i16 = 8;
 /// So many partitions of an answer are told in words what is wrong; the others have the number.
 const MESSAGES_MAX: usize = 100;
 /// Where a batch has its length: that of what follows.
@@ -191,7 +194,7 @@ impl Echo {
         let Echo { asked, topics, faults, requests, .. } = self;
         let answers = faults.between(answers);
         requests.count(Operation::Produce, parts::first_error(&answers));
-        let mut messages_left = if asked.version >= MESSAGE_FROM { MESSAGES_MAX } else { 0 };
+        let mut room = if asked.version >= DETAILS_FROM { Details::ROOM } else { Details::NONE };
         let mut answers = answers.into_iter();
         let responses = topics.into_iter().map(|topic| TopicProduceResponse {
             name: topic.name,
@@ -200,13 +203,25 @@ impl Echo {
                 .partitions
                 .iter()
                 .zip(answers.by_ref())
-                .map(|(index, answer)| to_wire(*index, answer, asked.version, &mut messages_left))
+                .map(|(index, answer)| to_wire(*index, answer, asked.version, &mut room))
                 .collect(),
             ..TopicProduceResponse::default()
         });
         let response = ProduceResponse { responses: responses.collect(), ..ProduceResponse::default() };
         asked.reply::<wire::ProduceRequest>(&response)
     }
+}
+
+/// How much more an answer may say of what is wrong.
+#[derive(Clone, Copy, Debug)]
+struct Details {
+    messages: usize,
+    records: usize,
+}
+
+impl Details {
+    const NONE: Details = Details { messages: 0, records: 0 };
+    const ROOM: Details = Details { messages: MESSAGES_MAX, records: limits::REFUSED_RECORDS_MAX };
 }
 
 /// Ends the connection behind the answers before it.
@@ -219,7 +234,7 @@ fn to_wire(
     index: i32,
     answer: Result<Stored, Fault>,
     version: i16,
-    messages_left: &mut usize,
+    room: &mut Details,
 ) -> PartitionProduceResponse {
     let none = PartitionProduceResponse { index, base_offset: -1, ..PartitionProduceResponse::default() };
     match answer {
@@ -230,13 +245,23 @@ fn to_wire(
             ..none
         },
         Err(fault) => {
-            let is_said = *messages_left > 0;
-            *messages_left -= usize::from(is_said);
+            let is_said = room.messages > 0;
+            room.messages -= usize::from(is_said);
+            let blamed: Vec<BatchIndexAndErrorMessage> =
+                fault.records.iter().take(room.records).map(blame).collect();
+            room.records -= blamed.len();
             PartitionProduceResponse {
                 error_code: fault.code(),
                 error_message: is_said.then_some(fault.message),
+                record_errors: blamed,
                 ..none
             }
         }
     }
+}
+
+fn blame(record: &usize) -> BatchIndexAndErrorMessage {
+    // As many records as that do not fit into a batch.
+    let batch_index = i32::try_from(*record).unwrap_or(i32::MAX);
+    BatchIndexAndErrorMessage { batch_index, ..BatchIndexAndErrorMessage::default() }
 }

@@ -6,8 +6,10 @@ use millrace_kafka_wire::create_topics_request::{
 };
 use millrace_kafka_wire::metadata_request::MetadataRequestTopic;
 use millrace_kafka_wire::{CreateTopicsRequest, Message, MetadataRequest};
+use millrace_record::{BatchBuilder, BatchOptions, NO_HEADERS};
+use millrace_types::TimestampMs;
 
-use crate::world::{World, batch, metadata, settings};
+use crate::world::{World, metadata, settings};
 
 fn wanted(name: &str) -> CreatableTopic {
     CreatableTopic {
@@ -128,8 +130,14 @@ async fn a_compacted_topic_takes_no_record_without_a_key() {
     };
     let topic = CreatableTopic { configs: vec![compact], ..wanted("kept") };
     assert_eq!(client.call(7, &create(vec![topic])).await.topics[0].error_code, 0);
-    let refused = client.produce("kept", batch(&[b"no key"])).await;
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    for key in [None, Some(&b"k"[..]), None, Some(b"")] {
+        builder.append(TimestampMs(0), key, Some(b"v"), NO_HEADERS).unwrap();
+    }
+    let refused = client.produce("kept", builder.build().unwrap().into_bytes()).await;
     assert_eq!(refused.error_code, KafkaError::InvalidRecord.code(), "{:?}", refused.error_message);
+    let blamed: Vec<i32> = refused.record_errors.iter().map(|record| record.batch_index).collect();
+    assert_eq!(blamed, [0, 2], "whoever sent the batch may send the others again");
     assert_eq!(client.fetch("kept", 0).await.high_watermark, 0);
     world.stop().await;
 }
