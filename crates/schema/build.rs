@@ -4,7 +4,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Asked when it runs: see crates/proto/build.rs.
     let root = format!("{}/../../proto", std::env::var("CARGO_MANIFEST_DIR")?);
     println!("cargo:rerun-if-changed={root}/millrace/storage");
-    let files = ["millrace/storage/v1/groups.proto", "millrace/storage/v1/metadata.proto"];
+    let files = ["groups", "metadata", "quorum"].map(|name| format!("millrace/storage/v1/{name}.proto"));
     let descriptors = protox::compile(files, [&root])?;
     prost_build::Config::new().bytes(["."]).compile_fds(descriptors)?;
     Ok(())

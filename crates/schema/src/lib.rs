@@ -6,6 +6,7 @@ mod frame;
 mod groups;
 mod metadata;
 mod offsets;
+mod quorum;
 mod wire;
 
 pub use frame::{FRAME_HEADER_BYTES, Frame, FrameError, decode_frame, encode_frame};
@@ -18,3 +19,7 @@ pub use metadata::{
     TopicCreated,
 };
 pub use offsets::{OffsetCommitKey, OffsetCommitValue, OffsetsError, OffsetsKey, decode_offsets_key};
+pub use quorum::{
+    QuorumBallot, QuorumEntry, QuorumMembers, QuorumPayload, QuorumPosition, QuorumSnapshot, QuorumVote,
+    QuorumVoter, decode_quorum_purged, encode_quorum_purged,
+};

@@ -47,6 +47,12 @@ pub enum FileKind {
     ScrubProgress = 11,
     /// `compacted.to`.
     CompactedTo = 12,
+    /// `quorum.vote`.
+    QuorumVote = 13,
+    /// `quorum.purged`.
+    QuorumPurged = 14,
+    /// `quorum.snapshot`.
+    QuorumSnapshot = 15,
 }
 
 /// Why bytes are not what they should be.
