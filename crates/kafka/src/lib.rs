@@ -14,6 +14,7 @@
 
 mod answer;
 mod answers;
+mod assignment;
 mod bill;
 mod config_resource;
 mod connection;

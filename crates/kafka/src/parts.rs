@@ -81,12 +81,6 @@ pub(crate) fn first_error<A>(answers: &[Result<A, Fault>]) -> Option<KafkaError>
     answers.iter().find_map(|answer| answer.as_ref().err()).map(|fault| fault.error)
 }
 
-/// Replicas are placed by the cluster.
-pub(crate) fn placed_by_hand() -> Fault {
-    let message = "replicas are placed by the cluster; an assignment by hand is not taken";
-    Fault::new(KafkaError::InvalidReplicaAssignment, message)
-}
-
 /// What the broker would have answered, had it answered all.
 pub(crate) fn unanswered<A>() -> Result<A, ApiError> {
     Err(ApiError::new(ErrorCode::Internal, "the broker left it unanswered"))

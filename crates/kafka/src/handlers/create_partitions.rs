@@ -1,6 +1,6 @@
 //! `CreatePartitions` (37), versions 0 to 3.
 //!
-//! Not there: assignments by hand, which are refused with `INVALID_REPLICA_ASSIGNMENT`. The request's timeout has no effect.
+//! The request's timeout has no effect: the partitions are made or refused within the request.
 
 use millrace_broker::{CreatePartitionsRequest, NewPartitions};
 use millrace_kafka_wire as wire;
@@ -10,6 +10,7 @@ use millrace_kafka_wire::create_partitions_response::CreatePartitionsTopicResult
 use millrace_types::limits::{KAFKA_LAYOUT_BYTES, PARTITIONS_PER_BROKER_MAX};
 
 use crate::answers::Reply;
+use crate::assignment;
 use crate::bill::Bill;
 use crate::error_map::{Fault, KafkaError};
 use crate::handlers::{Asked, Caller, Handlers, Operation};
@@ -28,7 +29,7 @@ pub(super) async fn handle(
         if twice.contains(topic.name.as_str()) {
             return Err(Fault::new(KafkaError::InvalidRequest, "the request names the topic twice"));
         }
-        question(topic)
+        question(api, caller, topic)
     });
     let (topics, faults) = parts::readable(questions.collect());
     // The broker answers with the topics as they are then.
@@ -55,11 +56,17 @@ pub(super) async fn handle(
     Ok(reply)
 }
 
-fn question(topic: &CreatePartitionsTopic) -> Result<NewPartitions, Fault> {
-    if topic.assignments.as_ref().is_some_and(|assignments| !assignments.is_empty()) {
-        return Err(parts::placed_by_hand());
-    }
+fn question(api: &Handlers, caller: &Caller, topic: &CreatePartitionsTopic) -> Result<NewPartitions, Fault> {
     let invalid = |_| Fault::new(KafkaError::InvalidPartitions, format!("{} partitions", topic.count));
-    let count = u32::try_from(topic.count).map_err(invalid)?;
-    Ok(NewPartitions { topic: parts::topic(&topic.name)?, count })
+    let (name, count) = (parts::topic(&topic.name)?, u32::try_from(topic.count).map_err(invalid)?);
+    if let Some(assignments) = &topic.assignments {
+        assignment::check(assignments.iter().map(|one| &one.broker_ids), api.settings.node)?;
+        let existing = api.layout(caller, name.clone())?.partitions.len();
+        if u32::try_from(existing + assignments.len()).is_ok_and(|assigned| assigned != count) {
+            let message =
+                format!("{} partitions are assigned, from {existing} to {count}", assignments.len());
+            return Err(assignment::fault(message));
+        }
+    }
+    Ok(NewPartitions { topic: name, count })
 }

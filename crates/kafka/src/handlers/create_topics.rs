@@ -1,7 +1,6 @@
 //! `CreateTopics` (19), versions 2 to 7.
 //!
-//! Not there: assignments by hand, which are refused with `INVALID_REPLICA_ASSIGNMENT`. The request's timeout has no effect:
-//! a topic is made or refused within the request.
+//! The request's timeout has no effect: a topic is made or refused within the request.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +11,7 @@ use millrace_kafka_wire::{CreateTopicsRequest, CreateTopicsResponse};
 use millrace_types::limits::KAFKA_NEW_TOPIC_BYTES;
 
 use crate::answers::Reply;
+use crate::assignment;
 use crate::config_resource::config_fault;
 use crate::config_resource::{BY_DEFAULT, SET_BY_TOPIC};
 use crate::error_map::{Fault, KafkaError};
@@ -59,12 +59,10 @@ async fn create(
     topic: &CreatableTopic,
     validate_only: bool,
 ) -> Result<TopicDescription, Fault> {
-    if !topic.assignments.is_empty() {
-        return Err(parts::placed_by_hand());
-    }
-    let partitions = match topic.num_partitions {
-        -1 => api.settings.new_topics.partitions,
-        count => u32::try_from(count)
+    let partitions = match (topic.num_partitions, assigned(api, topic)?) {
+        (-1, Some(count)) => count,
+        (-1, None) => api.settings.new_topics.partitions,
+        (count, _) => u32::try_from(count)
             .map_err(|_| Fault::new(KafkaError::InvalidPartitions, format!("{count} partitions")))?,
     };
     let replication_factor = match topic.replication_factor {
@@ -89,6 +87,20 @@ async fn create(
         validate_only,
     };
     api.broker.create_topic(&caller.context, request).await.map_err(config_fault)
+}
+
+/// How many partitions an assignment by hand has, where there is one.
+fn assigned(api: &Handlers, topic: &CreatableTopic) -> Result<Option<u32>, Fault> {
+    if topic.assignments.is_empty() {
+        return Ok(None);
+    }
+    if (topic.num_partitions, topic.replication_factor) != (-1, -1) {
+        let message =
+            "an assignment says how many partitions and replicas there are: both numbers must be -1";
+        return Err(Fault::new(KafkaError::InvalidRequest, message));
+    }
+    assignment::check(topic.assignments.iter().map(|one| &one.broker_ids), api.settings.node)?;
+    assignment::count(topic.assignments.iter().map(|one| one.partition_index)).map(Some)
 }
 
 fn to_wire(name: String, made: Result<TopicDescription, Fault>, version: i16) -> CreatableTopicResult {

@@ -119,7 +119,12 @@ async fn topics_grow_in_every_version_and_never_shrink() {
             assert_eq!(client.topic("t").await.partitions.len(), usize::try_from(partitions).unwrap());
         }
     }
-    let by_hand = vec![CreatePartitionsAssignment { broker_ids: vec![1], ..Default::default() }];
+    let by_hand =
+        |broker| Some(vec![CreatePartitionsAssignment { broker_ids: vec![broker], ..Default::default() }]);
+    let grown = CreatePartitionsTopic { assignments: by_hand(1), ..topic("t", count + 1) };
+    let request = CreatePartitionsRequest { topics: vec![grown], ..Default::default() };
+    assert_eq!(client.call(3, &request).await.results[0].error_code, 0, "where the cluster would put it too");
+    count += 1;
     for (refused, code) in [
         (topic("t", count), KafkaError::InvalidPartitions),
         (topic("t", 1), KafkaError::InvalidPartitions),
@@ -127,7 +132,11 @@ async fn topics_grow_in_every_version_and_never_shrink() {
         (topic("t", i32::MAX), KafkaError::InvalidPartitions),
         (topic("__consumer_offsets", 100), KafkaError::InvalidRequest),
         (
-            CreatePartitionsTopic { assignments: Some(by_hand), ..topic("t", count + 1) },
+            CreatePartitionsTopic { assignments: by_hand(7), ..topic("t", count + 1) },
+            KafkaError::InvalidReplicaAssignment,
+        ),
+        (
+            CreatePartitionsTopic { assignments: by_hand(1), ..topic("t", count + 2) },
             KafkaError::InvalidReplicaAssignment,
         ),
     ] {

@@ -62,7 +62,7 @@ async fn no_topic_is_made_unless_client_and_broker_are_for_it() {
 async fn names_that_nobody_may_have_are_refused() {
     let world = World::new().await;
     let mut client = world.client().await;
-    for name in ["", ".", "a b", "__no_such"] {
+    for name in ["", ".", "a b", "__millrace_no_such"] {
         let refused = client.call(9, &metadata(&[name])).await.topics.remove(0);
         assert_ne!(refused.error_code, 0, "{name:?}");
     }
@@ -151,7 +151,6 @@ async fn each_topic_of_a_request_is_refused_for_its_own_reason() {
         value: value.map(str::to_owned),
         ..CreatableTopicConfig::default()
     };
-    let assignment = CreatableReplicaAssignment { broker_ids: vec![1], ..Default::default() };
     let topics = vec![
         wanted("good"),
         wanted("twice"),
@@ -163,10 +162,38 @@ async fn each_topic_of_a_request_is_refused_for_its_own_reason() {
         CreatableTopic { replication_factor: -2, ..wanted("f") },
         CreatableTopic { configs: vec![config(Some("1"))], ..wanted("g") },
         CreatableTopic { configs: vec![config(None)], ..wanted("h") },
-        CreatableTopic { assignments: vec![assignment], ..wanted("i") },
+        CreatableTopic { assignments: assigned(&[(0, &[7])]), ..wanted("i") },
+        CreatableTopic { assignments: assigned(&[(0, &[])]), ..wanted("j") },
+        CreatableTopic { assignments: assigned(&[(0, &[1, 1])]), ..wanted("k") },
+        CreatableTopic { assignments: assigned(&[(0, &[1]), (2, &[1])]), ..wanted("l") },
+        CreatableTopic { assignments: assigned(&[(0, &[1])]), num_partitions: 1, ..wanted("m") },
     ];
     let results = client.call(7, &create(topics)).await.topics;
     let codes: Vec<_> = results.iter().map(|result| result.error_code).collect();
-    assert_eq!(codes, [0, 42, 42, 17, 37, 37, 38, 38, 40, 40, 39]);
+    assert_eq!(codes, [0, 42, 42, 17, 37, 37, 38, 38, 40, 40, 39, 39, 39, 39, 42]);
+    world.stop().await;
+}
+
+fn assigned(partitions: &[(i32, &[i32])]) -> Vec<CreatableReplicaAssignment> {
+    let one = |(number, brokers): &(i32, &[i32])| CreatableReplicaAssignment {
+        partition_index: *number,
+        broker_ids: brokers.to_vec(),
+        ..CreatableReplicaAssignment::default()
+    };
+    partitions.iter().map(one).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_assignment_by_hand_to_the_broker_that_there_is_makes_the_topic() {
+    let world = World::new().await;
+    let mut client = world.client().await;
+    for version in CreateTopicsRequest::VERSIONS {
+        let name = format!("t{version}");
+        let topic = CreatableTopic { assignments: assigned(&[(1, &[1]), (0, &[1])]), ..wanted(&name) };
+        assert_eq!(client.call(version, &create(vec![topic])).await.topics[0].error_code, 0, "{version}");
+        let made = client.topic(&name).await;
+        assert_eq!(made.partitions.len(), 2);
+        assert!(made.partitions.iter().all(|partition| partition.replica_nodes == [1]));
+    }
     world.stop().await;
 }
