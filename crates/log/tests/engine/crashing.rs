@@ -165,7 +165,7 @@ fn change(
 }
 
 /// From now on, cuts the power before call number `at`. The answer counts the calls.
-fn arm(sim: &Sim, at: u64, survival: Survival) -> Arc<AtomicU64> {
+pub(crate) fn arm(sim: &Sim, at: u64, survival: Survival) -> Arc<AtomicU64> {
     let calls = Arc::new(AtomicU64::new(0));
     for kind in CallKind::ALL {
         let (disk, calls) = (sim.disk().clone(), Arc::clone(&calls));
@@ -179,7 +179,7 @@ fn arm(sim: &Sim, at: u64, survival: Survival) -> Arc<AtomicU64> {
     calls
 }
 
-fn disarm(sim: &Sim) {
+pub(crate) fn disarm(sim: &Sim) {
     CallKind::ALL.into_iter().for_each(|kind| sim.calls().remove_hook(kind));
 }
 

@@ -18,6 +18,8 @@ mod modes;
 mod open_files;
 mod racing;
 mod recovering;
+mod replica_crashing;
+mod replica_model;
 mod replicating;
 mod retention;
 mod scrubbing;
