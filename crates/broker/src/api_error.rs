@@ -54,6 +54,7 @@ impl From<AppendError> for ApiError {
             AppendError::StorageFull => ErrorCode::StorageFull,
             // The topic was deleted under the request's hands; while draining, the caller says so instead.
             AppendError::Closed => ErrorCode::UnknownTopicOrPartition,
+            AppendError::NotLeading => ErrorCode::NotLeader,
             AppendError::OffsetsExhausted => ErrorCode::OffsetOutOfRange,
             AppendError::StorageFailed(_) => ErrorCode::StorageFailed,
         };

@@ -49,9 +49,12 @@ pub enum AppendError {
     /// Definite. The process has no open files left, and none of the logs' own was idle; try again later.
     #[error("the process has too many open files")]
     OutOfFiles,
-    /// Definite. The log was deleted or closed before the batch was written, or this replica does not lead (any more).
+    /// Definite. The log was deleted or closed before the batch was written.
     #[error("the log is closed")]
     Closed,
+    /// Definite. This replica does not lead the partition (any more).
+    #[error("this replica does not lead the partition")]
+    NotLeading,
     /// Definite. The partition has reached the largest offset there is.
     #[error("the partition has no offsets left")]
     OffsetsExhausted,

@@ -145,7 +145,7 @@ impl LogInner {
     ) -> Option<(Arc<crate::ticket::Cell>, AppendError)> {
         let Pending { batch, cell } = pending;
         if writer.role == Role::Following {
-            return Some((cell, AppendError::Closed));
+            return Some((cell, AppendError::NotLeading));
         }
         let facts = facts_of(&batch);
         match writer.producers.check(&facts) {

@@ -235,7 +235,7 @@ impl Cluster {
         if who == self.leader {
             assert_eq!(
                 self.leader().append(batch_at(1, &[b"x"], None)).unwrap().wait(),
-                Err(AppendError::Closed)
+                Err(AppendError::NotLeading)
             );
             self.elect();
         }

@@ -161,13 +161,13 @@ fn only_who_leads_takes_batches_of_clients_and_only_who_follows_takes_a_leaders(
     send(&leader, 0).unwrap();
     let bytes = written(&leader, Offset::ZERO, 100_000);
     assert_eq!(leader.append_replica(&bytes).unwrap_err(), ReplicaAppendError::NotFollowing);
-    assert_eq!(send(&follower, 0), Err(AppendError::Closed));
+    assert_eq!(send(&follower, 0), Err(AppendError::NotLeading));
     assert!(
         matches!(leader.truncate_to(offset(0)), Err(DirError::Conflict(_))),
         "a leader's log is the truth"
     );
     leader.follow();
-    assert_eq!(send(&leader, 2), Err(AppendError::Closed));
+    assert_eq!(send(&leader, 2), Err(AppendError::NotLeading));
     follower.begin_epoch(LeaderEpoch(2)).unwrap();
     assert_eq!(follower.append_replica(&bytes).unwrap_err(), ReplicaAppendError::NotFollowing);
     send(&follower, 0).unwrap();
