@@ -18,6 +18,8 @@ import java.util.Properties;
 import java.util.concurrent.TimeUnit;
 
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.ConsumerRecords;
@@ -27,6 +29,7 @@ import org.apache.kafka.clients.producer.ProducerInterceptor;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 import org.apache.kafka.tools.ProducerPerformance;
@@ -65,6 +68,14 @@ public final class Driver {
                 return produce(rest);
             case "read":
                 return read(rest[0], rest[1], Long.parseLong(rest[2]));
+            case "group-read":
+                return Members.read(rest);
+            case "group-commit":
+                return Members.commit(rest);
+            case "group-share":
+                return Members.share(rest);
+            case "set":
+                return set(rest);
             case "first":
                 return first(rest[0], rest[1]);
             case "collect":
@@ -75,18 +86,28 @@ public final class Driver {
         }
     }
 
-    /** BOOTSTRAP NAME [KEY=VALUE]... */
+    /** BOOTSTRAP NAME PARTITIONS [KEY=VALUE]... */
     private static String topic(String[] words) throws Exception {
         Map<String, String> configs = new HashMap<>();
-        for (String word : Arrays.asList(words).subList(2, words.length)) {
+        for (String word : Arrays.asList(words).subList(3, words.length)) {
             int at = word.indexOf('=');
             configs.put(word.substring(0, at), word.substring(at + 1));
         }
         try (Admin admin = admin(words[0])) {
-            NewTopic topic = new NewTopic(words[1], 1, (short) 1).configs(configs);
+            NewTopic topic = new NewTopic(words[1], Integer.parseInt(words[2]), (short) 1).configs(configs);
             admin.createTopics(List.of(topic)).all().get(PATIENCE_S, TimeUnit.SECONDS);
         }
         return "made";
+    }
+
+    /** BOOTSTRAP NAME KEY VALUE */
+    private static String set(String[] words) throws Exception {
+        ConfigResource topic = new ConfigResource(ConfigResource.Type.TOPIC, words[1]);
+        AlterConfigOp set = new AlterConfigOp(new ConfigEntry(words[2], words[3]), AlterConfigOp.OpType.SET);
+        try (Admin admin = admin(words[0])) {
+            admin.incrementalAlterConfigs(Map.of(topic, List.of(set))).all().get(PATIENCE_S, TimeUnit.SECONDS);
+        }
+        return "set";
     }
 
     /** BOOTSTRAP NAME */
@@ -157,7 +178,7 @@ public final class Driver {
             }
         }
         long accepted = System.nanoTime() - start;
-        topic(new String[] {bootstrap, topic});
+        topic(new String[] {bootstrap, topic, "1"});
         Properties properties = new Properties();
         properties.put("bootstrap.servers", bootstrap);
         properties.put("acks", "all");

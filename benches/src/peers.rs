@@ -5,6 +5,7 @@
 //!                  │
 //!                  ├─ brokers: Millrace, Apache Kafka, Redis, as processes
 //!                  ├─ client: one warm Java process with Kafka's own tools
+//!                  ├─ groups: what members of a group do
 //!                  └─ resp: the load for Redis
 //! ```
 //! Apache Kafka comes from Maven and Redis from the machine; neither is needed for anything but this measurement.
@@ -12,6 +13,7 @@
 pub mod brokers;
 pub mod client;
 pub mod durability;
+pub mod groups;
 pub mod kafka_jars;
 pub mod pages;
 pub mod picture;

@@ -14,6 +14,7 @@ use millrace_benches::machine;
 use millrace_benches::peers::brokers::{self, KAFKA_HEAP_MIB, Kind, Peer};
 use millrace_benches::peers::client::{HEAP_MIB, JavaClient};
 use millrace_benches::peers::durability::Durability;
+use millrace_benches::peers::groups::{GROUP_PARTITIONS, GroupProtocol};
 use millrace_benches::peers::kafka_jars::{KafkaJars, VERSION};
 use millrace_benches::peers::results::Report;
 use millrace_benches::peers::stage::{Job, Stage};
@@ -114,6 +115,8 @@ fn head(options: &Options, folder: &Path, rounds: usize) -> Vec<String> {
         format!("Client of Millrace and Kafka: one warm Java process (heap {HEAP_MIB} MiB) that runs Kafka's own ProducerPerformance (acks=all,"),
         "idempotent, five requests in flight, no compression) and reads with KafkaConsumer, assign and its default settings. Latency is".to_owned(),
         "taken from send to acknowledgement in nanoseconds by an interceptor in the same run; the tool itself prints whole milliseconds.".to_owned(),
+        format!("Groups: topics of {GROUP_PARTITIONS} partitions, KafkaConsumer as it comes (auto.offset.reset=earliest), no delay before the first generation."),
+        "Millrace syncs every commit; Kafka only where it says flushed (flush.messages=1 on its topic of commits).".to_owned(),
         "Client of Redis: ours, XADD in a pipeline of five times 64, XRANGE 1,000 at a time; cheaper than the Java one, so only the scale compares.".to_owned(),
     ]
 }
@@ -133,7 +136,14 @@ fn loads(stage: &mut Stage, divisor: u64) -> Result<()> {
     stage.latency(job(Flushed, 4 * RATE, KIB, 16 * KIB), RATE)?;
     stage.read(job(Buffered, 1_000_000, KIB, 16 * KIB), 2)?;
     stage.read(job(Buffered, 1_000_000, KIB, KIB * KIB), 2)?;
-    stage.read(job(Buffered, 3_000_000, 100, 16 * KIB), 1)
+    stage.read(job(Buffered, 3_000_000, 100, 16 * KIB), 1)?;
+    for protocol in GroupProtocol::BOTH {
+        stage.group_read(protocol, job(Buffered, 1_000_000, KIB, 16 * KIB))?;
+        stage.group_share(protocol)?;
+    }
+    // The flushed one last: it changes the topic of Kafka's commits for good.
+    stage.group_commit(Buffered, 4_000 / divisor)?;
+    stage.group_commit(Flushed, 4_000 / divisor)
 }
 
 /// Prints the report, and writes it where that was asked for.

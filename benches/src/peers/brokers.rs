@@ -160,6 +160,8 @@ impl Prepared {
         let program = child::program()?;
         let mut command = kafka_jars::tied(&program.display().to_string());
         command.args(["serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log-level", "warn"]);
+        // As Kafka's properties below say it: a measurement of groups is not one of how long a group waits for more members.
+        command.args(["--group-initial-rebalance-delay-ms", "0"]);
         command.args(["--kafka", &self.address(), "--data-dir"]).arg(&self.data).env_remove("MILLRACE_BIN");
         Ok(command)
     }
@@ -214,6 +216,20 @@ impl Running {
     /// # Errors
     /// The broker refuses.
     pub fn make_topic(&self, client: &mut JavaClient, name: &str, durability: Durability) -> Result<()> {
+        self.make_topic_of(client, name, 1, durability)
+    }
+
+    /// Makes a topic of so many partitions.
+    ///
+    /// # Errors
+    /// As [`Running::make_topic`].
+    pub fn make_topic_of(
+        &self,
+        client: &mut JavaClient,
+        name: &str,
+        partitions: u32,
+        durability: Durability,
+    ) -> Result<()> {
         match (self.peer.kind, durability) {
             (Kind::Millrace, durability) => {
                 let mode = if durability == Durability::Buffered { "os" } else { "always" };
@@ -222,16 +238,16 @@ impl Running {
                     "create",
                     name,
                     "--partitions",
-                    "1",
+                    &partitions.to_string(),
                     "--config",
                     &format!("sync.mode={mode}"),
                 ])
             }
             (Kind::Kafka, Durability::Buffered) => {
-                client.run(&format!("topic {} {name}", self.address)).map(drop)
+                client.run(&format!("topic {} {name} {partitions}", self.address)).map(drop)
             }
             (Kind::Kafka, Durability::Flushed) => {
-                client.run(&format!("topic {} {name} flush.messages=1", self.address)).map(drop)
+                client.run(&format!("topic {} {name} {partitions} flush.messages=1", self.address)).map(drop)
             }
             (Kind::Redis, durability) => resp::set_durability(&self.address, durability),
         }

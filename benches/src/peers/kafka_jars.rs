@@ -37,7 +37,7 @@ impl KafkaJars {
         let ours = KafkaJars { jars, classes, sources };
         let mut compiler = Command::new("javac");
         compiler.args(["-cp", &ours.class_path(), "-d"]).arg(&ours.classes);
-        compiler.arg(ours.sources.join("Driver.java"));
+        compiler.args(["Driver.java", "Members.java"].map(|source| ours.sources.join(source)));
         finish(&mut compiler)?;
         Ok(ours)
     }

@@ -22,7 +22,7 @@ const fn group(contest: &'static str, key: &'static str, title: &'static str) ->
 }
 
 /// Read line by line, two in a line.
-const GROUPS: [Group; 12] = [
+const GROUPS: [Group; 14] = [
     group("produce-buffered-1024b-16k", "mb_s", "produce, buffered, 1 KiB records: MB/s"),
     group("produce-buffered-1024b-16k", "broker_cpu_s_gb", "the same: broker CPU seconds per GB"),
     group("produce-buffered-100b-16k", "mb_s", "produce, buffered, 100 B records: MB/s"),
@@ -31,6 +31,8 @@ const GROUPS: [Group; 12] = [
     group("produce-flushed-1024b-16k", "broker_cpu_s_gb", "the same: broker CPU seconds per GB"),
     group("read-buffered-1024b-16k", "mb_s", "read, 1 KiB records: MB/s"),
     group("read-buffered-1024b-16k", "broker_cpu_s_gb", "the same: broker CPU seconds per GB"),
+    group("group-read-consumer", "broker_cpu_s_gb", "read in a group (KIP-848): broker CPU seconds per GB"),
+    group("group-commit-flushed", "p50_ms", "a commit, synced, one after the other: p50 ms"),
     group("latency-buffered-1024b-16k", "p99_ms", "p99 at 20,000 x 1 KiB per s, buffered: ms"),
     group("latency-flushed-1024b-16k", "p99_ms", "p99, the same, every batch synced: ms"),
     group("start", "idle_mib", "idle memory: MiB resident"),

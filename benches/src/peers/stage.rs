@@ -35,11 +35,11 @@ pub struct Job {
 }
 
 impl Job {
-    fn bytes(self) -> u64 {
+    pub(crate) fn bytes(self) -> u64 {
         self.records * self.size
     }
 
-    fn id(self, what: &str) -> String {
+    pub(crate) fn id(self, what: &str) -> String {
         format!("{what}-{}-{}b-{}k", self.durability.word(), self.size, self.batch / 1024)
     }
 }
@@ -65,7 +65,7 @@ pub struct Stage {
     pub topics: usize,
 }
 
-type Round<'a> = dyn FnMut(&mut Bench<'_>) -> Result<Figures> + 'a;
+pub(crate) type Round<'a> = dyn FnMut(&mut Bench<'_>) -> Result<Figures> + 'a;
 
 /// What one round may use.
 #[derive(Debug)]
@@ -175,7 +175,7 @@ impl Stage {
     }
 
     /// One round each that does not count, then the rounds in turn. A broker that fails is out of this contest.
-    fn contest(&mut self, contest: Contest, round: &mut Round<'_>) -> Result<()> {
+    pub(crate) fn contest(&mut self, contest: Contest, round: &mut Round<'_>) -> Result<()> {
         if !self.wants(&contest.id) {
             return Ok(());
         }
@@ -229,7 +229,7 @@ impl Contest {
     }
 }
 
-fn with_meters(own: &[Column]) -> Vec<Column> {
+pub(crate) fn with_meters(own: &[Column]) -> Vec<Column> {
     own.iter().chain(&METERS).copied().collect()
 }
 
@@ -296,7 +296,7 @@ impl Bench<'_> {
         Ok(meter.read(bytes, seconds))
     }
 
-    fn meter(&self) -> Meter {
+    pub(crate) fn meter(&self) -> Meter {
         let broker = self.broker.process.pid();
         // The load for Redis runs in this process.
         let client = (self.broker.peer.kind != Kind::Redis).then(|| self.client.pid());
@@ -322,7 +322,7 @@ fn client_cpu(client: Option<u32>) -> Duration {
     client.map_or_else(load::own_cpu, load::cpu_of)
 }
 
-struct Meter {
+pub(crate) struct Meter {
     broker: u32,
     client: Option<u32>,
     at: Instant,
@@ -331,10 +331,15 @@ struct Meter {
 }
 
 impl Meter {
+    /// Seconds of the broker's processor time so far.
+    pub(crate) fn broker_seconds(&self) -> f64 {
+        load::cpu_of(self.broker).saturating_sub(self.spent.0).as_secs_f64()
+    }
+
     /// `seconds` is what the client says that its work took; the meters ran a little longer.
-    fn read(&self, bytes: u64, seconds: f64) -> Figures {
+    pub(crate) fn read(&self, bytes: u64, seconds: f64) -> Figures {
         let wall = self.at.elapsed().as_secs_f64();
-        let broker = load::cpu_of(self.broker).saturating_sub(self.spent.0).as_secs_f64();
+        let broker = self.broker_seconds();
         let client = client_cpu(self.client).saturating_sub(self.spent.1).as_secs_f64();
         let gigabytes = bytes as f64 / 1e9;
         Figures::from([

@@ -16,11 +16,13 @@ enum Wanted {
 }
 
 /// The contests whose id begins so, one of their figures, and what it should be.
-const TARGETS: [(&str, &str, &str, Wanted); 6] = [
+const TARGETS: [(&str, &str, &str, Wanted); 8] = [
     ("produce-", "mb_s", "produce MB/s", Wanted::AtLeast(2.0)),
     ("produce-", "broker_cpu_s_gb", "produce, broker CPU s/GB", Wanted::AtMost(0.25)),
     ("read-", "mb_s", "read MB/s", Wanted::AtLeast(2.0)),
     ("read-", "broker_cpu_s_gb", "read, broker CPU s/GB", Wanted::AtMost(0.25)),
+    ("group-read-", "mb_s", "read in a group MB/s", Wanted::AtLeast(2.0)),
+    ("group-read-", "broker_cpu_s_gb", "read in a group, broker CPU s/GB", Wanted::AtMost(0.25)),
     ("latency-", "p99_ms", "p99", Wanted::AtMost(1.0 / 3.0)),
     ("start", "idle_mib", "idle memory (resident)", Wanted::AtMost(0.05)),
 ];
