@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use millrace_env::Env;
 use millrace_log::inspect::InspectError;
 use millrace_log::{DirError, LogDir, LogDirOptions, PartitionMeta};
-use millrace_metadata::{FEATURE_LEVEL_NEWEST, MetadataRecord};
+use millrace_metadata::{FEATURE_LEVEL_ALONE, MetadataRecord};
 use millrace_schema::{BrokerRegistered, PartitionPlaced, ProducerIdsTaken, TopicCreated};
 use millrace_types::{LeaderEpoch, PartitionIndex, ProducerId, TopicId, TopicName, TopicPartition};
 
@@ -251,7 +251,7 @@ impl Plan {
 /// New metadata: every topic that is found, those with the most bytes first to keep their names.
 fn plan_rebuild(survey: &Survey) -> Plan {
     let mut plan = Plan::new(survey);
-    plan.records.push(MetadataRecord::FeatureLevelRaised { level: FEATURE_LEVEL_NEWEST });
+    plan.records.push(MetadataRecord::FeatureLevelRaised { level: FEATURE_LEVEL_ALONE });
     plan.records.push(MetadataRecord::BrokerRegistered(BrokerRegistered {
         node: survey.node,
         directory: survey.directory,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use millrace_env::{Env, RngExt};
 use millrace_log::{DirError, Log, LogConfig, LogDir, LogDirOptions, OpenedDir, PartitionMeta, StagedLog};
-use millrace_metadata::{Command, CreateTopic, FEATURE_LEVEL_NEWEST, Image, Owner};
+use millrace_metadata::{Command, CreateTopic, FEATURE_LEVEL_ALONE, Image, Owner};
 use millrace_types::{CleanupPolicy, ErrorCode, PartitionIndex, TopicId, TopicName, TopicPartition, limits};
 
 use crate::groups::{FoundOffsets, Groups, replay_groups};
@@ -153,7 +153,7 @@ async fn found_cluster(
     dir: &LogDir,
     metadata: &MetadataLog,
 ) -> Result<(), ApiError> {
-    metadata.propose(&Command::RaiseFeatureLevel { level: FEATURE_LEVEL_NEWEST }).await?;
+    metadata.propose(&Command::RaiseFeatureLevel { level: FEATURE_LEVEL_ALONE }).await?;
     let (node, directory, grpc) = (config.node, dir.directory_id(), config.grpc_advertised.clone());
     metadata.propose(&Command::RegisterBroker { node, directory, grpc }).await?;
     let name = product_name(CONSUMER_OFFSETS)?;

@@ -1,25 +1,32 @@
-//! Decisions: what a command becomes, given what the cluster knows.
+//! Decisions: what a command becomes, given what the cluster knows. One file for each kind of decision:
+//!
+//! | file | decides about |
+//! |---|---|
+//! | `topics` | making, altering and growing topics |
+//! | `place` | which brokers hold a new partition |
+//! | `register` | runs of brokers and their epochs (KIP-631) |
+//! | `fence` | which runs may lead and be in sync (KIP-631, KIP-841) |
+//! | `alter_partition` | what a leader says of its in-sync replicas (KIP-497, KIP-903, KIP-966) |
+//! | `elect` | elections that are asked for (KIP-460, KIP-966) |
+//! | `reassign` | moving partitions to other brokers (KIP-455) |
+//!
+//! What follows from a decision for a partition (who is eligible, who leads) stands in `partition/`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use millrace_schema::{MetadataRecord, PartitionChanged, ProducerIdsTaken};
+use millrace_types::{NodeId, TopicPartition};
 
-use millrace_schema::{
-    BrokerRegistered, MetadataRecord, PartitionPlaced, PartitionsAdded, ProducerIdsTaken, TopicConfigured,
-    TopicCreated,
-};
-use millrace_types::limits::{PARTITIONS_PER_BROKER_MAX, PARTITIONS_PER_TOPIC_MAX};
-use millrace_types::{LeaderEpoch, NodeId, SyncMode, TopicId};
+use crate::{Command, FEATURE_LEVEL_NEWEST, Image, Partition, Refusal, Topic};
 
-use crate::{
-    Command, ConfigChange, ConfigError, CreateTopic, FEATURE_LEVEL_NEWEST, Image, Key, Owner, Refusal, Topic,
-    TopicConfig, ValueKind,
-};
+pub(crate) mod alter_partition;
+pub(crate) mod elect;
+pub(crate) mod fence;
+mod place;
+pub(crate) mod reassign;
+pub(crate) mod register;
+mod topics;
 
-/// Replicas of a topic that leaves it to the cluster, where there are that many brokers.
-const REPLICATION_FACTOR_DEFAULT: u32 = 3;
-/// The level from which topics may be altered.
-const ALTERING_SINCE: u32 = 2;
-/// The config that a topic gets written into it when it is made.
-const MIN_INSYNC: &str = "min.insync.replicas";
+/// The level from which brokers have epochs and partitions change hands.
+const CLUSTERS_SINCE: u32 = 3;
 
 /// Turns a command into the records that carry it out; none at all if there is nothing to change.
 ///
@@ -27,33 +34,41 @@ const MIN_INSYNC: &str = "min.insync.replicas";
 /// [`Refusal`]; nothing is to be written then.
 pub fn decide(image: &Image, command: &Command) -> Result<Vec<MetadataRecord>, Refusal> {
     match command {
-        Command::CreateTopic(topic) => create_topic(image, topic),
+        Command::CreateTopic(topic) => topics::create_topic(image, topic),
         Command::DeleteTopic { id } => {
-            topic_of_a_user(image, *id)?;
+            topics::topic_of_a_user(image, *id)?;
             Ok(vec![MetadataRecord::TopicDeleted { id: *id }])
         }
-        Command::AlterTopic { id, changes } => alter_topic(image, *id, changes),
-        Command::ConfigureTopic { id, configs } => configure_topic(image, *id, configs),
-        Command::CreatePartitions { id, count } => create_partitions(image, *id, *count),
+        Command::AlterTopic { id, changes } => topics::alter_topic(image, *id, changes),
+        Command::ConfigureTopic { id, configs } => topics::configure_topic(image, *id, configs),
+        Command::CreatePartitions { id, count } => topics::create_partitions(image, *id, *count),
         Command::RegisterBroker { node, directory, grpc } => {
-            let broker = BrokerRegistered { node: *node, directory: *directory, grpc: grpc.clone() };
-            if image.broker(*node) == Some(&broker) {
-                return Ok(Vec::new());
-            }
-            Ok(vec![MetadataRecord::BrokerRegistered(broker)])
+            register::without_epoch(image, *node, *directory, grpc)
         }
+        Command::StartBroker(run) => register::start(image, run),
+        Command::RemoveBroker { node } => register::remove(image, *node),
+        Command::FenceBroker { node, epoch } => fence::fence(image, *node, *epoch),
+        Command::UnfenceBroker { node, epoch, applied } => fence::unfence(image, *node, *epoch, *applied),
+        Command::DrainBroker { node, epoch } => fence::drain(image, *node, *epoch),
+        Command::AlterPartition(change) => alter_partition::decide(image, change),
+        Command::ElectPreferred { at } => elect::preferred(image, *at),
+        Command::ElectUnclean { at, node } => elect::unclean(image, *at, *node),
+        Command::RecoverLeader { at, ends } => elect::recover(image, *at, ends),
+        Command::Reassign { at, replicas } => reassign::begin(image, *at, replicas),
+        Command::CancelReassignment { at } => reassign::cancel(image, *at),
         Command::RaiseFeatureLevel { level } => raise_feature_level(image, *level),
-        Command::TakeProducerIds { node, count } => {
-            image.broker(*node).ok_or(Refusal::UnknownBroker(*node))?;
-            let first = image.next_producer_id();
-            // The block must end below the largest number, so that the next block has a first id.
-            if *count == 0 || first.0.checked_add(i64::from(*count)).is_none() {
-                return Err(Refusal::ProducerIds(*count));
-            }
-            let block = ProducerIdsTaken { node: *node, first, count: *count };
-            Ok(vec![MetadataRecord::ProducerIdsTaken(block)])
-        }
+        Command::TakeProducerIds { node, count } => take_producer_ids(image, *node, *count),
     }
+}
+
+fn take_producer_ids(image: &Image, node: NodeId, count: u32) -> Result<Vec<MetadataRecord>, Refusal> {
+    image.broker(node).ok_or(Refusal::UnknownBroker(node))?;
+    let first = image.next_producer_id();
+    // The block must end below the largest number, so that the next block has a first id.
+    if count == 0 || first.0.checked_add(i64::from(count)).is_none() {
+        return Err(Refusal::ProducerIds(count));
+    }
+    Ok(vec![MetadataRecord::ProducerIdsTaken(ProducerIdsTaken { node, first, count })])
 }
 
 fn raise_feature_level(image: &Image, level: u32) -> Result<Vec<MetadataRecord>, Refusal> {
@@ -66,201 +81,23 @@ fn raise_feature_level(image: &Image, level: u32) -> Result<Vec<MetadataRecord>,
     Ok(vec![MetadataRecord::FeatureLevelRaised { level }])
 }
 
-fn create_topic(image: &Image, wanted: &CreateTopic) -> Result<Vec<MetadataRecord>, Refusal> {
-    check_name(image, wanted)?;
-    let reserved = [TopicId::ZERO, TopicId::CLUSTER_METADATA].contains(&wanted.id);
-    if reserved || image.topic_by_id(wanted.id).is_some() {
-        return Err(Refusal::IdTaken(wanted.id));
-    }
-    let brokers: Vec<NodeId> = image.brokers().map(|broker| broker.node).collect();
-    let partitions = check_partitions(image, wanted.partitions.unwrap_or(1))?;
-    let replication_factor = check_replication_factor(wanted.replication_factor, brokers.len())?;
-    let configs = check_configs(wanted.configs.clone(), replication_factor)?;
-    let mode = TopicConfig::read(&configs)?.sync_mode;
-    if wanted.name.is_internal() && mode != SyncMode::Always {
-        return Err(Refusal::InternalSyncMode { name: wanted.name.clone(), mode });
-    }
-    Ok(vec![MetadataRecord::TopicCreated(TopicCreated {
-        id: wanted.id,
-        name: wanted.name.clone(),
-        replication_factor,
-        partitions: place(&brokers, partitions, replication_factor, image.partition_count()),
-        configs,
-    })])
-}
-
-fn topic_of_a_user(image: &Image, id: TopicId) -> Result<&Topic, Refusal> {
-    let topic = image.topic_by_id(id).ok_or(Refusal::UnknownTopic(id))?;
-    if topic.name.is_internal() {
-        return Err(Refusal::Internal(topic.name.clone()));
-    }
-    Ok(topic)
-}
-
 fn check_level(image: &Image, wanted: u32) -> Result<(), Refusal> {
     let found = image.feature_level();
     if found < wanted { Err(Refusal::FeatureLevelTooLow { wanted, found }) } else { Ok(()) }
 }
 
-fn alter_topic(image: &Image, id: TopicId, changes: &[ConfigChange]) -> Result<Vec<MetadataRecord>, Refusal> {
-    let topic = topic_of_a_user(image, id)?;
-    let mut configs = topic.configs.clone();
-    let mut seen = BTreeSet::new();
-    for change in changes {
-        if !seen.insert(change.key()) {
-            return Err(Refusal::ConfigTwice(change.key().to_owned()));
-        }
-        match change {
-            ConfigChange::Set { key, value } => {
-                configs.insert(key.clone(), value.clone());
-            }
-            ConfigChange::Unset { key } => {
-                known(key)?;
-                configs.remove(key);
-            }
-            ConfigChange::Append { key, value } => {
-                let mut words = list_of(topic, key, value)?;
-                for word in words_of(value) {
-                    if !words.contains(&word) {
-                        words.push(word);
-                    }
-                }
-                configs.insert(key.clone(), words.join(","));
-            }
-            ConfigChange::Subtract { key, value } => {
-                let mut words = list_of(topic, key, value)?;
-                let gone = words_of(value);
-                words.retain(|word| !gone.contains(word));
-                configs.insert(key.clone(), words.join(","));
-            }
-        }
-    }
-    configure(image, topic, configs)
+/// A topic and a partition of it.
+fn partition_of(image: &Image, at: TopicPartition) -> Result<(&Topic, &Partition), Refusal> {
+    let topic = image.topic_by_id(at.topic).ok_or(Refusal::UnknownTopic(at.topic))?;
+    let partition = topic.partition(at.partition).ok_or(Refusal::UnknownPartition(at))?;
+    Ok((topic, partition))
 }
 
-fn configure_topic(
-    image: &Image,
-    id: TopicId,
-    configs: &BTreeMap<String, String>,
-) -> Result<Vec<MetadataRecord>, Refusal> {
-    configure(image, topic_of_a_user(image, id)?, configs.clone())
-}
-
-fn configure(
-    image: &Image,
-    topic: &Topic,
-    configs: BTreeMap<String, String>,
-) -> Result<Vec<MetadataRecord>, Refusal> {
-    let configs = check_configs(configs, topic.replication_factor)?;
-    if configs == topic.configs {
-        return Ok(Vec::new());
-    }
-    check_level(image, ALTERING_SINCE)?;
-    Ok(vec![MetadataRecord::TopicConfigured(TopicConfigured { id: topic.id, configs })])
-}
-
-fn known(key: &str) -> Result<&'static Key, ConfigError> {
-    Key::of_name(key).ok_or_else(|| ConfigError::Unknown(key.to_owned()))
-}
-
-/// The words of a list that is in force.
-fn list_of(topic: &Topic, name: &str, value: &str) -> Result<Vec<String>, ConfigError> {
-    let key = known(name)?;
-    if key.kind != ValueKind::List {
-        let expected = "for a list, and this key is of none: nothing can be added or taken away".to_owned();
-        return Err(ConfigError::Value { key: name.to_owned(), value: value.to_owned(), expected });
-    }
-    let list = topic.configs.get(name).cloned().or_else(|| key.default_value()).unwrap_or_default();
-    Ok(words_of(&list))
-}
-
-/// The words of a list as configurations write it.
-fn words_of(list: &str) -> Vec<String> {
-    let words = list.split(',').map(str::trim).filter(|word| !word.is_empty());
-    words.map(str::to_owned).collect()
-}
-
-fn create_partitions(image: &Image, id: TopicId, count: u32) -> Result<Vec<MetadataRecord>, Refusal> {
-    let topic = topic_of_a_user(image, id)?;
-    let first = topic.partition_count();
-    if count > PARTITIONS_PER_TOPIC_MAX {
-        return Err(Refusal::PartitionCount(count));
-    }
-    let Some(added) = count.checked_sub(first).filter(|added| *added > 0) else {
-        return Err(Refusal::PartitionsOnlyGrow { name: topic.name.clone(), wanted: count, existing: first });
-    };
-    check_partitions(image, added)?;
-    check_level(image, ALTERING_SINCE)?;
-    let brokers: Vec<NodeId> = image.brokers().map(|broker| broker.node).collect();
-    let partitions = place(&brokers, added, topic.replication_factor, image.partition_count());
-    Ok(vec![MetadataRecord::PartitionsAdded(PartitionsAdded { id, first, partitions })])
-}
-
-fn check_name(image: &Image, wanted: &CreateTopic) -> Result<(), Refusal> {
-    if wanted.owner == Owner::User && wanted.name.is_internal() {
-        return Err(Refusal::NameReserved(wanted.name.clone()));
-    }
-    match image.clash(&wanted.name) {
-        Some(existing) if *existing == wanted.name => Err(Refusal::TopicExists(wanted.name.clone())),
-        Some(existing) => Err(Refusal::NameClash { wanted: wanted.name.clone(), existing: existing.clone() }),
-        None => Ok(()),
-    }
-}
-
-fn check_partitions(image: &Image, wanted: u32) -> Result<u32, Refusal> {
-    if wanted == 0 || wanted > PARTITIONS_PER_TOPIC_MAX {
-        return Err(Refusal::PartitionCount(wanted));
-    }
-    let existing = image.partition_count();
-    if existing + u64::from(wanted) > u64::from(PARTITIONS_PER_BROKER_MAX) {
-        return Err(Refusal::TooManyPartitions { wanted, existing });
-    }
-    Ok(wanted)
-}
-
-fn check_replication_factor(wanted: Option<u32>, brokers: usize) -> Result<u32, Refusal> {
-    let most = u32::try_from(brokers).unwrap_or(u32::MAX);
-    let factor = wanted.unwrap_or(REPLICATION_FACTOR_DEFAULT.min(most));
-    if factor == 0 || factor > most {
-        return Err(Refusal::ReplicationFactor { wanted: factor, brokers });
-    }
-    Ok(factor)
-}
-
-/// The configs that the topic will carry. The default of `min.insync.replicas` depends on the replication factor and
-/// is written into the topic, so that another default of a later version does not change the topic.
-fn check_configs(
-    mut configs: BTreeMap<String, String>,
-    replication_factor: u32,
-) -> Result<BTreeMap<String, String>, Refusal> {
-    let default = if replication_factor == 1 { 1 } else { 2 };
-    configs.entry(MIN_INSYNC.to_owned()).or_insert_with(|| default.to_string());
-    let min_insync = TopicConfig::read(&configs)?.min_insync_replicas;
-    if min_insync > replication_factor {
-        return Err(Refusal::MinInsync { min_insync, replication_factor });
-    }
-    Ok(configs)
-}
-
-/// Spreads partitions round robin over the brokers, starting where the last topic left off.
-fn place(brokers: &[NodeId], partitions: u32, replication_factor: u32, start: u64) -> Vec<PartitionPlaced> {
-    let rotated = |from: u64| {
-        let from = usize::try_from(from % (brokers.len().max(1) as u64)).unwrap_or(0);
-        brokers.iter().copied().cycle().skip(from)
-    };
-    let wanted = usize::try_from(replication_factor).unwrap_or(usize::MAX);
-    (0..partitions)
-        .map(|partition| {
-            let replicas: Vec<NodeId> = rotated(start + u64::from(partition)).take(wanted).collect();
-            PartitionPlaced {
-                leader: replicas.first().copied(),
-                isr: replicas.clone(),
-                replicas,
-                leader_epoch: LeaderEpoch(0),
-                partition_epoch: 0,
-            }
-        })
-        .collect()
+/// The record of a change; none if it changes nothing.
+fn record_of(at: TopicPartition, after: Option<Partition>) -> Vec<MetadataRecord> {
+    let changed =
+        |after: Partition| MetadataRecord::PartitionChanged(PartitionChanged { at, state: after.to_state() });
+    after.map(changed).into_iter().collect()
 }
 
 #[cfg(test)]

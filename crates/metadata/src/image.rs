@@ -3,33 +3,25 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use millrace_schema::{
-    BrokerRegistered, MetadataRecord, PartitionPlaced, PartitionsAdded, ProducerIdsTaken, TopicConfigured,
-    TopicCreated,
+use millrace_schema::{MetadataRecord, PartitionsAdded, ProducerIdsTaken, TopicConfigured, TopicCreated};
+use millrace_types::{
+    BrokerEpoch, LeaderEpoch, NodeId, PartitionIndex, ProducerId, SyncMode, TopicId, TopicName,
+    TopicPartition,
 };
-use millrace_types::{LeaderEpoch, NodeId, PartitionIndex, ProducerId, TopicId, TopicName};
 
-use crate::{ConfigError, TopicConfig};
+use crate::partition::Rules;
+use crate::{Broker, ConfigError, Partition, TopicConfig};
+
+mod cluster;
 
 /// The newest feature level that this build knows.
 ///
 /// 1: the record kinds, segment files and marks of the first version. 2: topics that are altered and that grow.
-pub const FEATURE_LEVEL_NEWEST: u32 = 2;
-
-/// A partition as the cluster sees it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Partition {
-    /// Who leads it.
-    pub leader: Option<NodeId>,
-    /// Counts the leaders.
-    pub leader_epoch: LeaderEpoch,
-    /// Counts the changes.
-    pub partition_epoch: i32,
-    /// Who holds it; the first is the preferred leader.
-    pub replicas: Arc<[NodeId]>,
-    /// Who of them is in sync; the same allocation where that is all of them.
-    pub isr: Arc<[NodeId]>,
-}
+/// 3: brokers with epochs, that are fenced and unfenced, and partitions that change hands.
+pub const FEATURE_LEVEL_NEWEST: u32 = 3;
+/// The level to which a node raises a cluster that it is alone in: what such a cluster never needs is not written, so
+/// that an older build still reads it.
+pub const FEATURE_LEVEL_ALONE: u32 = 2;
 
 /// A topic.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,16 +38,9 @@ pub struct Topic {
     pub configs: BTreeMap<String, String>,
     /// What is in force.
     pub config: TopicConfig,
-}
-
-impl Partition {
-    fn of(placed: &PartitionPlaced) -> Partition {
-        let replicas: Arc<[NodeId]> = placed.replicas.as_slice().into();
-        let isr =
-            if placed.isr == placed.replicas { Arc::clone(&replicas) } else { placed.isr.as_slice().into() };
-        let (leader_epoch, partition_epoch) = (placed.leader_epoch, placed.partition_epoch);
-        Partition { leader: placed.leader, leader_epoch, partition_epoch, replicas, isr }
-    }
+    /// Whether its sync mode was `always` ever since it was made. If not, a replica that lost what it had not synced
+    /// may have lost what was acknowledged, whatever the mode is now.
+    pub always_synced: bool,
 }
 
 impl Topic {
@@ -63,6 +48,12 @@ impl Topic {
     #[must_use]
     pub fn partition_count(&self) -> u32 {
         u32::try_from(self.partitions.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How many replicas must be in sync before anything is committed.
+    #[must_use]
+    pub fn min_insync(&self) -> usize {
+        usize::try_from(self.config.min_insync_replicas).unwrap_or(usize::MAX)
     }
 
     /// One of its partitions.
@@ -112,6 +103,46 @@ pub enum ApplyError {
         /// The first id that is free.
         next: ProducerId,
     },
+    /// A broker that is not there, or another run of it.
+    #[error(
+        "the run of node {node} under broker epoch {epoch} changes its standing, but is not the one that is known"
+    )]
+    NoRun {
+        /// The broker.
+        node: NodeId,
+        /// The epoch of the record.
+        epoch: BrokerEpoch,
+    },
+    /// A run of a broker while the one before it may still lead, or under an epoch that was given before.
+    #[error(
+        "node {node} begins a run under broker epoch {epoch}: the run before is not fenced, or {newest} was given"
+    )]
+    RunTooSoon {
+        /// The broker.
+        node: NodeId,
+        /// The epoch of the record.
+        epoch: BrokerEpoch,
+        /// The newest epoch.
+        newest: BrokerEpoch,
+    },
+    /// A broker without an epoch in the place of one with an epoch.
+    #[error("node {0} registers without a broker epoch, but has had one")]
+    EpochLost(NodeId),
+    /// A partition that is not there, or an epoch that falls, or that does not rise by one.
+    #[error(
+        "partition {at} changes to leader epoch {leader_epoch} and partition epoch {partition_epoch}, which do not follow"
+    )]
+    PartitionEpochs {
+        /// Which one.
+        at: TopicPartition,
+        /// The leader epoch of the record.
+        leader_epoch: LeaderEpoch,
+        /// The partition epoch of the record.
+        partition_epoch: i32,
+    },
+    /// A broker that holds partitions is removed.
+    #[error("node {0} is removed, but is not there, may still lead, or holds partitions")]
+    StillNeeded(NodeId),
     /// Written by a newer build, or the level falls.
     #[error("feature level {found} after {current}; this build knows up to {FEATURE_LEVEL_NEWEST}")]
     FeatureLevel {
@@ -130,7 +161,9 @@ pub struct Image {
     names: Arc<BTreeMap<TopicId, TopicName>>,
     /// Folded name to name: what a new name must not clash with.
     folded: Arc<BTreeMap<String, TopicName>>,
-    brokers: Arc<BTreeMap<NodeId, BrokerRegistered>>,
+    brokers: Arc<BTreeMap<NodeId, Broker>>,
+    /// The newest broker epoch that was given; 0 for none.
+    broker_epoch: i64,
     partitions: u64,
     next_producer_id: i64,
     feature_level: u32,
@@ -167,14 +200,30 @@ impl Image {
     }
 
     /// The registered brokers, sorted by node id.
-    pub fn brokers(&self) -> impl Iterator<Item = &BrokerRegistered> {
+    pub fn brokers(&self) -> impl Iterator<Item = &Broker> {
         self.brokers.values()
     }
 
     /// One registered broker.
     #[must_use]
-    pub fn broker(&self, node: NodeId) -> Option<&BrokerRegistered> {
+    pub fn broker(&self, node: NodeId) -> Option<&Broker> {
         self.brokers.get(&node)
+    }
+
+    /// One partition.
+    #[must_use]
+    pub fn partition(&self, at: TopicPartition) -> Option<&Partition> {
+        self.topic_by_id(at.topic)?.partition(at.partition)
+    }
+
+    /// What the rules of partitions look at, for those of a topic.
+    pub(crate) fn rules(&self, topic: &Topic) -> Rules<'_> {
+        Rules { brokers: &self.brokers, min_insync: topic.min_insync() }
+    }
+
+    /// The newest broker epoch that was given; 0 for none.
+    pub(crate) fn newest_broker_epoch(&self) -> BrokerEpoch {
+        BrokerEpoch(self.broker_epoch)
     }
 
     /// How many partitions all topics have together.
@@ -203,9 +252,7 @@ impl Image {
         match record {
             MetadataRecord::TopicCreated(topic) => self.add_topic(topic)?,
             MetadataRecord::TopicDeleted { id } => self.remove_topic(*id)?,
-            MetadataRecord::BrokerRegistered(broker) => {
-                Arc::make_mut(&mut self.brokers).insert(broker.node, broker.clone());
-            }
+            MetadataRecord::BrokerRegistered(broker) => self.register_broker(broker)?,
             MetadataRecord::FeatureLevelRaised { level } => {
                 if *level <= self.feature_level || *level > FEATURE_LEVEL_NEWEST {
                     return Err(ApplyError::FeatureLevel { found: *level, current: self.feature_level });
@@ -215,6 +262,12 @@ impl Image {
             MetadataRecord::ProducerIdsTaken(block) => self.take_producer_ids(*block)?,
             MetadataRecord::TopicConfigured(configured) => self.configure_topic(configured)?,
             MetadataRecord::PartitionsAdded(added) => self.add_partitions(added)?,
+            MetadataRecord::BrokerStarted(started) => self.start_broker(started)?,
+            MetadataRecord::BrokerFenced(run) => self.fence_broker(*run)?,
+            MetadataRecord::BrokerUnfenced(run) => self.unfence_broker(*run)?,
+            MetadataRecord::BrokerDraining(run) => self.drain_broker(*run)?,
+            MetadataRecord::PartitionChanged(changed) => self.change_partition(changed)?,
+            MetadataRecord::BrokerRemoved { node } => self.remove_broker(*node)?,
         }
         self.version += 1;
         Ok(self)
@@ -233,6 +286,7 @@ impl Image {
             replication_factor: created.replication_factor,
             partitions: created.partitions.iter().map(Partition::of).collect(),
             configs: created.configs.clone(),
+            always_synced: config.sync_mode == SyncMode::Always,
             config,
         };
         self.partitions += u64::from(topic.partition_count());
@@ -244,8 +298,13 @@ impl Image {
 
     fn configure_topic(&mut self, configured: &TopicConfigured) -> Result<(), ApplyError> {
         let topic = self.topic_mut(configured.id)?;
-        topic.config = TopicConfig::read(&configured.configs)
+        let config = TopicConfig::read(&configured.configs)
             .map_err(|error| ApplyError::Config { name: topic.name.clone(), error })?;
+        if config.min_insync_replicas != topic.config.min_insync_replicas {
+            cluster::min_insync_changes(topic);
+        }
+        topic.always_synced &= config.sync_mode == SyncMode::Always;
+        topic.config = config;
         topic.configs.clone_from(&configured.configs);
         Ok(())
     }

@@ -8,20 +8,32 @@
 //! them in; whoever drives keeps one proposal under way at a time, so that a decision is never taken on an image
 //! that another decision is about to change. The same records fold into the same image on every node.
 
+mod broker;
 mod command;
 mod decide;
 mod image;
+mod partition;
 mod refusal;
 mod topic_config;
 mod topic_keys;
 
-pub use command::{Command, ConfigChange, CreateTopic, Owner};
-pub use decide::decide;
-pub use image::{ApplyError, FEATURE_LEVEL_NEWEST, Image, Partition, Topic};
-pub use millrace_schema::{
-    BrokerRegistered, FrameError, MetadataRecord, PartitionPlaced, PartitionsAdded, ProducerIdsTaken,
-    TopicConfigured, TopicCreated,
+pub use broker::{Broker, Standing};
+pub use command::{
+    AlterPartition, Command, ConfigChange, CreateTopic, InSync, Owner, ReplicaEnd, StartBroker,
 };
+pub use decide::alter_partition::{AlterPartitionRefusal, Ineligible};
+pub use decide::decide;
+pub use decide::elect::ElectRefusal;
+pub use decide::fence::StandingRefusal;
+pub use decide::reassign::ReassignRefusal;
+pub use decide::register::RegisterRefusal;
+pub use image::{ApplyError, FEATURE_LEVEL_ALONE, FEATURE_LEVEL_NEWEST, Image, Topic};
+pub use millrace_schema::{
+    BrokerRegistered, BrokerRun, BrokerStarted, FrameError, Losses, LossyElection, MetadataRecord,
+    PartitionChanged, PartitionPlaced, PartitionState, PartitionsAdded, ProducerIdsTaken, TopicConfigured,
+    TopicCreated,
+};
+pub use partition::Partition;
 pub use refusal::Refusal;
 pub use topic_config::{CompactionBounds, ConfigError, RecordTime, TopicConfig};
 pub use topic_keys::{KEYS, Key, Meaning, Problem, ValueKind};

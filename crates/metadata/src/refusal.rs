@@ -1,9 +1,14 @@
 //! Why a command changes nothing.
 
 use millrace_types::limits::{PARTITIONS_PER_BROKER_MAX, PARTITIONS_PER_TOPIC_MAX};
-use millrace_types::{ErrorCode, NodeId, SyncMode, TopicId, TopicName};
+use millrace_types::{ErrorCode, NodeId, SyncMode, TopicId, TopicName, TopicPartition};
 
 use crate::ConfigError;
+use crate::decide::alter_partition::AlterPartitionRefusal;
+use crate::decide::elect::ElectRefusal;
+use crate::decide::fence::StandingRefusal;
+use crate::decide::reassign::ReassignRefusal;
+use crate::decide::register::RegisterRefusal;
 
 /// Why a command was refused. All of them are definite: nothing was written.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -48,6 +53,9 @@ pub enum Refusal {
         /// How many brokers there are.
         brokers: usize,
     },
+    /// Nobody could lead the partitions.
+    #[error("no broker is active: nobody could lead the topic")]
+    NoActiveBroker,
     /// The topic could never acknowledge a write.
     #[error("min.insync.replicas {min_insync} is above the replication factor {replication_factor}")]
     MinInsync {
@@ -70,6 +78,9 @@ pub enum Refusal {
     /// There is no such topic.
     #[error("there is no topic with id {0}")]
     UnknownTopic(TopicId),
+    /// The topic has no such partition.
+    #[error("there is no partition {0}")]
+    UnknownPartition(TopicPartition),
     /// The topic belongs to the product.
     #[error("topic {0} belongs to the product; users do not change it")]
     Internal(TopicName),
@@ -110,6 +121,21 @@ pub enum Refusal {
     /// All 2^63 ids were handed out, or a block of none was asked for.
     #[error("there is no block of {0} producer ids")]
     ProducerIds(u32),
+    /// A run of a broker is refused.
+    #[error(transparent)]
+    Register(#[from] RegisterRefusal),
+    /// The standing of a broker stays as it is.
+    #[error(transparent)]
+    Standing(#[from] StandingRefusal),
+    /// A leader's word is not taken.
+    #[error(transparent)]
+    AlterPartition(#[from] AlterPartitionRefusal),
+    /// Nobody is elected.
+    #[error(transparent)]
+    Elect(#[from] ElectRefusal),
+    /// A partition stays where it is.
+    #[error(transparent)]
+    Reassign(#[from] ReassignRefusal),
 }
 
 impl Refusal {
@@ -122,12 +148,18 @@ impl Refusal {
             Refusal::PartitionCount(_)
             | Refusal::TooManyPartitions { .. }
             | Refusal::PartitionsOnlyGrow { .. } => ErrorCode::InvalidPartitionCount,
-            Refusal::ReplicationFactor { .. } | Refusal::MinInsync { .. } => {
+            Refusal::ReplicationFactor { .. } | Refusal::MinInsync { .. } | Refusal::NoActiveBroker => {
                 ErrorCode::InvalidReplicationFactor
+            }
+            Refusal::Reassign(refusal) => refusal.code(),
+            Refusal::Elect(refusal) => refusal.code(),
+            // Brokers hear these, and look at the refusal itself.
+            Refusal::Register(_) | Refusal::Standing(_) | Refusal::AlterPartition(_) => {
+                ErrorCode::InvalidRequest
             }
             Refusal::Config(error) => error.code(),
             Refusal::InternalSyncMode { .. } => ErrorCode::InvalidConfig,
-            Refusal::UnknownTopic(_) => ErrorCode::UnknownTopicOrPartition,
+            Refusal::UnknownTopic(_) | Refusal::UnknownPartition(_) => ErrorCode::UnknownTopicOrPartition,
             Refusal::Internal(_)
             | Refusal::IdTaken(_)
             | Refusal::UnknownBroker(_)

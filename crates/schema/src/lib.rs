@@ -15,8 +15,8 @@ pub use groups::{
     StoredMeta, decode_groups_key,
 };
 pub use metadata::{
-    BrokerRegistered, MetadataRecord, PartitionPlaced, PartitionsAdded, ProducerIdsTaken, TopicConfigured,
-    TopicCreated,
+    BrokerRegistered, BrokerRun, BrokerStarted, Losses, LossyElection, MetadataRecord, PartitionChanged,
+    PartitionPlaced, PartitionState, PartitionsAdded, ProducerIdsTaken, TopicConfigured, TopicCreated,
 };
 pub use offsets::{OffsetCommitKey, OffsetCommitValue, OffsetsError, OffsetsKey, decode_offsets_key};
 pub use quorum::{

@@ -9,7 +9,14 @@
 //!   5     ProducerIdsTaken     0
 //!   6     TopicConfigured      0
 //!   7     PartitionsAdded      0
+//!   8     BrokerStarted        0
+//!   9     BrokerFenced         0
+//!   10    BrokerUnfenced       0
+//!   11    BrokerDraining       0
+//!   12    PartitionChanged     0
+//!   13    BrokerRemoved        0
 //! ```
+//! From 8 on they are of a cluster (`metadata/brokers.rs`, `metadata/partition.rs`).
 //! The messages are in `proto/millrace/storage/v1/metadata.proto`. A kind or version that this build does not know
 //! is an error that names it, never skipped: a fact that is not understood cannot be folded.
 
@@ -20,6 +27,12 @@ use millrace_types::{DirectoryId, LeaderEpoch, NodeId, ProducerId, TopicId, Topi
 
 use crate::{Frame, FrameError, decode_frame, encode_frame, wire};
 
+mod brokers;
+mod partition;
+
+pub use brokers::{BrokerRun, BrokerStarted, Losses};
+pub use partition::{LossyElection, PartitionChanged, PartitionState};
+
 const TOPIC_CREATED: u16 = 1;
 const TOPIC_DELETED: u16 = 2;
 const BROKER_REGISTERED: u16 = 3;
@@ -27,6 +40,12 @@ const FEATURE_LEVEL_RAISED: u16 = 4;
 const PRODUCER_IDS_TAKEN: u16 = 5;
 const TOPIC_CONFIGURED: u16 = 6;
 const PARTITIONS_ADDED: u16 = 7;
+const BROKER_STARTED: u16 = 8;
+const BROKER_FENCED: u16 = 9;
+const BROKER_UNFENCED: u16 = 10;
+const BROKER_DRAINING: u16 = 11;
+const PARTITION_CHANGED: u16 = 12;
+const BROKER_REMOVED: u16 = 13;
 
 /// The newest version of every kind; there are no newer ones yet.
 const NEWEST: u16 = 0;
@@ -54,6 +73,21 @@ pub enum MetadataRecord {
     TopicConfigured(TopicConfigured),
     /// A topic has more partitions.
     PartitionsAdded(PartitionsAdded),
+    /// A run of a broker got its epoch.
+    BrokerStarted(BrokerStarted),
+    /// A run of a broker leads nothing and is in sync with nothing until it is unfenced.
+    BrokerFenced(BrokerRun),
+    /// A run of a broker may lead and be in sync.
+    BrokerUnfenced(BrokerRun),
+    /// A run of a broker is about to end and hands over what it leads.
+    BrokerDraining(BrokerRun),
+    /// A partition's replicas, leader or in-sync set are others.
+    PartitionChanged(PartitionChanged),
+    /// A node is no broker any more.
+    BrokerRemoved {
+        /// Which one.
+        node: NodeId,
+    },
 }
 
 /// What a topic sets itself, in place of what it set before.
@@ -164,6 +198,16 @@ impl MetadataRecord {
                 let message = wire::PartitionsAdded { id: id.0.to_vec().into(), first: *first, partitions };
                 encode_frame(PARTITIONS_ADDED, NEWEST, &message)
             }
+            MetadataRecord::BrokerStarted(broker) => encode_frame(BROKER_STARTED, NEWEST, &broker.to_wire()),
+            MetadataRecord::BrokerFenced(run) => encode_frame(BROKER_FENCED, NEWEST, &run.to_wire()),
+            MetadataRecord::BrokerUnfenced(run) => encode_frame(BROKER_UNFENCED, NEWEST, &run.to_wire()),
+            MetadataRecord::BrokerDraining(run) => encode_frame(BROKER_DRAINING, NEWEST, &run.to_wire()),
+            MetadataRecord::PartitionChanged(changed) => {
+                encode_frame(PARTITION_CHANGED, NEWEST, &changed.to_wire())
+            }
+            MetadataRecord::BrokerRemoved { node } => {
+                encode_frame(BROKER_REMOVED, NEWEST, &wire::BrokerRemoved { node: node.0 })
+            }
         }
     }
 
@@ -187,6 +231,15 @@ impl MetadataRecord {
             PRODUCER_IDS_TAKEN => producer_ids_taken(&frame).map(MetadataRecord::ProducerIdsTaken),
             TOPIC_CONFIGURED => topic_configured(&frame).map(MetadataRecord::TopicConfigured),
             PARTITIONS_ADDED => partitions_added(&frame).map(MetadataRecord::PartitionsAdded),
+            BROKER_STARTED => BrokerStarted::from_wire(&frame).map(MetadataRecord::BrokerStarted),
+            BROKER_FENCED => BrokerRun::from_wire(&frame).map(MetadataRecord::BrokerFenced),
+            BROKER_UNFENCED => BrokerRun::from_wire(&frame).map(MetadataRecord::BrokerUnfenced),
+            BROKER_DRAINING => BrokerRun::from_wire(&frame).map(MetadataRecord::BrokerDraining),
+            PARTITION_CHANGED => PartitionChanged::from_wire(&frame).map(MetadataRecord::PartitionChanged),
+            BROKER_REMOVED => {
+                let message: wire::BrokerRemoved = frame.message(NEWEST)?;
+                Ok(MetadataRecord::BrokerRemoved { node: brokers::node(&frame, message.node)? })
+            }
             _ => Err(frame.unknown_kind()),
         }
     }

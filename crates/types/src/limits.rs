@@ -12,6 +12,8 @@ pub const CLIENT_ID_BYTES_MAX: usize = 255;
 pub const PARTITIONS_PER_TOPIC_MAX: u32 = 10_000;
 /// The most partitions that one broker leads, those of the product included.
 pub const PARTITIONS_PER_BROKER_MAX: u32 = 10_240;
+/// The most brokers of a cluster, and so the most replicas of a partition.
+pub const BROKERS_MAX: usize = 128;
 /// The partitions of `__consumer_offsets`; which of them holds a group follows from this number, so it never changes.
 pub const CONSUMER_OFFSETS_PARTITIONS: u32 = 16;
 /// The longest metadata text of a committed offset, in bytes (Kafka's `offset.metadata.max.bytes`).

@@ -111,6 +111,14 @@ bugs! {
     FollowerAssigns,
     /// A persist of groups that failed is answered as if it had not.
     FailedPersistTold,
+    /// A replica joins the in-sync ones on the word of an earlier run of its broker.
+    IsrJoinWithoutEpoch,
+    /// A change of the in-sync replicas is taken that was asked for before another one.
+    OldPartitionEpochTaken,
+    /// Eligible leaders stay eligible when `min.insync.replicas` changes.
+    ElrKept,
+    /// A broker that starts again before it was fenced stays in sync under its new epoch.
+    QuickReboot,
 }
 
 /// The planted bug, counted from 1; 0 for none.

@@ -1,5 +1,7 @@
 //! Every record reads back; every cut and every stranger is an error that names itself.
 
+use millrace_types::{BrokerEpoch, IncarnationId, PartitionIndex, TopicPartition};
+
 use super::*;
 
 fn placed(replicas: &[i32], isr: &[i32]) -> PartitionPlaced {
@@ -43,7 +45,92 @@ fn every_kind() -> Vec<MetadataRecord> {
             first: 2,
             partitions: vec![placed(&[1, 2, 0], &[1, 2, 0]), placed(&[2, 0, 1], &[0])],
         }),
+        MetadataRecord::BrokerStarted(started()),
+        MetadataRecord::BrokerFenced(BrokerRun { node: NodeId(0), epoch: BrokerEpoch::NONE }),
+        MetadataRecord::BrokerUnfenced(BrokerRun { node: NodeId(5), epoch: BrokerEpoch(12) }),
+        MetadataRecord::BrokerDraining(BrokerRun { node: NodeId(5), epoch: BrokerEpoch(12) }),
+        MetadataRecord::PartitionChanged(changed()),
+        MetadataRecord::PartitionChanged(PartitionChanged { state: led_by_nobody(), ..changed() }),
+        MetadataRecord::BrokerRemoved { node: NodeId(5) },
     ]
+}
+
+fn started() -> BrokerStarted {
+    let at =
+        |topic, number| TopicPartition { topic: TopicId([topic; 16]), partition: PartitionIndex(number) };
+    BrokerStarted {
+        node: NodeId(5),
+        epoch: BrokerEpoch(12),
+        incarnation: IncarnationId([2; 16]),
+        directory: DirectoryId([1; 16]),
+        grpc: "127.0.0.1:7070".to_owned(),
+        kafka: "127.0.0.1:9092".to_owned(),
+        internal: "127.0.0.1:7071".to_owned(),
+        losses: Losses::Unsynced,
+        damaged: vec![at(7, 0), at(7, 3), at(8, 1)],
+    }
+}
+
+fn nodes(numbers: &[i32]) -> Vec<NodeId> {
+    numbers.iter().copied().map(NodeId).collect()
+}
+
+fn changed() -> PartitionChanged {
+    PartitionChanged {
+        at: TopicPartition { topic: TopicId([7; 16]), partition: PartitionIndex(3) },
+        state: PartitionState {
+            replicas: nodes(&[4, 0, 1, 2]),
+            isr: nodes(&[0]),
+            elr: nodes(&[2]),
+            last_known_elr: nodes(&[1]),
+            leader: Some(NodeId(0)),
+            leader_epoch: LeaderEpoch(9),
+            partition_epoch: 30,
+            adding: nodes(&[4]),
+            removing: nodes(&[2]),
+            lossy: Some(LossyElection { leader_epoch: LeaderEpoch(8), given_up: nodes(&[1, 6]) }),
+        },
+    }
+}
+
+fn led_by_nobody() -> PartitionState {
+    PartitionState {
+        isr: Vec::new(),
+        elr: nodes(&[2, 0]),
+        leader: None,
+        adding: Vec::new(),
+        removing: Vec::new(),
+        lossy: None,
+        ..changed().state
+    }
+}
+
+#[test]
+fn a_partition_that_cannot_be_is_named() {
+    let refused = |state: PartitionState| {
+        let record = MetadataRecord::PartitionChanged(PartitionChanged { state, ..changed() });
+        match MetadataRecord::decode(&record.encode()) {
+            Err(FrameError::Invalid { field, .. }) => field,
+            other => panic!("{other:?}"),
+        }
+    };
+    let good = changed().state;
+    for (state, field) in [
+        (PartitionState { replicas: Vec::new(), ..good.clone() }, "replicas"),
+        (PartitionState { replicas: nodes(&[4, 0, 1, 2, 4]), ..good.clone() }, "replicas"),
+        (PartitionState { replicas: nodes(&[4, 0, 1, 2, -1]), ..good.clone() }, "replicas"),
+        (PartitionState { replicas: (0..200).map(NodeId).collect(), ..good.clone() }, "replicas"),
+        (PartitionState { isr: nodes(&[0, 5]), ..good.clone() }, "isr"),
+        (PartitionState { elr: nodes(&[0]), ..good.clone() }, "elr"),
+        (PartitionState { last_known_elr: nodes(&[2]), ..good.clone() }, "last_known_elr"),
+        (PartitionState { leader: Some(NodeId(1)), ..good.clone() }, "leader"),
+        (PartitionState { leader: None, ..good.clone() }, "leader"),
+        (PartitionState { leader_epoch: LeaderEpoch(-1), ..good.clone() }, "leader_epoch"),
+        (PartitionState { adding: nodes(&[2]), ..good.clone() }, "adding"),
+        (PartitionState { removing: nodes(&[9]), ..good }, "removing"),
+    ] {
+        assert_eq!(refused(state.clone()), field, "{state:?}");
+    }
 }
 
 #[test]
@@ -111,8 +198,19 @@ fn what_was_written_once_is_read_for_ever() {
             + "0a0c726574656e74696f6e2e6d7312053630303030",
         "000700000a100707070707070707070707070707070710021a0b0a030102001801200328041a0e0a03020001120100180220032804"
             .to_owned(),
+        "000800000805100c1a10020202020202020202020202020202022210010101010101010101010101010101012a0e3132".to_owned()
+            + "372e302e302e313a37303730320e3132372e302e302e313a393039323a0e3132372e302e302e313a3730373140014a16"
+            + "0a1007070707070707070707070707070707120200034a150a1008080808080808080808080808080808120101",
+        "0009000010ffffffffffffffffff01".to_owned(),
+        "000a00000805100c".to_owned(),
+        "000b00000805100c".to_owned(),
+        "000c00000a100707070707070707070707070707070710031a230a04040001021201001a010222010128003009381e42".to_owned()
+            + "01044a01025206080812020106",
+        "000c00000a100707070707070707070707070707070710031a110a04040001021a0202002201013009381e".to_owned(),
+        "000d00000805".to_owned(),
     ];
     let records = every_kind();
+    assert_eq!(records.len(), 5 + fixtures.len());
     for (record, fixture) in records[5..].iter().zip(&fixtures) {
         let hex: String = record.encode().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, *fixture);
