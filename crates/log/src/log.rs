@@ -13,6 +13,7 @@ use crate::inner::LogInner;
 use crate::queue::{self, Pending};
 use crate::ticket::Cell;
 use crate::waiters::Edge;
+use crate::writer::Holes;
 use crate::{
     ActiveProducer, AppendError, DamageTotal, DamagedRange, DirError, Isolation, LogConfig, OffsetWait,
     ReadError, ReadPlan, ReadRequest, ReplicaAppendError, Ticket, TimeHit,
@@ -130,7 +131,16 @@ impl Log {
     /// # Errors
     /// [`ReplicaAppendError`]: damage, a gap or an overlap with the end of the log, an epoch that falls; a log that leads.
     pub fn append_replica(&self, bytes: &Bytes) -> Result<Ticket, ReplicaAppendError> {
-        self.inner.append_replica(bytes)
+        self.inner.append_replica(bytes, Holes::Refused)
+    }
+
+    /// As [`Log::append_replica`], of a leader whose log is compacted: a batch without a record takes the place of each hole
+    /// that this has left, between two batches and in front of the first.
+    ///
+    /// # Errors
+    /// As [`Log::append_replica`], but for gaps.
+    pub fn append_compacted_replica(&self, bytes: &Bytes) -> Result<Ticket, ReplicaAppendError> {
+        self.inner.append_replica(bytes, Holes::Filled)
     }
 
     /// Raises the high watermark of a replicated log, as far as this node holds it: what its leader has computed, or has told

@@ -30,6 +30,7 @@ use crate::segment::Segment;
 use crate::{AppendError, Appended, LogConfig, TimestampType};
 use group::{Group, Placed};
 
+pub(crate) use replica::Holes;
 pub(crate) use roll::{Snapshot, Spare, create_segment_file, is_too_old};
 pub(crate) use turn::Turns;
 

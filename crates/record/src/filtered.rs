@@ -8,13 +8,13 @@
 //! and what is known of a producer is read from the header. Source: Kafka's `MemoryRecords.filterTo` and `DefaultRecordBatch`
 //! (`writeEmptyHeader`), and KIP-534 for the delete horizon.
 
-use millrace_types::TimestampMs;
+use millrace_types::{LeaderEpoch, Offset, ProducerId, TimestampMs};
 
 use crate::batch::seal;
 use crate::codec::compress;
 use crate::header::{Attributes, HEADER_BYTES};
 use crate::varint::{varint_size, write_varint, write_varlong};
-use crate::{Batch, BatchHeader, Compression, RecordError, RecordView, Records};
+use crate::{Batch, BatchHeader, BatchKind, Compression, RecordError, RecordView, Records};
 
 /// Why a batch could not be written anew.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +96,28 @@ impl Batch {
             BatchHeader { attributes, base_timestamp: none, max_timestamp: none, record_count: 0, ..before };
         seal(header, |_| {})
     }
+
+    /// A batch without a record and without a producer, in the place of batches of which compaction has left nothing: of the
+    /// next `offsets` offsets from `base` on (at least one) as many as one batch can span.
+    #[must_use]
+    pub fn hole(base: Offset, offsets: u64, epoch: LeaderEpoch) -> Batch {
+        let none = TimestampMs::NONE.0;
+        let header = BatchHeader {
+            base_offset: base.get(),
+            batch_length: 0,
+            partition_leader_epoch: epoch.0,
+            crc: 0,
+            attributes: Attributes::new(Compression::None, BatchKind::Plain),
+            last_offset_delta: i32::try_from(offsets.saturating_sub(1)).unwrap_or(i32::MAX),
+            base_timestamp: none,
+            max_timestamp: none,
+            producer_id: ProducerId::NONE.0,
+            producer_epoch: -1,
+            base_sequence: -1,
+            record_count: 0,
+        };
+        seal(header, |_| {})
+    }
 }
 
 impl Attributes {
@@ -151,7 +173,7 @@ const _: () = assert!(HEADER_BYTES == 61);
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use millrace_types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+    use millrace_types::ProducerEpoch;
 
     use super::*;
     use crate::{BatchBuilder, BatchOptions, ProducerStamp, Record};
@@ -227,6 +249,22 @@ mod tests {
             );
             assert_eq!((parsed.producer(), parsed.record_count()), (whole.producer(), 0));
             assert_eq!(parsed.max_timestamp(), TimestampMs::NONE);
+            assert!(records(&parsed).is_empty());
+        }
+    }
+    #[test]
+    fn a_hole_is_a_header_over_as_many_offsets_as_one_can_span() {
+        let (base, epoch) = (Offset::from_count(70), LeaderEpoch(4));
+        let most = i32::MAX.unsigned_abs().into();
+        for (offsets, spans) in [(1, 1), (30, 30), (most, most), (most + 1, most + 1), (u64::MAX, most + 1)] {
+            let hole = Batch::hole(base, offsets, epoch);
+            let parsed = Batch::parse_stored(&Bytes::copy_from_slice(hole.bytes())).unwrap();
+            assert_eq!(parsed, hole);
+            assert_eq!((parsed.base_offset(), parsed.offset_count()), (base, spans));
+            assert_eq!(
+                (parsed.leader_epoch(), parsed.producer(), parsed.size()),
+                (epoch, None, HEADER_BYTES)
+            );
             assert!(records(&parsed).is_empty());
         }
     }

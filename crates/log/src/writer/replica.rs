@@ -4,6 +4,10 @@
 //!   bytes ─► whole, intact, one behind the other, no epoch falls ─► pieces of what may be unsynced
 //!        each piece ─► a new epoch? its file first, synced ─► behind the end of the log? ─► one write ─► publish
 //! ```
+//! Where compaction has left holes in the leader's log, a batch without a record takes the place of each: this log has none
+//! before it is compacted itself. Such a batch has the epoch of the one behind it: who asks where an older epoch has ended hears
+//! of an offset that is too low, and copies again, never of one that is too high.
+//!
 //! Nothing is decided here that the leader has decided: producers are believed, sizes and times are not asked for. The file
 //! of the leader epochs is on the medium before the first batch of an epoch is written, as where an epoch is begun, because
 //! recovery holds the batches against it.
@@ -21,15 +25,23 @@ use super::{Role, Writer};
 use crate::inner::LogInner;
 use crate::queue::GROUP_MAX;
 use crate::ticket::Cell;
+use crate::waiters::Edge;
 use crate::{AppendError, Appended, ReplicaAppendError, Ticket};
 
 impl LogInner {
     /// Appends whole batches as a leader stores them.
-    pub(crate) fn append_replica(self: &Arc<Self>, bytes: &Bytes) -> Result<Ticket, ReplicaAppendError> {
+    pub(crate) fn append_replica(
+        self: &Arc<Self>,
+        bytes: &Bytes,
+        holes: Holes,
+    ) -> Result<Ticket, ReplicaAppendError> {
         if let Some(error) = self.shared.failure.append_error() {
             return Err(error.into());
         }
-        let batches = checked(bytes)?;
+        if self.turn().role == Role::Leading {
+            return Err(ReplicaAppendError::NotFollowing);
+        }
+        let batches = checked(bytes, self.edge(Edge::End), holes)?;
         let mut rest = batches.as_slice();
         let mut ticket = Err(ReplicaAppendError::Empty);
         while !rest.is_empty() {
@@ -158,8 +170,17 @@ impl Writer {
     }
 }
 
-/// The batches of an answer, each intact, one behind the other, of epochs that do not fall.
-fn checked(bytes: &Bytes) -> Result<Vec<Batch>, ReplicaAppendError> {
+/// What a gap in the offsets of an answer is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Holes {
+    /// Something went wrong.
+    Refused,
+    /// What compaction has left.
+    Filled,
+}
+
+/// The batches of an answer, each intact, one behind the other from `end` on, of epochs that do not fall.
+fn checked(bytes: &Bytes, end: Offset, holes: Holes) -> Result<Vec<Batch>, ReplicaAppendError> {
     let mut batches: Vec<Batch> = Vec::new();
     let mut split = split_batches(bytes.clone());
     loop {
@@ -170,13 +191,18 @@ fn checked(bytes: &Bytes) -> Result<Vec<Batch>, ReplicaAppendError> {
             Some(Err(error)) => return Err(ReplicaAppendError::Batch { position, error }),
         };
         let (at, found) = (batch.base_offset(), batch.leader_epoch());
-        let (expected, latest) =
-            batches.last().map_or((at, LeaderEpoch(0)), |last| (last.next_offset(), last.leader_epoch()));
-        if at != expected {
-            return Err(ReplicaAppendError::NotNext { expected, found: at });
-        }
+        let (mut expected, latest) =
+            batches.last().map_or((end, LeaderEpoch(0)), |last| (last.next_offset(), last.leader_epoch()));
         if found < latest {
             return Err(ReplicaAppendError::EpochFell { at, found, latest });
+        }
+        while holes == Holes::Filled && expected < at {
+            let hole = Batch::hole(expected, at.since(expected), found);
+            expected = hole.next_offset();
+            batches.push(hole);
+        }
+        if at != expected {
+            return Err(ReplicaAppendError::NotNext { expected, found: at });
         }
         batches.push(batch);
     }

@@ -16,8 +16,9 @@ use millrace_log::inspect::{Depth, Inspection};
 use millrace_log::{CompactionConfig, Log, LogConfig, LogDir, ReadRequest};
 use millrace_record::{Batch, BatchBuilder, BatchOptions, Compression, Record};
 use millrace_types::limits::SEGMENT_BYTES_MIN;
-use millrace_types::{CleanupPolicy, TimestampMs};
+use millrace_types::{CleanupPolicy, LeaderEpoch, TimestampMs};
 
+use crate::replicating::written;
 use crate::seeds::each_seed;
 use crate::world::{batches, meta, offset, open_dir, partition, split, stamp};
 
@@ -271,11 +272,45 @@ impl Model {
     }
 }
 
+/// A replica that copies a compacted log says the same, without a hole, and knows the producers.
+fn check_replica(model: &Model) {
+    let log = model.log();
+    let (_sim, _dir, replica) = crate::replicating::replica(model.ledger.end());
+    replica.reset_to(log.offsets().log_start).unwrap();
+    while replica.offsets().end < log.offsets().end {
+        let bytes = written(log, replica.offsets().end, 20_000);
+        // The log may begin within a batch.
+        let batches = split(&bytes);
+        let first = batches.first().unwrap().base_offset();
+        if first < replica.offsets().end {
+            replica.reset_to(first).unwrap();
+        }
+        let is_whole = batches.windows(2).all(|pair| pair[0].next_offset() == pair[1].base_offset())
+            && first == replica.offsets().end;
+        let strict = replica.append_replica(&bytes);
+        assert_eq!(strict.is_ok(), is_whole);
+        let ticket = strict.unwrap_or_else(|_| replica.append_compacted_replica(&bytes).unwrap());
+        ticket.wait().unwrap();
+    }
+    replica.raise_high_watermark(replica.offsets().held);
+    let copied = split(&crate::replicating::all_bytes(&replica).into());
+    assert!(copied.windows(2).all(|pair| pair[0].next_offset() == pair[1].base_offset()));
+    let start = log.offsets().log_start;
+    let found: Vec<_> = stored(&replica).into_iter().filter(|record| record.offset >= start).collect();
+    let due = stored(log);
+    let differ = found.iter().zip(&due).position(|(one, other)| one != other);
+    let offsets = |records: &[Record]| records.iter().map(|record| record.offset.get()).collect::<Vec<_>>();
+    assert!(found == due, "{differ:?}: {:?} instead of {:?}", offsets(&found), offsets(&due));
+    replica.begin_epoch(LeaderEpoch(i32::MAX)).unwrap();
+    model.ledger.check_retries(&replica);
+}
+
 fn run(seed: u64) {
     let mut model = Model::new(seed);
     for _ in 0..150 {
         model.step();
     }
+    check_replica(&model);
     model.compact_all();
     model.restart();
     model.ledger.check(model.log(), model.now());
