@@ -15,9 +15,8 @@ pub use groups::{
     StoredMeta, decode_groups_key,
 };
 pub use metadata::{
-    BrokerRegistered, BrokerResumed, BrokerRun, BrokerStarted, ImageResumed, Losses, LossyElection,
-    MetadataRecord, PartitionChanged, PartitionPlaced, PartitionState, PartitionsAdded, ProducerIdsTaken,
-    StandingResumed, TopicConfigured, TopicCreated, TopicResumed,
+    BrokerRegistered, BrokerRun, BrokerStarted, Losses, LossyElection, MetadataRecord, PartitionChanged,
+    PartitionPlaced, PartitionState, PartitionsAdded, ProducerIdsTaken, TopicConfigured, TopicCreated,
 };
 pub use offsets::{OffsetCommitKey, OffsetCommitValue, OffsetsError, OffsetsKey, decode_offsets_key};
 pub use quorum::{

@@ -19,6 +19,7 @@ mod open_files;
 mod racing;
 mod recovering;
 mod replica_crashing;
+mod replica_failing;
 mod replica_model;
 mod replicating;
 mod retention;
