@@ -13,6 +13,7 @@ use crate::partition::Rules;
 use crate::{Broker, ConfigError, Partition, TopicConfig};
 
 mod cluster;
+mod resume;
 
 /// The newest feature level that this build knows.
 ///
@@ -143,6 +144,9 @@ pub enum ApplyError {
     /// A broker that holds partitions is removed.
     #[error("node {0} is removed, but is not there, may still lead, or holds partitions")]
     StillNeeded(NodeId),
+    /// A snapshot in the middle of a log, or one that contradicts itself.
+    #[error("a snapshot names something twice, or follows what is not of it")]
+    ResumedTwice,
     /// Written by a newer build, or the level falls.
     #[error("feature level {found} after {current}; this build knows up to {FEATURE_LEVEL_NEWEST}")]
     FeatureLevel {
@@ -268,27 +272,37 @@ impl Image {
             MetadataRecord::BrokerDraining(run) => self.drain_broker(*run)?,
             MetadataRecord::PartitionChanged(changed) => self.change_partition(changed)?,
             MetadataRecord::BrokerRemoved { node } => self.remove_broker(*node)?,
+            MetadataRecord::TopicResumed(topic) => self.resume_topic(topic)?,
+            MetadataRecord::BrokerResumed(broker) => self.resume_broker(broker)?,
+            MetadataRecord::ImageResumed(counters) => {
+                self.resume_counters(counters)?;
+                return Ok(self);
+            }
         }
         self.version += 1;
         Ok(self)
     }
 
     fn add_topic(&mut self, created: &TopicCreated) -> Result<(), ApplyError> {
-        let (id, name) = (created.id, created.name.clone());
-        if self.names.contains_key(&id) || self.clash(&name).is_some() {
-            return Err(ApplyError::TopicTwice { id, name });
-        }
-        let config = TopicConfig::read(&created.configs)
-            .map_err(|error| ApplyError::Config { name: name.clone(), error })?;
-        let topic = Topic {
-            id,
-            name: name.clone(),
+        let name = created.name.clone();
+        let config =
+            TopicConfig::read(&created.configs).map_err(|error| ApplyError::Config { name, error })?;
+        self.insert_topic(Topic {
+            id: created.id,
+            name: created.name.clone(),
             replication_factor: created.replication_factor,
             partitions: created.partitions.iter().map(Partition::of).collect(),
             configs: created.configs.clone(),
             always_synced: config.sync_mode == SyncMode::Always,
             config,
-        };
+        })
+    }
+
+    fn insert_topic(&mut self, topic: Topic) -> Result<(), ApplyError> {
+        let (id, name) = (topic.id, topic.name.clone());
+        if self.names.contains_key(&id) || self.clash(&name).is_some() {
+            return Err(ApplyError::TopicTwice { id, name });
+        }
         self.partitions += u64::from(topic.partition_count());
         Arc::make_mut(&mut self.folded).insert(name.folded(), name.clone());
         Arc::make_mut(&mut self.names).insert(id, name.clone());

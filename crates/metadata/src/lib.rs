@@ -29,9 +29,9 @@ pub use decide::reassign::ReassignRefusal;
 pub use decide::register::RegisterRefusal;
 pub use image::{ApplyError, FEATURE_LEVEL_ALONE, FEATURE_LEVEL_NEWEST, Image, Topic};
 pub use millrace_schema::{
-    BrokerRegistered, BrokerRun, BrokerStarted, FrameError, Losses, LossyElection, MetadataRecord,
-    PartitionChanged, PartitionPlaced, PartitionState, PartitionsAdded, ProducerIdsTaken, TopicConfigured,
-    TopicCreated,
+    BrokerRegistered, BrokerResumed, BrokerRun, BrokerStarted, FrameError, ImageResumed, Losses,
+    LossyElection, MetadataRecord, PartitionChanged, PartitionPlaced, PartitionState, PartitionsAdded,
+    ProducerIdsTaken, StandingResumed, TopicConfigured, TopicCreated, TopicResumed,
 };
 pub use partition::Partition;
 pub use refusal::Refusal;

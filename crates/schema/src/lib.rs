@@ -15,8 +15,9 @@ pub use groups::{
     StoredMeta, decode_groups_key,
 };
 pub use metadata::{
-    BrokerRegistered, BrokerRun, BrokerStarted, Losses, LossyElection, MetadataRecord, PartitionChanged,
-    PartitionPlaced, PartitionState, PartitionsAdded, ProducerIdsTaken, TopicConfigured, TopicCreated,
+    BrokerRegistered, BrokerResumed, BrokerRun, BrokerStarted, ImageResumed, Losses, LossyElection,
+    MetadataRecord, PartitionChanged, PartitionPlaced, PartitionState, PartitionsAdded, ProducerIdsTaken,
+    StandingResumed, TopicConfigured, TopicCreated, TopicResumed,
 };
 pub use offsets::{OffsetCommitKey, OffsetCommitValue, OffsetsError, OffsetsKey, decode_offsets_key};
 pub use quorum::{

@@ -15,8 +15,12 @@
 //!   11    BrokerDraining       0
 //!   12    PartitionChanged     0
 //!   13    BrokerRemoved        0
+//!   14    TopicResumed         0
+//!   15    BrokerResumed        0
+//!   16    ImageResumed         0
 //! ```
-//! From 8 on they are of a cluster (`metadata/brokers.rs`, `metadata/partition.rs`).
+//! From 8 on they are of a cluster (`metadata/brokers.rs`, `metadata/partition.rs`), from 14 on of its snapshots
+//! (`metadata/resumed.rs`).
 //! The messages are in `proto/millrace/storage/v1/metadata.proto`. A kind or version that this build does not know
 //! is an error that names it, never skipped: a fact that is not understood cannot be folded.
 
@@ -29,9 +33,11 @@ use crate::{Frame, FrameError, decode_frame, encode_frame, wire};
 
 mod brokers;
 mod partition;
+mod resumed;
 
 pub use brokers::{BrokerRun, BrokerStarted, Losses};
 pub use partition::{LossyElection, PartitionChanged, PartitionState};
+pub use resumed::{BrokerResumed, ImageResumed, StandingResumed, TopicResumed};
 
 const TOPIC_CREATED: u16 = 1;
 const TOPIC_DELETED: u16 = 2;
@@ -46,6 +52,9 @@ const BROKER_UNFENCED: u16 = 10;
 const BROKER_DRAINING: u16 = 11;
 const PARTITION_CHANGED: u16 = 12;
 const BROKER_REMOVED: u16 = 13;
+const TOPIC_RESUMED: u16 = 14;
+const BROKER_RESUMED: u16 = 15;
+const IMAGE_RESUMED: u16 = 16;
 
 /// The newest version of every kind; there are no newer ones yet.
 const NEWEST: u16 = 0;
@@ -88,6 +97,12 @@ pub enum MetadataRecord {
         /// Which one.
         node: NodeId,
     },
+    /// A topic of a snapshot.
+    TopicResumed(TopicResumed),
+    /// A broker of a snapshot.
+    BrokerResumed(BrokerResumed),
+    /// The end of a snapshot.
+    ImageResumed(ImageResumed),
 }
 
 /// What a topic sets itself, in place of what it set before.
@@ -208,6 +223,9 @@ impl MetadataRecord {
             MetadataRecord::BrokerRemoved { node } => {
                 encode_frame(BROKER_REMOVED, NEWEST, &wire::BrokerRemoved { node: node.0 })
             }
+            MetadataRecord::TopicResumed(topic) => encode_frame(TOPIC_RESUMED, NEWEST, &topic.to_wire()),
+            MetadataRecord::BrokerResumed(broker) => encode_frame(BROKER_RESUMED, NEWEST, &broker.to_wire()),
+            MetadataRecord::ImageResumed(image) => encode_frame(IMAGE_RESUMED, NEWEST, &image.to_wire()),
         }
     }
 
@@ -240,6 +258,9 @@ impl MetadataRecord {
                 let message: wire::BrokerRemoved = frame.message(NEWEST)?;
                 Ok(MetadataRecord::BrokerRemoved { node: brokers::node(&frame, message.node)? })
             }
+            TOPIC_RESUMED => TopicResumed::from_wire(&frame).map(MetadataRecord::TopicResumed),
+            BROKER_RESUMED => BrokerResumed::from_wire(&frame).map(MetadataRecord::BrokerResumed),
+            IMAGE_RESUMED => ImageResumed::from_wire(&frame).map(MetadataRecord::ImageResumed),
             _ => Err(frame.unknown_kind()),
         }
     }

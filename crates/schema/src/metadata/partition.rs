@@ -70,7 +70,7 @@ impl PartitionChanged {
 }
 
 impl PartitionState {
-    fn to_wire(&self) -> wire::PartitionState {
+    pub(super) fn to_wire(&self) -> wire::PartitionState {
         wire::PartitionState {
             replicas: numbers(&self.replicas),
             isr: numbers(&self.isr),
@@ -88,7 +88,10 @@ impl PartitionState {
         }
     }
 
-    fn from_wire(frame: &Frame<'_>, message: &wire::PartitionState) -> Result<PartitionState, FrameError> {
+    pub(super) fn from_wire(
+        frame: &Frame<'_>,
+        message: &wire::PartitionState,
+    ) -> Result<PartitionState, FrameError> {
         let replicas = nodes(frame, "replicas", &message.replicas)?;
         if replicas.is_empty() {
             return Err(frame.invalid("replicas", "empty"));

@@ -52,6 +52,31 @@ fn every_kind() -> Vec<MetadataRecord> {
         MetadataRecord::PartitionChanged(changed()),
         MetadataRecord::PartitionChanged(PartitionChanged { state: led_by_nobody(), ..changed() }),
         MetadataRecord::BrokerRemoved { node: NodeId(5) },
+        MetadataRecord::TopicResumed(TopicResumed {
+            id: TopicId([7; 16]),
+            name: TopicName::new("orders.v1").unwrap(),
+            replication_factor: 3,
+            partitions: vec![changed().state, led_by_nobody()],
+            configs: [("retention.ms".to_owned(), "60000".to_owned())].into(),
+            always_synced: true,
+        }),
+        MetadataRecord::BrokerResumed(BrokerResumed {
+            node: NodeId(5),
+            epoch: BrokerEpoch(12),
+            incarnation: Some(IncarnationId([2; 16])),
+            directory: DirectoryId([1; 16]),
+            grpc: "127.0.0.1:7070".to_owned(),
+            kafka: String::new(),
+            internal: "127.0.0.1:7071".to_owned(),
+            standing: StandingResumed::Fenced,
+            standing_since: 70,
+        }),
+        MetadataRecord::ImageResumed(ImageResumed {
+            version: 77,
+            feature_level: 3,
+            next_producer_id: ProducerId(2000),
+            broker_epoch: 12,
+        }),
     ]
 }
 
@@ -208,6 +233,12 @@ fn what_was_written_once_is_read_for_ever() {
             + "01044a01025206080812020106",
         "000c00000a100707070707070707070707070707070710031a110a04040001021a0202002201013009381e".to_owned(),
         "000d00000805".to_owned(),
+        "000e00000a100707070707070707070707070707070712096f72646572732e7631180322230a04040001021201001a01".to_owned()
+            + "0222010128003009381e4201044a0102520608081202010622110a04040001021a0202002201013009381e2a150a0c72"
+            + "6574656e74696f6e2e6d73120536303030303001",
+        "000f00000805100c1a10020202020202020202020202020202022210010101010101010101010101010101012a0e3132".to_owned()
+            + "372e302e302e313a373037303a0e3132372e302e302e313a3730373140024846",
+        "00100000084d100318d00f200c".to_owned(),
     ];
     let records = every_kind();
     assert_eq!(records.len(), 5 + fixtures.len());

@@ -85,8 +85,18 @@ pub(super) fn violation(acts: &[Act]) -> Option<String> {
             return Some(found);
         }
     }
+    if resumed(&world.image).as_ref() != Some(&world.image) {
+        return Some("the image is not what its records fold into".to_owned());
+    }
     let replayed = world.log.iter().try_fold(Image::default(), Image::apply);
     (replayed.as_ref() != Ok(&world.image)).then(|| format!("the log folds into another image: {replayed:?}"))
+}
+
+/// The image as a snapshot brings it back.
+fn resumed(image: &Image) -> Option<Image> {
+    let records = image.to_records().into_iter();
+    let mut read = records.map(|record| MetadataRecord::decode(&record.encode()).ok());
+    read.try_fold(Image::default(), |image, record| image.apply(&record?).ok())
 }
 
 impl World {
