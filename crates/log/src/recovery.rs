@@ -389,7 +389,7 @@ impl Opening<'_> {
         if self.is_unclean() {
             self.bytes_read += report.bytes_read;
             // The files may name batches that did not survive. Once other batches lie there, a stale time entry would
-            // be believed, so the files go; the new leader epoch syncs the directory.
+            // be believed, so the files go; the file of the leader epochs syncs the directory.
             unlink_indexes(self.fs, &self.request.path, base)?;
             if let Some(indexes) = report.body.live() {
                 indexes.nothing_is_written();
@@ -662,7 +662,8 @@ impl Opening<'_> {
         if self.request.config.replication == Replication::Alone {
             let _changed = self.epochs.assign(epoch, end);
         }
-        if self.epochs == self.epochs_on_disk {
+        // After an unclean stop the file is written in any case: this syncs the directory, from which indexes were unlinked.
+        if self.epochs == self.epochs_on_disk && !self.is_unclean() {
             return Ok(epoch);
         }
         let path = self.request.path.join(LEADER_EPOCHS);

@@ -1,14 +1,17 @@
 //! A follower whose disk is full or fails, what it may leave unsynced, and reads of what is truncated under their hands.
 
+use std::path::PathBuf;
+
 use bytes::Bytes;
 use millrace_env::counting::CallKind;
 use millrace_env::sim::{Fault, Survival};
+use millrace_log::names::partition_dir;
 use millrace_log::{AppendError, Isolation, LogConfig, ReadError, ReadRequest, ReplicaAppendError};
 use millrace_types::limits::UNSYNCED_BYTES_MAX;
 use millrace_types::{LeaderEpoch, Offset};
 
 use crate::replicating::{all_bytes, reopened, replica, replicated, written};
-use crate::world::{batch, batch_at, offset, split, stamp};
+use crate::world::{batch, batch_at, offset, partition, split, stamp};
 
 /// Batches of one record each, one behind the other from `from` on.
 fn sent(from: u64, epochs: &[i32], size: usize) -> Bytes {
@@ -162,4 +165,24 @@ fn a_log_that_was_alone_goes_on_as_a_leader_when_it_is_replicated() {
     assert_eq!(log.offsets().high_watermark, Offset::ZERO);
     assert_eq!(log.append(batch(&[b"no"])).unwrap().wait(), Err(AppendError::NotLeading));
     assert_eq!(log.begin_epoch(LeaderEpoch(1)).unwrap(), offset(2));
+}
+
+#[test]
+fn indexes_that_an_unclean_start_does_not_believe_do_not_come_back() {
+    let (sim, dir, log) = replica(8);
+    log.append_replica(&sent(0, &[1; 10], 2_000)).unwrap().wait().unwrap();
+    dir.janitor_step();
+    // Where an epoch begins, the directory is synced: the names of the indexes are on the medium now.
+    log.append_replica(&sent(10, &[2], 100)).unwrap().wait().unwrap();
+    drop((dir, log));
+    let indexes = || {
+        let home = PathBuf::from("/data").join(partition_dir(partition(0)));
+        let entries = sim.env().fs.read_dir(&home).unwrap();
+        entries.into_iter().filter(|entry| entry.name.contains("index")).count()
+    };
+    sim.power_cut(Survival::Nothing);
+    assert_eq!(indexes(), 2);
+    drop(reopened(&sim, Survival::Nothing));
+    sim.power_cut(Survival::Nothing);
+    assert_eq!(indexes(), 0);
 }
