@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use millrace_env::sim::{Sim, Survival};
 use millrace_log::{AppendError, Appended, Isolation, Log, LogDir, LogDirOptions, ReadRequest, Ticket};
-use millrace_types::{LeaderEpoch, Offset};
+use millrace_record::Batch;
+use millrace_types::{LeaderEpoch, Offset, TimestampMs};
 
 use crate::replicating::{all_bytes, replicated};
 use crate::seeds::each_seed;
@@ -268,7 +269,20 @@ impl Cluster {
         if self.below(10) == 0 {
             let bytes = all_bytes(self.replicas[self.any()].log());
             assert!(bytes.starts_with(&self.committed), "something that was committed is not there");
+            self.check_time(self.replicas[self.any()].log());
         }
+    }
+
+    /// What is looked up by time ends at the high watermark, wherever segments were rolled and sealed.
+    fn check_time(&self, log: &Log) {
+        let high_watermark = log.offsets().high_watermark;
+        let batches = split(&self.committed.clone().into());
+        let visible = || batches.iter().filter(|batch| batch.next_offset() <= high_watermark);
+        let wanted = TimestampMs(i64::try_from(self.below(self.clock.unsigned_abs() + 2)).unwrap());
+        let due = visible().find(|batch| batch.max_timestamp() >= wanted).map(Batch::base_offset);
+        assert_eq!(log.offset_for_time(wanted).unwrap().map(|hit| hit.offset), due, "{wanted:?}");
+        let largest = log.largest_timestamp().unwrap().map(|hit| hit.timestamp);
+        assert_eq!(largest, visible().map(Batch::max_timestamp).max());
     }
 
     /// All is calm: everybody catches up.
