@@ -328,7 +328,13 @@ impl LogInner {
         writer.position = 0;
         writer.allocated = 0;
         writer.first_append = None;
-        writer.producers = ProducerState::new();
+        writer.producers = match self.replication() {
+            // Its leader has trimmed what comes before, and knows producers of whom nothing is left.
+            Replication::Replicated if offset > Offset::ZERO => {
+                ProducerState::lost(self.shared.env.clock.wall())
+            }
+            Replication::Alone | Replication::Replicated => ProducerState::new(),
+        };
         writer.snapshots.clear();
         writer.bytes_since_snapshot = 0;
         self.publish(writer, vec![active]);

@@ -10,6 +10,7 @@ use millrace_types::{TimestampMs, TopicPartition};
 
 use super::{AgeClock, RetentionPolicy, SegmentFacts, retained_from};
 use crate::inner::LogInner;
+use crate::writer::Role;
 use crate::{DirError, Log};
 
 /// What is remembered from step to step.
@@ -65,6 +66,10 @@ impl LogInner {
     ) -> Result<usize, DirError> {
         let policy = RetentionPolicy::of(&self.config());
         if policy.keeps_all() || self.is_closed() || self.shared.failure.is_failed() {
+            return Ok(0);
+        }
+        if self.turn().role == Role::Following {
+            // Its leader decides where the log begins, and no follower's begins behind that.
             return Ok(0);
         }
         let _upkeep = self.upkeep.lock();

@@ -94,8 +94,10 @@ impl LogInner {
 
     /// Whether the log is a follower's, and these batches are the next.
     fn check_follows(&self, writer: &Writer, piece: &[Batch]) -> Result<(), ReplicaAppendError> {
-        if self.is_closed() {
-            return Err(AppendError::Closed.into());
+        // Nothing is written any more, also if it was a sync of the piece before that has failed.
+        let refused = self.is_closed().then_some(AppendError::Closed);
+        if let Some(error) = self.shared.failure.append_error().or(refused) {
+            return Err(error.into());
         }
         if writer.role == Role::Leading {
             return Err(ReplicaAppendError::NotFollowing);
@@ -196,10 +198,14 @@ fn checked(bytes: &Bytes, end: Offset, holes: Holes) -> Result<Vec<Batch>, Repli
         if found < latest {
             return Err(ReplicaAppendError::EpochFell { at, found, latest });
         }
-        while holes == Holes::Filled && expected < at {
+        if holes == Holes::Filled && expected < at {
+            // One is enough: the last batch of a segment stays, so no hole is larger than a segment. What looks like one that
+            // is has a base offset that was damaged on its way.
             let hole = Batch::hole(expected, at.since(expected), found);
-            expected = hole.next_offset();
-            batches.push(hole);
+            if hole.next_offset() == at {
+                expected = at;
+                batches.push(hole);
+            }
         }
         if at != expected {
             return Err(ReplicaAppendError::NotNext { expected, found: at });

@@ -150,6 +150,11 @@ fn what_is_not_the_next_whole_intact_batch_is_refused_and_changes_nothing() {
     let newer = split(&all)[1].placed_at(offset(2), LeaderEpoch(3)).into_bytes();
     let error = refused(&[&newer, &all[2 * size..]].concat().into(), offset(2));
     assert!(matches!(error, ReplicaAppendError::EpochFell { .. }), "{error:?}");
+    // A base offset is not under the checksum: one that is far off is no hole.
+    let far = split(&all)[1].placed_at(offset(1 << 40), LeaderEpoch(1)).into_bytes();
+    let gap = ReplicaAppendError::NotNext { expected: offset(2), found: offset(1 << 40) };
+    assert_eq!(follower.append_compacted_replica(&far).unwrap_err(), gap);
+    assert_eq!(refused(&far, offset(2)), gap);
     follower.append_replica(&all.slice(size..)).unwrap();
     assert!(all_bytes(&follower) == all);
 }
@@ -271,4 +276,35 @@ fn a_reset_replica_begins_where_it_is_told_with_the_epochs_of_its_leader() {
     let offsets = follower.offsets();
     assert_eq!((offsets.log_start, offsets.high_watermark, offsets.end), (offset(6), offset(6), offset(16)));
     assert!(all_bytes(&follower) == written(&leader, offset(6), 100_000));
+    // Of a producer whose records were trimmed it cannot know anything, and does not stop it.
+    follower.begin_epoch(LeaderEpoch(2)).unwrap();
+    let unknown = batch_at(1, &[b"goes on"], stamp(5, 40));
+    assert_eq!(follower.append(unknown).unwrap().wait().unwrap().base_offset, offset(16));
+    assert!(send(&follower, 14).unwrap().duplicate);
+}
+
+#[test]
+fn a_follower_lets_go_what_its_leader_has_let_go_and_nothing_by_itself() {
+    let (_one, leader_dir, leader) = leader();
+    let (two, dir, follower) = replica(2);
+    let config = LogConfig { retention_bytes: Some(50_000), ..replicated() };
+    leader.configure(config.clone()).unwrap();
+    follower.configure(config).unwrap();
+    for number in 0..300 {
+        send(&leader, 2 * number).unwrap();
+    }
+    catch_up(&leader, &follower, 100_000);
+    follower.raise_high_watermark(leader.raise_high_watermark(offset(600)));
+    dir.janitor_step();
+    assert_eq!(follower.offsets().log_start, Offset::ZERO);
+    leader_dir.janitor_step();
+    let start = leader.offsets().log_start;
+    assert!(start > Offset::ZERO, "the leader keeps what it should");
+    follower.trim_to(start).unwrap();
+    assert_eq!(follower.producers(9), leader.producers(9), "what went is known all the same");
+    drop((dir, follower));
+    let (_dir, follower) = reopened(&two, Survival::Nothing);
+    assert_eq!((follower.offsets().log_start, follower.offsets().high_watermark), (start, start));
+    assert!(all_bytes(&follower) == all_bytes(&leader));
+    assert_eq!(follower.producers(9), leader.producers(9));
 }
