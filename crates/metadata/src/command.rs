@@ -210,6 +210,17 @@ pub enum Command {
     },
     /// A leader says who is in sync.
     AlterPartition(AlterPartition),
+    /// A leader has found an epoch in its log that is not below its own: it goes on in one above that.
+    RaiseLeaderEpoch {
+        /// The leader.
+        node: NodeId,
+        /// Its run.
+        broker_epoch: BrokerEpoch,
+        /// The partition.
+        at: TopicPartition,
+        /// The epoch in its log.
+        above: LeaderEpoch,
+    },
     /// Give a partition back to its preferred leader.
     ElectPreferred {
         /// The partition.
@@ -240,6 +251,11 @@ pub enum Command {
     CancelReassignment {
         /// The partition.
         at: TopicPartition,
+    },
+    /// Take the next step towards enough replicas of a topic of the product; nothing changes once there are.
+    RaiseReplication {
+        /// Which one.
+        id: TopicId,
     },
     /// Let newer record kinds and file formats be written. A level that is reached already changes nothing.
     RaiseFeatureLevel {

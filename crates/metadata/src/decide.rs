@@ -9,18 +9,20 @@
 //! | `alter_partition` | what a leader says of its in-sync replicas (KIP-497, KIP-903, KIP-966) |
 //! | `elect` | elections that are asked for (KIP-460, KIP-966) |
 //! | `reassign` | moving partitions to other brokers (KIP-455) |
+//! | `raise` | more replicas for the product's own topics, as brokers join |
 //!
 //! What follows from a decision for a partition (who is eligible, who leads) stands in `partition/`.
 
 use millrace_schema::{MetadataRecord, PartitionChanged, ProducerIdsTaken};
 use millrace_types::{NodeId, TopicPartition};
 
-use crate::{Command, FEATURE_LEVEL_NEWEST, Image, Partition, Refusal, Topic};
+use crate::{ApplyError, Command, FEATURE_LEVEL_NEWEST, Image, Partition, Refusal, Topic};
 
 pub(crate) mod alter_partition;
 pub(crate) mod elect;
 pub(crate) mod fence;
 mod place;
+mod raise;
 pub(crate) mod reassign;
 pub(crate) mod register;
 mod topics;
@@ -51,14 +53,39 @@ pub fn decide(image: &Image, command: &Command) -> Result<Vec<MetadataRecord>, R
         Command::UnfenceBroker { node, epoch, applied } => fence::unfence(image, *node, *epoch, *applied),
         Command::DrainBroker { node, epoch } => fence::drain(image, *node, *epoch),
         Command::AlterPartition(change) => alter_partition::decide(image, change),
+        Command::RaiseLeaderEpoch { node, broker_epoch, at, above } => {
+            alter_partition::raise_epoch(image, (*node, *broker_epoch), *at, *above)
+        }
         Command::ElectPreferred { at } => elect::preferred(image, *at),
         Command::ElectUnclean { at, node } => elect::unclean(image, *at, *node),
         Command::RecoverLeader { at, ends } => elect::recover(image, *at, ends),
         Command::Reassign { at, replicas } => reassign::begin(image, *at, replicas),
         Command::CancelReassignment { at } => reassign::cancel(image, *at),
+        Command::RaiseReplication { id } => raise::raise(image, *id),
         Command::RaiseFeatureLevel { level } => raise_feature_level(image, *level),
         Command::TakeProducerIds { node, count } => take_producer_ids(image, *node, *count),
     }
+}
+
+/// Decides commands one after the other, each on what those before it leave: all that they become can be written as
+/// one, in their order, and each is answered for itself.
+///
+/// # Errors
+/// [`ApplyError`]: what was decided does not fold, which is a bug of this crate. Nothing is to be written then.
+pub fn decide_each<'a>(
+    image: &Image,
+    commands: impl IntoIterator<Item = &'a Command>,
+) -> Result<Vec<Result<Vec<MetadataRecord>, Refusal>>, ApplyError> {
+    let mut image = image.clone();
+    let mut answers = Vec::new();
+    for command in commands {
+        let answer = decide(&image, command);
+        for record in answer.iter().flatten() {
+            image = image.apply(record)?;
+        }
+        answers.push(answer);
+    }
+    Ok(answers)
 }
 
 fn take_producer_ids(image: &Image, node: NodeId, count: u32) -> Result<Vec<MetadataRecord>, Refusal> {

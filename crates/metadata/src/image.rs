@@ -57,6 +57,12 @@ impl Topic {
         usize::try_from(self.config.min_insync_replicas).unwrap_or(usize::MAX)
     }
 
+    /// Its partitions with their names.
+    pub fn numbered(&self) -> impl Iterator<Item = (TopicPartition, &Partition)> {
+        let at = |number| TopicPartition { topic: self.id, partition: PartitionIndex(number) };
+        (0..).map(at).zip(&self.partitions)
+    }
+
     /// One of its partitions.
     #[must_use]
     pub fn partition(&self, partition: PartitionIndex) -> Option<&Partition> {
@@ -218,6 +224,11 @@ impl Image {
     #[must_use]
     pub fn partition(&self, at: TopicPartition) -> Option<&Partition> {
         self.topic_by_id(at.topic)?.partition(at.partition)
+    }
+
+    /// All partitions, by the names of their topics.
+    pub fn partitions(&self) -> impl Iterator<Item = (TopicPartition, &Partition)> {
+        self.topics().flat_map(|topic| topic.numbered())
     }
 
     /// What the rules of partitions look at, for those of a topic.

@@ -22,11 +22,11 @@ pub use command::{
     AlterPartition, Command, ConfigChange, CreateTopic, InSync, Owner, ReplicaEnd, StartBroker,
 };
 pub use decide::alter_partition::{AlterPartitionRefusal, Ineligible};
-pub use decide::decide;
 pub use decide::elect::ElectRefusal;
 pub use decide::fence::StandingRefusal;
 pub use decide::reassign::ReassignRefusal;
 pub use decide::register::RegisterRefusal;
+pub use decide::{decide, decide_each};
 pub use image::{ApplyError, FEATURE_LEVEL_ALONE, FEATURE_LEVEL_NEWEST, Image, Topic};
 pub use millrace_schema::{
     BrokerRegistered, BrokerResumed, BrokerRun, BrokerStarted, FrameError, ImageResumed, Losses,

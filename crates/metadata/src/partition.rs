@@ -88,6 +88,13 @@ impl Partition {
         }
     }
 
+    /// Whether it is led by another replica than the preferred one, which is in sync and could lead.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        let preferred = self.replicas.first();
+        preferred.is_some_and(|node| self.leader != Some(*node) && self.isr.contains(node))
+    }
+
     /// Whether replicas are being added or removed.
     #[must_use]
     pub fn is_reassigned(&self) -> bool {

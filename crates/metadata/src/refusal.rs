@@ -84,6 +84,9 @@ pub enum Refusal {
     /// The topic belongs to the product.
     #[error("topic {0} belongs to the product; users do not change it")]
     Internal(TopicName),
+    /// The topic belongs to a user.
+    #[error("topic {0} belongs to a user, and keeps the replicas that it was made with")]
+    NotInternal(TopicName),
     /// A key is named twice in one change.
     #[error("config {0:?} is changed twice in one request")]
     ConfigTwice(String),
@@ -161,6 +164,7 @@ impl Refusal {
             Refusal::InternalSyncMode { .. } => ErrorCode::InvalidConfig,
             Refusal::UnknownTopic(_) | Refusal::UnknownPartition(_) => ErrorCode::UnknownTopicOrPartition,
             Refusal::Internal(_)
+            | Refusal::NotInternal(_)
             | Refusal::IdTaken(_)
             | Refusal::UnknownBroker(_)
             | Refusal::ConfigTwice(_) => ErrorCode::InvalidRequest,

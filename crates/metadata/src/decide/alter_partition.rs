@@ -106,11 +106,8 @@ pub enum Ineligible {
 /// Takes a leader's word, or refuses it.
 pub(super) fn decide(image: &Image, wanted: &AlterPartition) -> Result<Vec<MetadataRecord>, Refusal> {
     check_level(image, CLUSTERS_SINCE)?;
-    let (at, node, given) = (wanted.at, wanted.node, wanted.broker_epoch);
-    let current = image.broker(node).ok_or(Refusal::UnknownBroker(node))?.epoch;
-    if current != given {
-        return Err(AlterPartitionRefusal::StaleBrokerEpoch { node, given, current }.into());
-    }
+    let at = wanted.at;
+    check_run(image, wanted.node, wanted.broker_epoch)?;
     let (topic, partition) = partition_of(image, at)?;
     check_epochs(partition, wanted)?;
     check_set(partition, wanted)?;
@@ -126,6 +123,41 @@ pub(super) fn decide(image: &Image, wanted: &AlterPartition) -> Result<Vec<Metad
     let more = wanted.isr.iter().map(|member| member.node).filter(|node| !partition.isr.contains(node));
     isr.extend(more);
     Ok(record_of(at, Change::new(image.rules(topic), partition).in_sync(isr).finish()))
+}
+
+/// Lets a leader go on in an epoch above one that it has found in its log. A broker alone in its cluster begins epochs
+/// by itself after an unclean stop, and says nothing of it: so its log may be ahead of what the cluster knows when
+/// others join, and epochs in a log never fall.
+pub(super) fn raise_epoch(
+    image: &Image,
+    (node, broker_epoch): (NodeId, BrokerEpoch),
+    at: TopicPartition,
+    above: LeaderEpoch,
+) -> Result<Vec<MetadataRecord>, Refusal> {
+    check_level(image, CLUSTERS_SINCE)?;
+    check_run(image, node, broker_epoch)?;
+    let (_, partition) = partition_of(image, at)?;
+    if partition.leader != Some(node) {
+        return Err(AlterPartitionRefusal::NotLeader { at, node }.into());
+    }
+    if above < partition.leader_epoch {
+        return Ok(Vec::new());
+    }
+    let raised = Partition {
+        leader_epoch: above.next(),
+        partition_epoch: partition.partition_epoch.saturating_add(1),
+        ..partition.clone()
+    };
+    Ok(record_of(at, Some(raised)))
+}
+
+fn check_run(image: &Image, node: NodeId, given: BrokerEpoch) -> Result<(), Refusal> {
+    let current = image.broker(node).ok_or(Refusal::UnknownBroker(node))?.epoch;
+    if current == given {
+        Ok(())
+    } else {
+        Err(AlterPartitionRefusal::StaleBrokerEpoch { node, given, current }.into())
+    }
 }
 
 fn check_epochs(partition: &Partition, wanted: &AlterPartition) -> Result<(), AlterPartitionRefusal> {

@@ -58,6 +58,12 @@ impl Places {
             .collect()
     }
 
+    /// Active brokers that are to join these replicas, so that there are that many of them; fewer if there are no more.
+    pub(super) fn more(&self, replicas: &[NodeId], wanted: usize, turn: usize) -> Vec<NodeId> {
+        let others = self.round(turn).into_iter().filter(|node| !replicas.contains(node));
+        others.take(wanted.saturating_sub(replicas.len())).collect()
+    }
+
     /// The active brokers in the order in which this turn takes them.
     fn round(&self, turn: usize) -> Vec<NodeId> {
         let mut order = rotated(&self.active, turn);

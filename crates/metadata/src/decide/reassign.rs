@@ -111,7 +111,9 @@ pub(super) fn cancel(image: &Image, at: TopicPartition) -> Result<Vec<MetadataRe
     let replicas: Vec<_> = partition.replicas.iter().copied().filter(stays).collect();
     let isr: Vec<_> = partition.isr.iter().copied().filter(stays).collect();
     let (in_sync, min_insync) = (isr.len(), topic.min_insync());
-    if isr.len() < partition.isr.len() && in_sync < min_insync {
+    // With a new replica may go what only that one holds, unless enough others are in sync.
+    let complete = [&*partition.isr, &partition.elr, &partition.last_known_elr].concat();
+    if in_sync < min_insync && complete.iter().any(|node| !stays(node)) {
         return Err(ReassignRefusal::TooFewInSync { at, in_sync, min_insync }.into());
     }
     let change = Change::new(image.rules(topic), partition);

@@ -14,11 +14,11 @@ use crate::{
 };
 
 /// Replicas of a topic that leaves it to the cluster, where there are that many brokers.
-const REPLICATION_FACTOR_DEFAULT: u32 = 3;
+pub(super) const REPLICATION_FACTOR_DEFAULT: u32 = 3;
 /// The level from which topics may be altered.
 const ALTERING_SINCE: u32 = 2;
 /// The config that a topic gets written into it when it is made.
-const MIN_INSYNC: &str = "min.insync.replicas";
+pub(super) const MIN_INSYNC: &str = "min.insync.replicas";
 
 pub(super) fn create_topic(image: &Image, wanted: &CreateTopic) -> Result<Vec<MetadataRecord>, Refusal> {
     check_name(image, wanted)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use millrace_schema::{BrokerRegistered, BrokerRun, BrokerStarted, Losses, PartitionChanged};
-use millrace_types::{NodeId, PartitionIndex, TopicPartition};
+use millrace_types::{NodeId, TopicPartition};
 
 use super::{ApplyError, Image, Topic};
 use crate::partition::{Change, Rules};
@@ -124,8 +124,7 @@ impl Image {
 
     /// How many partitions have a replica on this node.
     pub(crate) fn partitions_of(&self, node: NodeId) -> usize {
-        let partitions = self.topics().flat_map(|topic| &topic.partitions);
-        partitions.filter(|partition| partition.replicas.contains(&node)).count()
+        self.partitions().filter(|(_, partition)| partition.replicas.contains(&node)).count()
     }
 
     fn stand(&mut self, run: BrokerRun, standing: Standing) -> Result<(), ApplyError> {
@@ -151,8 +150,7 @@ impl Image {
             }
             let rules = Rules { brokers: &brokers, min_insync: topic.min_insync() };
             let mut changed = Vec::new();
-            for ((index, partition), number) in topic.partitions.iter().enumerate().zip(0..) {
-                let at = TopicPartition { topic: topic.id, partition: PartitionIndex(number) };
+            for (index, (at, partition)) in topic.numbered().enumerate() {
                 if concerned(partition)
                     && let Some(after) = more(Change::new(rules, partition), topic, at).finish()
                 {

@@ -41,6 +41,11 @@ pub(super) enum Act {
     },
     Hear(usize),
     Prefer(TopicPartition),
+    /// The leader has found an epoch in its log, so far above its own.
+    Epoch {
+        at: TopicPartition,
+        above: i32,
+    },
     Unclean(TopicPartition, i32),
     Recover(TopicPartition),
     Reassign(TopicPartition, Vec<i32>),
@@ -85,6 +90,9 @@ pub(super) fn violation(acts: &[Act]) -> Option<String> {
             return Some(found);
         }
     }
+    if let Err(found) = world.heals() {
+        return Some(found);
+    }
     if resumed(&world.image).as_ref() != Some(&world.image) {
         return Some("the image is not what its records fold into".to_owned());
     }
@@ -100,6 +108,43 @@ fn resumed(image: &Image) -> Option<Image> {
 }
 
 impl World {
+    /// A cluster whose brokers all come back, none with a loss, is whole again.
+    fn heals(&self) -> Result<(), String> {
+        let mut image = self.image.clone();
+        for node in 1..=NODES {
+            let mut back = start_of(node, u8::MAX);
+            if let Some(broker) = image.broker(NodeId(node)) {
+                back.directory = broker.directory;
+                image = fence(&image, node);
+            }
+            image = unfence(&run(&image, &Command::StartBroker(back)).map_err(|no| no.to_string())?, node);
+        }
+        let all: Vec<TopicPartition> = image.partitions().map(|(at, _)| at).collect();
+        for at in all {
+            let told = |node: &NodeId| crate::ReplicaEnd {
+                node: *node,
+                epoch: epoch_of(&image, node.0),
+                leader_epoch: LeaderEpoch(0),
+                end: millrace_types::Offset::ZERO,
+            };
+            let was = image.partition(at).cloned().ok_or("gone")?;
+            if was.leader.is_none() {
+                let ends = was.replicas.iter().map(told).collect();
+                image = run(&image, &Command::RecoverLeader { at, ends })
+                    .map_err(|refusal| format!("{at} stays without a leader: {refusal}: {was:?}"))?;
+            }
+            let everybody =
+                World { image: image.clone(), ..World::default() }.ask(at, u8::MAX).ok_or("no leader")?;
+            image =
+                run(&image, &Command::AlterPartition(everybody)).map_err(|refusal| refusal.to_string())?;
+            let is = image.partition(at).ok_or("gone")?;
+            if is.isr.len() != is.replicas.len() || is.is_reassigned() {
+                return Err(format!("{at} is not whole: {is:?}"));
+            }
+        }
+        Ok(())
+    }
+
     fn act(&mut self, act: &Act) -> Result<(), String> {
         if let Act::Ask { at, isr, at_once: false } = act {
             if let Some(wanted) = self.ask(*at, *isr) {
@@ -156,6 +201,21 @@ impl World {
         })
     }
 
+    /// What every replica would tell of itself.
+    fn ends(&self, at: TopicPartition) -> Option<Vec<crate::ReplicaEnd>> {
+        let ledger = self.ledgers.get(&at)?;
+        let end = |node: &NodeId| {
+            let held = ledger.held.get(node).and_then(|held| i64::try_from(*held).ok()).unwrap_or(0);
+            crate::ReplicaEnd {
+                node: *node,
+                epoch: epoch_of(&self.image, node.0),
+                leader_epoch: LeaderEpoch(0),
+                end: millrace_types::Offset::new(held).unwrap(),
+            }
+        };
+        Some(self.image.partition(at)?.replicas.iter().map(end).collect())
+    }
+
     fn command(&mut self, act: &Act) -> Option<Command> {
         let of = |node: i32| (NodeId(node), epoch_of(&self.image, node));
         Some(match act.clone() {
@@ -182,25 +242,15 @@ impl World {
                 let index = index.checked_rem(self.asked.len())?;
                 Command::AlterPartition(self.asked.get(index)?.clone())
             }
+            Act::Epoch { at, above } => {
+                let partition = self.image.partition(at)?;
+                let (node, broker_epoch) = of(partition.leader?.0);
+                let above = LeaderEpoch(partition.leader_epoch.0 + above);
+                Command::RaiseLeaderEpoch { node, broker_epoch, at, above }
+            }
             Act::Prefer(at) => Command::ElectPreferred { at },
             Act::Unclean(at, node) => Command::ElectUnclean { at, node: NodeId(node) },
-            Act::Recover(at) => {
-                let ledger = self.ledgers.get(&at)?;
-                let end = |node: &NodeId| crate::ReplicaEnd {
-                    node: *node,
-                    epoch: epoch_of(&self.image, node.0),
-                    leader_epoch: LeaderEpoch(0),
-                    end: ledger
-                        .held
-                        .get(node)
-                        .and_then(|held| i64::try_from(*held).ok())
-                        .map_or(millrace_types::Offset::ZERO, |held| {
-                            millrace_types::Offset::new(held).unwrap()
-                        }),
-                };
-                let ends = self.image.partition(at)?.replicas.iter().map(end).collect();
-                Command::RecoverLeader { at, ends }
-            }
+            Act::Recover(at) => Command::RecoverLeader { at, ends: self.ends(at)? },
             Act::Reassign(at, replicas) => Command::Reassign { at, replicas: nodes(&replicas) },
             Act::Cancel(at) => Command::CancelReassignment { at },
             Act::Create { topic: id, replicas } => {
@@ -348,6 +398,10 @@ fn check_shape(image: &Image, partition: &Partition, min_insync: usize) -> Resul
         (isr.iter().all(active), "who is not active is in sync"),
         (isr.len() < min_insync || elr.is_empty() && last_known_elr.is_empty(), "too many are eligible"),
         (replicas.len() - removing.len() >= min_insync, "it could never commit again"),
+        (
+            partition.leader.is_some() || !elr.is_empty() || !last_known_elr.is_empty(),
+            "nobody is known to have held everything",
+        ),
         (!elr.iter().any(active) || partition.leader.is_some(), "nobody leads although one could"),
     ];
     rules.into_iter().find(|(kept, _)| !kept).map_or(Ok(()), |(_, problem)| Err(problem))
@@ -387,6 +441,7 @@ pub(super) fn any_act() -> impl Strategy<Value = Act> {
         16 => (at(), any::<u8>(), any::<bool>()).prop_map(|(at, isr, at_once)| Act::Ask { at, isr, at_once }),
         8 => any::<usize>().prop_map(Act::Hear),
         2 => at().prop_map(Act::Prefer),
+        1 => (at(), -1..3).prop_map(|(at, above)| Act::Epoch { at, above }),
         2 => (at(), node()).prop_map(|(at, node)| Act::Unclean(at, node)),
         2 => at().prop_map(Act::Recover),
         3 => (at(), set()).prop_map(|(at, replicas)| Act::Reassign(at, replicas)),

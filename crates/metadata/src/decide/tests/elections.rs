@@ -97,3 +97,26 @@ fn of_those_last_known_to_hold_everything_the_longest_log_leads() {
     let nobody = fence(&three(), 1);
     assert!(matches!(recover(&nobody, Vec::new()), Err(Refusal::Elect(ElectRefusal::HasLeader { .. }))));
 }
+
+#[test]
+fn commands_that_come_together_are_decided_one_after_the_other() {
+    let image = three();
+    let asks = [wanted(&image, &[1, 2]), wanted(&image, &[1, 3])].map(Command::AlterPartition);
+    let answers = decide_each(&image, &asks).unwrap();
+    assert_eq!(answers.len(), 2);
+    let after = answers[0].iter().flatten().try_fold(image.clone(), Image::apply).unwrap();
+    assert_eq!(shape(&after).1, [1, 2]);
+    assert_eq!(answers[1], decide(&after, &asks[1]), "the second is about a partition as it was");
+    assert!(answers[1].is_err());
+}
+
+#[test]
+fn a_partition_is_away_while_its_preferred_leader_could_lead_and_does_not() {
+    let image = three();
+    assert!(!partition(&image).is_away());
+    let image = unfence(&fence(&image, 1), 1);
+    assert!(!partition(&image).is_away(), "it is not in sync");
+    let image = alter(&image, &[2, 3, 1]);
+    assert!(partition(&image).is_away());
+    assert!(!partition(&run(&image, &Command::ElectPreferred { at: AT }).unwrap()).is_away());
+}

@@ -144,3 +144,20 @@ fn another_number_to_commit_leaves_nobody_eligible_under_a_leader() {
     assert_eq!(shape(&changed), (None, vec![], vec![1, 2, 3], vec![]));
     assert_eq!(shape(&unfence(&changed, 2)), (Some(2), vec![2], vec![], vec![]));
 }
+
+#[test]
+fn a_leader_whose_log_is_ahead_goes_on_above_it() {
+    let image = three();
+    let raise = |node: i32, broker_epoch, above| Command::RaiseLeaderEpoch {
+        node: NodeId(node),
+        broker_epoch: BrokerEpoch(broker_epoch),
+        at: AT,
+        above: LeaderEpoch(above),
+    };
+    let raised = run(&image, &raise(1, 1, 7)).unwrap();
+    assert_eq!((partition(&raised).leader_epoch, shape(&raised)), (LeaderEpoch(8), shape(&image)));
+    assert_eq!(decide(&raised, &raise(1, 1, 7)), Ok(Vec::new()));
+    let not_leader = AlterPartitionRefusal::NotLeader { at: AT, node: NodeId(2) };
+    assert_eq!(decide(&image, &raise(2, 2, 7)), Err(not_leader.into()));
+    assert!(decide(&image, &raise(1, 9, 7)).is_err());
+}

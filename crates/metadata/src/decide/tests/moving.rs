@@ -67,6 +67,19 @@ fn it_is_taken_back_unless_too_few_would_be_in_sync() {
 }
 
 #[test]
+fn it_is_not_taken_back_from_those_who_alone_hold_everything() {
+    let image = alter(&reassign(&five(), &[4, 5, 1]).unwrap(), &[1, 4]);
+    let nobody = fence(&fence(&image, 1), 4);
+    assert_eq!(shape(&nobody), (None, vec![], vec![4, 1], vec![]));
+    let refused = ReassignRefusal::TooFewInSync { at: AT, in_sync: 0, min_insync: 2 };
+    assert_eq!(decide(&nobody, &Command::CancelReassignment { at: AT }), Err(refused.into()));
+    // Where the new ones hold nothing yet, nothing goes with them.
+    let early = fence(&fence(&reassign(&alter(&five(), &[1, 2]), &[4, 5, 1]).unwrap(), 1), 2);
+    let back = run(&early, &Command::CancelReassignment { at: AT }).unwrap();
+    assert_eq!(shape(&back), (None, vec![], vec![1, 2], vec![]));
+}
+
+#[test]
 fn places_that_cannot_be_are_refused() {
     let image = five();
     let refused = |replicas: &[i32]| reassign(&image, replicas).unwrap_err();
@@ -94,4 +107,40 @@ fn what_a_move_can_be_taken_back_to_bounds_what_commits() {
     let configs = BTreeMap::from([("min.insync.replicas".to_owned(), "3".to_owned())]);
     let refused = decide(&growing, &Command::ConfigureTopic { id: TOPIC, configs });
     assert!(matches!(refused, Err(Refusal::MinInsync { min_insync: 3, replication_factor: 2 })));
+}
+
+/// A topic of the product, made when there was one broker.
+fn internal(partitions: u32) -> CreateTopic {
+    let name = TopicName::new("__consumer_offsets").unwrap();
+    CreateTopic { name, owner: Owner::Product, ..topic(partitions, 1, &[]) }
+}
+
+#[test]
+fn topics_of_the_product_get_more_replicas_as_brokers_join() {
+    let raise = Command::RaiseReplication { id: TOPIC };
+    let image = run(&brokers(1), &Command::CreateTopic(internal(2))).unwrap();
+    assert_eq!(decide(&image, &raise), Ok(Vec::new()), "alone it has what can be had");
+    let image = unfence(&start(&image, 2, 1), 2);
+    let image = start(&unfence(&start(&image, 3, 1), 3), 4, 1);
+    let image = run(&image, &raise).unwrap();
+    for (_, partition) in image.partitions() {
+        assert_eq!(partition.replicas.iter().collect::<BTreeSet<_>>(), nodes(&[1, 2, 3]).iter().collect());
+        assert_eq!((partition.leader, &*partition.isr), (Some(NodeId(1)), &nodes(&[1])[..]));
+    }
+    assert_eq!(decide(&image, &raise), Ok(Vec::new()), "they catch up");
+    // One partition has all of them in sync, the other waits still.
+    let image = alter(&image, &[1, 2, 3]);
+    assert_eq!(decide(&image, &raise), Ok(Vec::new()));
+    let second = TopicPartition { partition: PartitionIndex(1), ..AT };
+    let mut wanted = wanted(&image, &[1, 2, 3]);
+    let of_second = image.partition(second).unwrap();
+    (wanted.at, wanted.leader_epoch) = (second, of_second.leader_epoch);
+    wanted.partition_epoch = of_second.partition_epoch;
+    let image = run(&image, &Command::AlterPartition(wanted)).unwrap();
+    assert_eq!(image.topic_by_id(TOPIC).unwrap().replication_factor, 3);
+    let image = run(&image, &raise).unwrap();
+    assert_eq!(image.topic_by_id(TOPIC).unwrap().min_insync(), 2);
+    assert_eq!(decide(&image, &raise), Ok(Vec::new()));
+    let of_user = decide(&five(), &raise);
+    assert_eq!(of_user, Err(Refusal::NotInternal(TopicName::new("a").unwrap())));
 }
