@@ -28,8 +28,18 @@ impl Judged {
     /// When it does not start.
     #[must_use]
     pub fn start(more: &[&str]) -> Judged {
+        Judged::start_at("127.0.0.1:0", more)
+    }
+
+    /// The same with a door for Kafka's clients at this address.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_at(kafka: &str, more: &[&str]) -> Judged {
         let home = TempDir::new().expect("a directory");
         let mut setup = BrokerSetup::new(&home.path().join("data"), &home.path().join("log"));
+        kafka.clone_into(&mut setup.kafka);
         setup.args.extend(more.iter().map(|word| (*word).to_owned()));
         if let Ok(bootstrap) = std::env::var(FOREIGN) {
             return Judged { _home: home, setup, ours: None, bootstrap };

@@ -16,6 +16,7 @@
 #![allow(clippy::expect_used, reason = "a suite fails by panicking, here as in its tests")]
 
 pub mod broker;
+mod crate_source;
 pub mod cutting_proxy;
 pub mod cycles;
 pub mod disk;
@@ -31,6 +32,7 @@ pub mod librdkafka;
 pub mod load;
 mod need;
 mod program;
+pub mod rdkafka;
 pub mod read;
 mod report;
 mod runtime;

@@ -1,18 +1,22 @@
 //! librdkafka's own test suite, whose sources come with the crate `rdkafka-sys`, built once per target directory.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use serde_json::Value;
 
 use crate::Need;
+use crate::crate_source::{copy, source_of, succeed};
 
 /// A test that takes longer has not passed: its own limits are shorter, if the machine is not very busy.
 const PATIENCE: Duration = Duration::from_secs(240);
 /// Which broker the suite is told that it speaks to: it leaves out what that one has not.
 const KAFKA_VERSION: &str = "4.0.0";
+
+/// Tests from this number on run until somebody ends them.
+const BY_HAND_FROM: &str = "8000";
 
 /// What is needed to build it.
 pub const NEEDS: [Need; 3] = [Need::Program("make"), Need::Program("cc"), Need::Program("c++")];
@@ -59,6 +63,23 @@ impl LibrdkafkaSuite {
         succeed(Command::new("make").args(["-j2", "-C", "tests", "test-runner"]).current_dir(&folder));
         std::fs::write(mark, "").expect("a mark");
         suite
+    }
+
+    /// The numbers of its tests, without those that a person watches.
+    ///
+    /// # Panics
+    /// When its folder cannot be listed.
+    #[must_use]
+    pub fn numbers(&self) -> BTreeSet<String> {
+        let files = std::fs::read_dir(self.folder.join("tests")).expect("its tests");
+        let names = files.map(|file| file.expect("a file").file_name().to_string_lossy().into_owned());
+        let number = |name: String| {
+            let source = name.ends_with(".c") || name.ends_with(".cpp");
+            let number =
+                name.get(..4).filter(|digits| source && digits.bytes().all(|one| one.is_ascii_digit()))?;
+            (number < BY_HAND_FROM).then(|| number.to_owned())
+        };
+        names.filter_map(number).collect()
     }
 
     /// Runs the test of that number against a broker.
@@ -108,40 +129,4 @@ impl LibrdkafkaSuite {
 fn end_of(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(30)..].join("\n")
-}
-
-/// A copy that may be written to, in place of what was there.
-fn copy(source: &Path, to: &Path) {
-    if to.exists() {
-        std::fs::remove_dir_all(to).expect("an old folder to be removed");
-    }
-    std::fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
-    succeed(Command::new("cp").arg("-r").arg(source).arg(to));
-    succeed(Command::new("chmod").args(["-R", "u+w"]).arg(to));
-}
-
-/// Where the source of a crate of `tests/kafka-clients/rust` lies.
-fn source_of(package: &str) -> PathBuf {
-    let wanted = Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka-clients/rust");
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::create_dir(folder.path().join("src")).expect("a folder");
-    std::fs::write(folder.path().join("src/lib.rs"), "").expect("a file");
-    for (from, to) in [("crates.toml", "Cargo.toml"), ("crates.lock", "Cargo.lock")] {
-        std::fs::copy(wanted.join(from), folder.path().join(to)).expect("a file");
-    }
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["metadata", "--locked", "--format-version", "1"]).current_dir(folder.path());
-    let output = cargo.output().expect("cargo starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let packages = metadata["packages"].as_array().expect("a list");
-    let found = packages.iter().find(|one| one["name"] == package).expect("the package");
-    let manifest = Path::new(found["manifest_path"].as_str().expect("a path"));
-    manifest.parent().expect("a folder").to_owned()
-}
-
-fn succeed(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let text = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&text));
 }

@@ -53,6 +53,12 @@ fn kafkas_java_client_shares_a_group_in_generations() {
 }
 
 #[test]
+fn kafkas_java_client_shares_a_group_cooperatively() {
+    let cooperative = Some("org.apache.kafka.clients.consumer.CooperativeStickyAssignor");
+    exam("exam_group_java_cooperative", JAVA, (CLASSIC, cooperative), &[]);
+}
+
+#[test]
 fn kafkas_java_client_shares_a_group_by_epochs() {
     exam("exam_group_java_consumer", JAVA, (CONSUMER, None), &[]);
 }

@@ -1,4 +1,4 @@
-//! Ten of librdkafka's own tests against the broker.
+//! librdkafka's own tests against the broker: ten on every change, all of them in the long form.
 #![allow(clippy::unwrap_used, reason = "an exam fails by panicking, in its own functions too")]
 
 use std::path::{Path, PathBuf};
@@ -24,6 +24,43 @@ const TEN: [(&str, &str); 10] = [
     ("0044", "partition_cnt"),
     ("0099", "commit_metadata"),
 ];
+
+/// The numbers of those that do not pass, and why. docs/kafka-clients.md has them for readers.
+const NOT_PASSING: [(&str, &str); 8] = [
+    ("0052", "runs Kafka's scripts"),
+    ("0077", "runs Kafka's scripts"),
+    ("0081", "access control lists are not there yet"),
+    ("0103", "transactions are not there yet"),
+    ("0109", "runs Kafka's scripts"),
+    ("0115", "runs Kafka's scripts"),
+    ("0119", "runs Kafka's scripts"),
+    ("0129", "transactions are not there yet"),
+];
+
+#[test]
+#[ignore = "takes eight minutes"]
+fn soak_all_of_librdkafkas_own_tests_pass_but_those_of_the_list() {
+    let suite = "exam_librdkafka";
+    if !require(suite, &librdkafka::NEEDS) {
+        return;
+    }
+    let built = LibrdkafkaSuite::build(&target());
+    let judged = Judged::start(&BROKER);
+    let (mut passed, mut surprises) = (0, Vec::new());
+    for number in built.numbers() {
+        let expected = NOT_PASSING.iter().find(|(listed, _)| *listed == number);
+        match (built.run(&number, judged.bootstrap()), expected) {
+            (Verdict::Passed, None) => passed += 1,
+            (Verdict::Skipped(why), _) => say(&format!("{suite}: {number} leaves itself out: {why}")),
+            (Verdict::Failed(_), Some((_, why))) => say(&format!("{suite}: {number} does not pass: {why}")),
+            (Verdict::Passed, Some(_)) => surprises.push(format!("{number} passes: the list is too long")),
+            (Verdict::Failed(told), None) => surprises.push(format!("{number} does not pass:\n{told}")),
+        }
+    }
+    say(&format!("{suite}: {passed} of its own tests pass"));
+    judged.stop();
+    assert!(surprises.is_empty(), "{}", surprises.join("\n"));
+}
 
 #[test]
 fn ten_of_librdkafkas_own_tests_pass() {
