@@ -47,6 +47,8 @@ pub enum EntriesError {
 #[must_use]
 pub fn quorum_log_config() -> LogConfig {
     let sync_mode = SyncMode::Always;
+    #[cfg(feature = "teeth")]
+    let sync_mode = millrace_types::planted!(QuorumAppendBeforeSync, SyncMode::Os, else sync_mode);
     LogConfig {
         segment_bytes: SEGMENT_BYTES,
         batch_bytes_max: limits::BATCH_BYTES_MAX,

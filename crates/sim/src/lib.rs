@@ -6,9 +6,12 @@
 //!
 //! [`groups`] lets consumers, a network and coordinators of consumer groups run against each other, seed by seed.
 //!
+//! [`quorum`] lets three nodes of the metadata quorum live through deaths, power cuts and a bad network.
+//!
 //! `tests/sim_teeth.rs` plants one bug after another and must see each of them; it is built with the feature `teeth`.
 
 pub mod crash_states;
 pub mod groups;
 mod ledger;
 mod policy;
+pub mod quorum;

@@ -119,6 +119,10 @@ bugs! {
     ElrKept,
     /// A broker that starts again before it was fenced stays in sync under its new epoch.
     QuickReboot,
+    /// A vote of the quorum is given before it is on the disk.
+    QuorumVoteBeforeSync,
+    /// An entry of the quorum's log counts before it is synced.
+    QuorumAppendBeforeSync,
 }
 
 /// The planted bug, counted from 1; 0 for none.

@@ -51,6 +51,7 @@ fn enumerated(bug: Bug) -> Enumerated {
         | Bug::GenerationAgain
         | Bug::FollowerAssigns
         | Bug::FailedPersistTold => Blind("no group has members"),
+        Bug::QuorumVoteBeforeSync | Bug::QuorumAppendBeforeSync => Blind("there is no quorum"),
     }
 }
 

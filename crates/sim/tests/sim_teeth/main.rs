@@ -13,6 +13,7 @@ mod cuts;
 mod damage;
 mod enumerated;
 mod groups;
+mod quorum;
 mod starts;
 mod world;
 
@@ -89,6 +90,10 @@ fn check_of(bug: Bug) -> Check {
         Bug::FollowerAssigns => check("only its leader assigns a generation", groups::generations),
         Bug::ServedBeforeLoaded => check("a coordinator reads its log first", groups::broker),
         Bug::FailedPersistTold => check("what is answered is durable", groups::broker),
+        Bug::QuorumVoteBeforeSync => check("a voter never goes back behind a promise", quorum::nodes),
+        Bug::QuorumAppendBeforeSync => {
+            check("what a majority has acknowledged outlives a power cut", quorum::nodes)
+        }
     }
 }
 

@@ -1,0 +1,75 @@
+//! Three nodes of the metadata quorum: no run of the simulated world breaks what the quorum promises.
+//!
+//! `MILLRACE_SEED=n` runs that seed alone.
+#![expect(clippy::print_stdout, reason = "a suite reports what it has tried")]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use millrace_sim::quorum::{Marks, run};
+
+/// Seeds of a run in CI.
+const SEEDS: u64 = 100;
+
+fn seed_wanted() -> Option<u64> {
+    std::env::var("MILLRACE_SEED").ok().and_then(|text| text.parse().ok())
+}
+
+/// Runs seeds on as many threads as there are processors; what is broken is printed with its seed.
+fn sweep(first: u64, seeds: u64) -> Marks {
+    let next = AtomicU64::new(first);
+    let found: Mutex<(Marks, Vec<(u64, String)>)> = Mutex::default();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + seeds {
+                        break;
+                    }
+                    let ended = run(seed);
+                    let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                    found.0.add(&ended.marks);
+                    found.1.extend(ended.broken.map(|what| (seed, what)));
+                }
+            });
+        }
+    });
+    let (marks, mut broken) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    broken.sort();
+    println!("{seeds} seeds: {marks}");
+    for (seed, what) in broken.iter().take(10) {
+        println!("MILLRACE_SEED={seed}: {what}");
+    }
+    assert!(broken.is_empty(), "{} of {seeds} seeds break a promise", broken.len());
+    marks
+}
+
+#[test]
+fn a_hundred_histories_of_the_quorum_break_no_promise() {
+    if let Some(seed) = seed_wanted() {
+        let ended = run(seed);
+        println!("{}", ended.marks);
+        assert_eq!(ended.broken, None, "seed {seed}");
+        return;
+    }
+    let marks = sweep(0, SEEDS);
+    assert!(marks.never().is_empty(), "never happened: {:?}", marks.never());
+}
+
+#[test]
+#[ignore = "soak: as long as MILLRACE_SOAK_MINUTES says, other seeds each time"]
+fn histories_of_the_quorum_for_as_long_as_it_is_told() {
+    let minutes = std::env::var("MILLRACE_SOAK_MINUTES").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let clock = &*millrace_env::real::env().clock;
+    let end = clock.monotonic().after(std::time::Duration::from_secs(60 * minutes));
+    // The first round is always the same; where the others begin is drawn.
+    let mut first = 0;
+    let mut marks = Marks::default();
+    while clock.monotonic() < end {
+        marks.add(&sweep(first, 2_000));
+        first = millrace_env::RngExt::next_u64(&*millrace_env::real::env().rng) >> 1;
+    }
+    println!("{marks}");
+}
