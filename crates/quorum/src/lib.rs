@@ -11,7 +11,6 @@
 
 mod entries;
 mod error;
-mod facts;
 mod files;
 mod log_store;
 mod network;

@@ -1,7 +1,7 @@
 //! The image between openraft and everybody who looks at it.
 //!
 //! ```text
-//!   committed entries ── apply ──► facts ──► image ──► readers
+//!   committed entries ── apply ──► image ──► readers
 //!                                    └─ snapshot ──► quorum.snapshot (synced)
 //! ```
 //! What is applied is in memory: a start begins with the newest snapshot, and openraft applies what is behind it once it
@@ -24,7 +24,6 @@ use openraft::{
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::facts::Facts;
 use crate::files::{FileError, QuorumFiles, SNAPSHOT_BYTES_MAX};
 use crate::raft::{
     Address, Consensus, Outcome, Proposal, RaftId, RaftLogId, RaftStorageError, log_id_of, members_of,
@@ -67,7 +66,7 @@ struct Applied {
     last: Option<QuorumPosition>,
     members: QuorumMembers,
     members_at: Option<QuorumPosition>,
-    facts: Facts,
+    image: Arc<Image>,
 }
 
 impl Applied {
@@ -80,21 +79,20 @@ impl Applied {
             last: self.last,
             members: self.members.clone(),
             members_at: self.members_at,
-            version: self.facts.image().version(),
-            records: self.facts.records(),
+            version: self.image.version(),
+            records: self.image.to_records(),
         }
     }
 
     fn restore(snapshot: QuorumSnapshot) -> Result<Applied, String> {
         let QuorumSnapshot { last, members, members_at, version, records } = snapshot;
-        let facts = Facts::restore(records).map_err(|error| error.to_string())?;
-        if facts.image().version() != version {
-            let folded = facts.image().version();
-            return Err(format!(
-                "the facts fold into version {folded}, the snapshot is of version {version}"
-            ));
+        let image = records.iter().try_fold(Image::default(), Image::apply);
+        let image = image.map_err(|error| error.to_string())?;
+        if image.version() != version {
+            let folded = image.version();
+            return Err(format!("it folds into version {folded}, and says that it is version {version}"));
         }
-        Ok(Applied { last, members, members_at, facts })
+        Ok(Applied { last, members, members_at, image: Arc::new(image) })
     }
 }
 
@@ -131,7 +129,7 @@ impl StateMachine {
             Some(snapshot) => Applied::restore(snapshot)
                 .map_err(|what| FileError::Damaged { path: "quorum.snapshot".to_owned(), what })?,
         };
-        let published = Arc::new(Published::new(Arc::clone(applied.facts.image())));
+        let published = Arc::new(Published::new(Arc::clone(&applied.image)));
         let newest = Mutex::new(applied.last);
         let snapshots = Arc::new(Snapshots { files, newest });
         Ok(StateMachine { env: Arc::clone(env), applied, snapshots, published })
@@ -157,8 +155,11 @@ impl StateMachine {
                 Outcome::Nothing
             }
             EntryPayload::Normal(Proposal { base, records }) => {
-                if self.applied.facts.image().version() == base {
-                    self.applied.facts.fold(records).map_err(|error| wrong(&error))?;
+                if self.applied.image.version() == base {
+                    // All of the facts or none.
+                    let image = Image::clone(&self.applied.image);
+                    let folded = records.iter().try_fold(image, Image::apply);
+                    self.applied.image = Arc::new(folded.map_err(|error| wrong(&error))?);
                     Outcome::Folded
                 } else {
                     Outcome::Stale
@@ -229,7 +230,7 @@ impl RaftStateMachine<Consensus> for StateMachine {
         for entry in entries {
             outcomes.push(self.apply_one(entry)?);
         }
-        self.published.publish(self.applied.facts.image());
+        self.published.publish(&self.applied.image);
         Ok(outcomes)
     }
 
@@ -261,7 +262,7 @@ impl RaftStateMachine<Consensus> for StateMachine {
         };
         let applied = blocking(&self.env, install)?;
         self.applied = applied;
-        self.published.publish(self.applied.facts.image());
+        self.published.publish(&self.applied.image);
         Ok(())
     }
 

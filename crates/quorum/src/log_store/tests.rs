@@ -176,6 +176,10 @@ fn what_was_written_once_is_read_for_ever() {
         let bytes = env.fs.read_small(&Path::new("/").join(name), 4096).unwrap();
         bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     };
-    assert_eq!((hex("quorum.vote"), hex("quorum.purged")), (String::new(), String::new()));
+    let vote_bytes = "4d4c5243000d000100000024004400000a0b080711887766554433221112110805120b08071188776655443322111801\
+                      7f94d306";
+    assert_eq!(hex("quorum.vote"), vote_bytes);
+    let purged_bytes = "4d4c5243000e000100000017004500000a110805120b08071188776655443322111809678775cd";
+    assert_eq!(hex("quorum.purged"), purged_bytes);
     assert_eq!((files.vote().unwrap(), files.purged().unwrap()), (Some(vote), Some(last)));
 }
