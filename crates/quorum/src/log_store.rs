@@ -136,6 +136,10 @@ impl LogStore {
 
     fn append_at(&self, entries: &[QuorumEntry]) -> Result<(), EntriesError> {
         let Some(first) = entries.first() else { return Ok(()) };
+        if !entries.is_sorted_by(|one, next| one.at.index + 1 == next.at.index) {
+            let what = "the entries behind it are not the next ones".to_owned();
+            return Err(EntriesError::Entry { index: first.at.index, what });
+        }
         let range = self.entries.range();
         if first.at.index == range.end {
             return Ok(());
@@ -287,5 +291,7 @@ impl RaftLogStorage<Consensus> for LogStore {
     }
 }
 
+#[cfg(test)]
+mod crashing;
 #[cfg(test)]
 mod tests;

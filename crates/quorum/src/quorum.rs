@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures::future::{Either, select};
 use millrace_env::{Env, TaskHandle};
 use millrace_metadata::{Command, Image, MetadataRecord, decide};
-use millrace_schema::{QuorumMembers, QuorumPosition, QuorumSnapshot, QuorumVoter};
+use millrace_schema::{QuorumEntry, QuorumMembers, QuorumPosition, QuorumSnapshot, QuorumVoter};
 use openraft::error::{CheckIsLeaderError, ClientWriteError, Fatal, InitializeError, RaftError};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use openraft::{ChangeMembers, Raft, RaftMetrics, ServerState, Snapshot, SnapshotMeta, StoredMembership};
@@ -66,6 +66,8 @@ pub struct QuorumStatus {
     pub purged: Option<QuorumPosition>,
     /// Who votes and who learns, as far as it knows.
     pub members: QuorumMembers,
+    /// Of a leader: up to where each of them has its entries. Who is far behind had better not become a voter yet.
+    pub reached: BTreeMap<QuorumVoter, Option<QuorumPosition>>,
     /// Why it has stopped.
     pub stopped: Option<String>,
 }
@@ -164,6 +166,14 @@ impl MetadataQuorum {
     pub async fn add_learner(&self, learner: Peer) -> Result<(), MembersError> {
         let nodes = BTreeMap::from([(RaftId(learner.voter), Address(learner.address))]);
         self.change(ChangeMembers::AddNodes(nodes)).await
+    }
+
+    /// Lets a learner go: it hears nothing any more.
+    ///
+    /// # Errors
+    /// [`MembersError`]; a voter is refused.
+    pub async fn remove_learner(&self, learner: QuorumVoter) -> Result<(), MembersError> {
+        self.change(ChangeMembers::RemoveNodes(BTreeSet::from([RaftId(learner)]))).await
     }
 
     /// Makes these the voters; each must be a voter or a learner. Who was one before is no member any more. One change at a
@@ -305,6 +315,7 @@ impl MetadataQuorum {
         let stopped = |error: &dyn std::fmt::Display| CallError::Stopped(error.to_string());
         match request.ask {
             QuorumAsk::Append { ballot, previous, entries, commit } => {
+                check_order(previous, &entries)?;
                 let request = AppendEntriesRequest {
                     vote: vote_of(&ballot),
                     prev_log_id: previous.as_ref().map(log_id_of),
@@ -373,6 +384,17 @@ impl MetadataQuorum {
     }
 }
 
+/// A hole in the log must not even be asked for.
+fn check_order(previous: Option<QuorumPosition>, entries: &[QuorumEntry]) -> Result<(), CallError> {
+    let first = previous.map_or(0, |previous| previous.index + 1);
+    match entries.iter().zip(first..).find(|(entry, index)| entry.at.index != *index) {
+        Some((entry, index)) => {
+            Err(CallError::Protocol(format!("entry {} came where {index} was due", entry.at.index)))
+        }
+        None => Ok(()),
+    }
+}
+
 fn in_proposal(error: ReadError) -> ProposeError {
     match error {
         ReadError::NotLeader(leader) => ProposeError::NotLeader(leader),
@@ -409,8 +431,11 @@ fn status_of(metrics: &RaftMetrics<RaftId, Address>) -> QuorumStatus {
         ServerState::Leader => QuorumRole::Leader,
         ServerState::Shutdown => QuorumRole::Stopped,
     };
+    let reached = metrics.replication.iter().flatten();
+    let reached = reached.map(|(id, last)| (id.0, last.as_ref().map(position_of))).collect();
     QuorumStatus {
         role,
+        reached,
         term: metrics.current_term,
         leader,
         last_index: metrics.last_log_index,

@@ -32,3 +32,12 @@ pub struct Ended {
 pub fn run(seed: u64) -> Ended {
     world::run(seed)
 }
+
+/// One node founds a quorum, two learn and become voters, one of them loses its disk and is replaced by what it is then,
+/// and another dies.
+///
+/// # Errors
+/// What should have been otherwise.
+pub fn grow_and_replace(seed: u64) -> Result<(), String> {
+    world::grow_and_replace(seed)
+}

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use millrace_sim::quorum::{Marks, run};
+use millrace_sim::quorum::{Marks, grow_and_replace, run};
 
 /// Seeds of a run in CI.
 const SEEDS: u64 = 100;
@@ -56,6 +56,13 @@ fn a_hundred_histories_of_the_quorum_break_no_promise() {
     }
     let marks = sweep(0, SEEDS);
     assert!(marks.never().is_empty(), "never happened: {:?}", marks.never());
+}
+
+#[test]
+fn a_quorum_grows_and_a_node_that_lost_its_disk_comes_back_as_another_voter() {
+    for seed in 0..20 {
+        assert_eq!(grow_and_replace(seed), Ok(()), "seed {seed}");
+    }
 }
 
 #[test]

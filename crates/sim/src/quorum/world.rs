@@ -1,5 +1,7 @@
 //! The world of a seed: what happens in it, and its end.
 
+mod scenarios;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +53,8 @@ struct World {
     shared: Arc<Mutex<Shared>>,
     leaders: BTreeSet<(u64, NodeId)>,
 }
+
+pub(super) use scenarios::grow_and_replace;
 
 pub(super) fn run(seed: u64) -> Ended {
     let runtime = match tokio::runtime::Builder::new_current_thread().build() {
