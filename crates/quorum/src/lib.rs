@@ -28,6 +28,7 @@ pub use entries::{EntriesError, quorum_log_config};
 pub use error::{FoundError, MembersError, OpenError, ProposeError, ReadError};
 pub use files::FileError;
 pub use log_store::StoreError;
-pub use network::{CallError, Peer, QuorumAnswer, QuorumAsk, QuorumNetwork, QuorumRequest};
+pub use millrace_schema::{QuorumAnswer, QuorumAsk, QuorumRequest, QuorumVoter};
+pub use network::{CallError, Peer, QuorumNetwork};
 pub use options::{QuorumOptions, QuorumPace};
 pub use quorum::{MetadataQuorum, QuorumRole, QuorumStatus};

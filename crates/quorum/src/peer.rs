@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use millrace_schema::{QuorumAnswer, QuorumAsk, QuorumRequest};
 use openraft::error::{
     Fatal, NetworkError, RPCError, RaftError, ReplicationClosed, StreamingError, Unreachable,
 };
@@ -12,7 +13,7 @@ use openraft::raft::{
 };
 use openraft::{OptionalSend, RaftNetwork, RaftNetworkFactory, Snapshot};
 
-use crate::network::{CallError, Peer, QuorumAnswer, QuorumAsk, QuorumNetwork, QuorumRequest};
+use crate::network::{CallError, Peer, QuorumNetwork};
 use crate::raft::{
     Address, Consensus, RaftId, RaftVote, ballot_of, entry_of, log_id_of, position_of, vote_of,
 };
@@ -42,8 +43,13 @@ impl RaftNetworkFactory<Consensus> for Connections {
 }
 
 impl Connection {
-    async fn call(&self, ask: QuorumAsk, option: &RPCOption) -> Result<QuorumAnswer, CallError> {
-        let request = QuorumRequest { to: self.peer.voter, ask };
+    async fn call(
+        &self,
+        vote: &RaftVote,
+        ask: QuorumAsk,
+        option: &RPCOption,
+    ) -> Result<QuorumAnswer, CallError> {
+        let request = QuorumRequest { to: self.peer.voter, ballot: ballot_of(vote), ask };
         self.network.call(&self.peer, request, option.hard_ttl()).await
     }
 }
@@ -67,12 +73,11 @@ impl RaftNetwork<Consensus> for Connection {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<RaftId>, CallFailed> {
         let ask = QuorumAsk::Append {
-            ballot: ballot_of(&request.vote),
             previous: request.prev_log_id.as_ref().map(position_of),
             entries: request.entries.iter().map(entry_of).collect(),
             commit: request.leader_commit.as_ref().map(position_of),
         };
-        match self.call(ask, &option).await.map_err(|error| failed(&error))? {
+        match self.call(&request.vote, ask, &option).await.map_err(|error| failed(&error))? {
             QuorumAnswer::Appended => Ok(AppendEntriesResponse::Success),
             QuorumAnswer::AppendedUpTo(last) => {
                 Ok(AppendEntriesResponse::PartialSuccess(last.as_ref().map(log_id_of)))
@@ -88,9 +93,8 @@ impl RaftNetwork<Consensus> for Connection {
         request: VoteRequest<RaftId>,
         option: RPCOption,
     ) -> Result<VoteResponse<RaftId>, CallFailed> {
-        let last = request.last_log_id.as_ref().map(position_of);
-        let ask = QuorumAsk::Vote { ballot: ballot_of(&request.vote), last };
-        match self.call(ask, &option).await.map_err(|error| failed(&error))? {
+        let ask = QuorumAsk::Vote { last: request.last_log_id.as_ref().map(position_of) };
+        match self.call(&request.vote, ask, &option).await.map_err(|error| failed(&error))? {
             QuorumAnswer::Voted { ballot, granted, last } => {
                 Ok(VoteResponse::new(vote_of(&ballot), last.as_ref().map(log_id_of), granted))
             }
@@ -105,11 +109,11 @@ impl RaftNetwork<Consensus> for Connection {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<RaftId>, StreamingError<Consensus, Fatal<RaftId>>> {
-        let ask = QuorumAsk::Snapshot { ballot: ballot_of(&vote), snapshot: *snapshot.snapshot };
+        let ask = QuorumAsk::Snapshot(*snapshot.snapshot);
         let answer = tokio::select! {
             biased;
             closed = cancel => return Err(closed.into()),
-            answer = self.call(ask, &option) => answer,
+            answer = self.call(&vote, ask, &option) => answer,
         };
         match answer {
             Ok(QuorumAnswer::Installed(ballot)) => Ok(SnapshotResponse::new(vote_of(&ballot))),

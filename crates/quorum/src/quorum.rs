@@ -8,7 +8,10 @@ use std::sync::Arc;
 use futures::future::{Either, select};
 use millrace_env::{Env, TaskHandle};
 use millrace_metadata::{Command, Image, MetadataRecord, decide};
-use millrace_schema::{QuorumEntry, QuorumMembers, QuorumPosition, QuorumSnapshot, QuorumVoter};
+use millrace_schema::{
+    QuorumAnswer, QuorumAsk, QuorumEntry, QuorumMembers, QuorumPosition, QuorumRequest, QuorumSnapshot,
+    QuorumVoter,
+};
 use openraft::error::{CheckIsLeaderError, ClientWriteError, Fatal, InitializeError, RaftError};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use openraft::{ChangeMembers, Raft, RaftMetrics, ServerState, Snapshot, SnapshotMeta, StoredMembership};
@@ -18,7 +21,7 @@ use tokio::sync::watch;
 use crate::error::{FoundError, MembersError, OpenError, ProposeError, ReadError};
 use crate::files::QuorumFiles;
 use crate::log_store::LogStore;
-use crate::network::{CallError, Peer, QuorumAnswer, QuorumAsk, QuorumRequest};
+use crate::network::{CallError, Peer};
 use crate::options::{QuorumOptions, QuorumPace};
 use crate::peer::Connections;
 use crate::raft::{
@@ -313,11 +316,12 @@ impl MetadataQuorum {
             return Err(CallError::OtherVoter { found: self.own });
         }
         let stopped = |error: &dyn std::fmt::Display| CallError::Stopped(error.to_string());
+        let vote = vote_of(&request.ballot);
         match request.ask {
-            QuorumAsk::Append { ballot, previous, entries, commit } => {
+            QuorumAsk::Append { previous, entries, commit } => {
                 check_order(previous, &entries)?;
                 let request = AppendEntriesRequest {
-                    vote: vote_of(&ballot),
+                    vote,
                     prev_log_id: previous.as_ref().map(log_id_of),
                     entries: entries.into_iter().map(raft_entry_of).collect(),
                     leader_commit: commit.as_ref().map(log_id_of),
@@ -332,8 +336,8 @@ impl MetadataQuorum {
                     AppendEntriesResponse::HigherVote(vote) => QuorumAnswer::Newer(ballot_of(&vote)),
                 })
             }
-            QuorumAsk::Vote { ballot, last } => {
-                let request = VoteRequest::new(vote_of(&ballot), last.as_ref().map(log_id_of));
+            QuorumAsk::Vote { last } => {
+                let request = VoteRequest::new(vote, last.as_ref().map(log_id_of));
                 let answer = within(&self.env, self.raft.0.vote(request)).await;
                 let answer = answer.map_err(|error| stopped(&error))?;
                 let last = answer.last_log_id.as_ref().map(position_of);
@@ -343,11 +347,11 @@ impl MetadataQuorum {
                     last,
                 })
             }
-            QuorumAsk::Snapshot { ballot, snapshot } => {
+            QuorumAsk::Snapshot(snapshot) => {
                 let decoded = QuorumSnapshot::decode(&snapshot);
                 let decoded = decoded.map_err(|error| CallError::Protocol(error.to_string()))?;
                 let snapshot = Snapshot { meta: meta_of(&decoded), snapshot: Box::new(snapshot) };
-                let installing = self.raft.0.install_full_snapshot(vote_of(&ballot), snapshot);
+                let installing = self.raft.0.install_full_snapshot(vote, snapshot);
                 let answer = within(&self.env, installing).await.map_err(|error| stopped(&error))?;
                 Ok(QuorumAnswer::Installed(ballot_of(&answer.vote)))
             }

@@ -21,6 +21,6 @@ pub use metadata::{
 };
 pub use offsets::{OffsetCommitKey, OffsetCommitValue, OffsetsError, OffsetsKey, decode_offsets_key};
 pub use quorum::{
-    QuorumBallot, QuorumEntry, QuorumMembers, QuorumPayload, QuorumPosition, QuorumSnapshot, QuorumVote,
-    QuorumVoter, decode_quorum_purged, encode_quorum_purged,
+    QuorumAnswer, QuorumAsk, QuorumBallot, QuorumEntry, QuorumMembers, QuorumPayload, QuorumPosition,
+    QuorumRequest, QuorumSnapshot, QuorumVote, QuorumVoter, decode_quorum_purged, encode_quorum_purged,
 };

@@ -8,15 +8,21 @@
 //!   67    Snapshot         0
 //!   68    Vote             0
 //!   69    Purged           0
+//!   70    Request          0    (not stored: what voters say to each other)
+//!   71    Answer           0
 //! ```
 //! The messages are in `proto/millrace/storage/v1/quorum.proto`. What is not known, or contradicts itself, is an error: a
 //! voter that guesses what it promised is worse than none.
+
+mod call;
 
 use std::collections::BTreeMap;
 
 use millrace_types::NodeId;
 
 use crate::{Frame, FrameError, MetadataRecord, decode_frame, encode_frame, wire};
+
+pub use call::{QuorumAnswer, QuorumAsk, QuorumRequest};
 
 const BLANK: u16 = 64;
 const PROPOSAL: u16 = 65;
@@ -297,15 +303,26 @@ impl QuorumSnapshot {
     }
 }
 
+impl QuorumBallot {
+    fn to_wire(self) -> wire::QuorumBallot {
+        wire::QuorumBallot {
+            term: self.term,
+            candidate: Some(self.candidate.to_wire()),
+            elected: self.elected,
+        }
+    }
+
+    fn from_wire(frame: &Frame<'_>, message: wire::QuorumBallot) -> Result<QuorumBallot, FrameError> {
+        let candidate = QuorumVoter::from_wire(frame, message.candidate)?;
+        Ok(QuorumBallot { term: message.term, candidate, elected: message.elected })
+    }
+}
+
 impl QuorumVote {
     /// The bytes of the vote.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let ballot = self.ballot.map(|ballot| wire::QuorumBallot {
-            term: ballot.term,
-            candidate: Some(ballot.candidate.to_wire()),
-            elected: ballot.elected,
-        });
+        let ballot = self.ballot.map(QuorumBallot::to_wire);
         encode_frame(VOTE, NEWEST, &wire::QuorumVote { own: Some(self.own.to_wire()), ballot })
     }
 
@@ -319,10 +336,7 @@ impl QuorumVote {
             return Err(frame.unknown_kind());
         }
         let message: wire::QuorumVote = frame.message(NEWEST)?;
-        let ballot = message.ballot.map(|ballot| -> Result<_, FrameError> {
-            let candidate = QuorumVoter::from_wire(&frame, ballot.candidate)?;
-            Ok(QuorumBallot { term: ballot.term, candidate, elected: ballot.elected })
-        });
+        let ballot = message.ballot.map(|ballot| QuorumBallot::from_wire(&frame, ballot));
         let own = QuorumVoter::from_wire(&frame, message.own)?;
         Ok(QuorumVote { own, ballot: ballot.transpose()? })
     }

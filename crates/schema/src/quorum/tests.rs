@@ -124,3 +124,61 @@ fn fields_that_break_their_rule_are_named() {
         Err(FrameError::Invalid { field: "index", .. })
     ));
 }
+
+fn requests() -> Vec<QuorumRequest> {
+    let ballot = QuorumBallot { term: 9, candidate: voter(3), elected: true };
+    let asks = [
+        QuorumAsk::Append { previous: None, entries: Vec::new(), commit: None },
+        QuorumAsk::Append { previous: Some(at(3, 40)), entries: entries(), commit: Some(at(2, 12)) },
+        QuorumAsk::Vote { last: Some(at(3, 40)) },
+        QuorumAsk::Snapshot(snapshots().remove(1).encode().into()),
+    ];
+    asks.into_iter().map(|ask| QuorumRequest { to: voter(2), ballot, ask }).collect()
+}
+
+fn answers() -> Vec<QuorumAnswer> {
+    let ballot = QuorumBallot { term: 9, candidate: voter(3), elected: false };
+    vec![
+        QuorumAnswer::Appended,
+        QuorumAnswer::AppendedUpTo(Some(at(3, 4))),
+        QuorumAnswer::AppendedUpTo(None),
+        QuorumAnswer::Conflict,
+        QuorumAnswer::Newer(ballot),
+        QuorumAnswer::Voted { ballot, granted: true, last: Some(at(3, 4)) },
+        QuorumAnswer::Installed(ballot),
+    ]
+}
+
+#[test]
+fn what_voters_say_reads_back_and_no_cut_of_it_does() {
+    for request in requests() {
+        let bytes = request.encode();
+        assert_eq!(QuorumRequest::decode(&bytes).as_ref(), Ok(&request));
+        for len in 0..bytes.len() {
+            assert_ne!(QuorumRequest::decode(&bytes[..len]).as_ref(), Ok(&request), "{len}");
+        }
+    }
+    for answer in answers() {
+        let bytes = answer.encode();
+        assert_eq!(QuorumAnswer::decode(&bytes).as_ref(), Ok(&answer));
+        for len in 0..bytes.len() {
+            assert_ne!(QuorumAnswer::decode(&bytes[..len]).as_ref(), Ok(&answer), "{len}");
+        }
+    }
+}
+
+#[test]
+fn no_flipped_byte_panics() {
+    let requests = requests().into_iter().map(|request| request.encode());
+    let answers = answers().into_iter().map(|answer| answer.encode());
+    for bytes in requests.chain(answers) {
+        for position in 0..bytes.len() {
+            for value in [0x00, 0x7f, 0x80, 0xff] {
+                let mut damaged = bytes.clone();
+                damaged[position] = value;
+                let _any_request = QuorumRequest::decode(&damaged);
+                let _any_answer = QuorumAnswer::decode(&damaged);
+            }
+        }
+    }
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use millrace_env::sim::{SimClock, SimRng, SimTasks};
 use millrace_env::{BoxFuture, Clock, Tasks};
 use millrace_quorum::{CallError, MetadataQuorum, Peer, QuorumAnswer, QuorumNetwork, QuorumRequest};
+use millrace_schema::FrameError;
 use millrace_types::NodeId;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -137,7 +138,7 @@ impl Switch {
         let arriving = async move {
             switch.clock.sleep(late).await;
             let answer = match switch.home(to) {
-                Some(home) => home.answer(request.clone()).await,
+                Some(home) => answer_by_bytes(&home, &request).await,
                 None => Err(CallError::Unreachable("nobody listens".to_owned())),
             };
             if let Ok(answer) = &answer {
@@ -152,6 +153,14 @@ impl Switch {
         let _runs_on = self.tasks.spawn("wire", Box::pin(arriving));
         receiver
     }
+}
+
+/// What is said travels as its bytes, as it will between machines.
+async fn answer_by_bytes(home: &MetadataQuorum, request: &QuorumRequest) -> Result<QuorumAnswer, CallError> {
+    let garbled = |error: FrameError| CallError::Protocol(error.to_string());
+    let request = QuorumRequest::decode(&request.encode()).map_err(garbled)?;
+    let answer = home.answer(request).await?;
+    QuorumAnswer::decode(&answer.encode()).map_err(garbled)
 }
 
 impl QuorumNetwork for Wire {

@@ -18,15 +18,12 @@ pub(in crate::quorum) struct Promises {
 
 impl Promises {
     pub(in crate::quorum) fn hear(&mut self, request: &QuorumRequest, answer: &QuorumAnswer) {
-        let (ballot, is_taken) = match (&request.ask, answer) {
-            (QuorumAsk::Vote { ballot, .. }, QuorumAnswer::Voted { granted, .. }) => (ballot, *granted),
-            (QuorumAsk::Append { ballot, .. }, QuorumAnswer::Appended | QuorumAnswer::AppendedUpTo(_)) => {
-                (ballot, true)
-            }
-            (QuorumAsk::Snapshot { ballot, .. }, QuorumAnswer::Installed(now)) => {
-                (ballot, key(now) == key(ballot))
-            }
-            _ => return,
+        let ballot = &request.ballot;
+        let is_taken = match (&request.ask, answer) {
+            (QuorumAsk::Vote { .. }, QuorumAnswer::Voted { granted, .. }) => *granted,
+            (QuorumAsk::Append { .. }, QuorumAnswer::Appended | QuorumAnswer::AppendedUpTo(_)) => true,
+            (QuorumAsk::Snapshot(_), QuorumAnswer::Installed(now)) => key(now) == key(ballot),
+            _ => false,
         };
         if !is_taken {
             return;
