@@ -24,6 +24,16 @@ pub enum RegisterRefusal {
         /// The directory of the run that is known.
         directory: DirectoryId,
     },
+    /// The data directory is another broker's: it was copied, or its node id was changed.
+    #[error("data directory {directory} is that of node {of}: it cannot be that of node {node} too")]
+    AnothersDirectory {
+        /// Who asks.
+        node: NodeId,
+        /// The directory.
+        directory: DirectoryId,
+        /// Whose it is.
+        of: NodeId,
+    },
     /// The same run said something else before.
     #[error("this run of node {0} has registered before, in other words")]
     OtherWords(NodeId),
@@ -67,18 +77,21 @@ pub(super) fn without_epoch(
 /// A run of a broker asks for its epoch.
 pub(super) fn start(image: &Image, wanted: &StartBroker) -> Result<Vec<MetadataRecord>, Refusal> {
     check_level(image, CLUSTERS_SINCE)?;
-    let node = wanted.node;
+    let (node, directory) = (wanted.node, wanted.directory);
+    if let Some(other) = image.brokers().find(|other| other.node != node && other.directory == directory) {
+        return Err(RegisterRefusal::AnothersDirectory { node, directory, of: other.node }.into());
+    }
     let mut records = Vec::new();
     let mut losses = wanted.losses;
     match image.broker(node) {
         None if image.brokers().count() >= BROKERS_MAX => return Err(RegisterRefusal::TooMany.into()),
         None => {}
         Some(broker) if broker.incarnation == Some(wanted.incarnation) => {
-            let same = broker.directory == wanted.directory && broker.internal == wanted.internal;
+            let same = broker.directory == directory && broker.internal == wanted.internal;
             return if same { Ok(records) } else { Err(RegisterRefusal::OtherWords(node).into()) };
         }
         Some(broker) => {
-            let other_directory = broker.directory != wanted.directory;
+            let other_directory = broker.directory != directory;
             let unfenced = broker.standing != Standing::Fenced;
             if unfenced && other_directory {
                 return Err(RegisterRefusal::InUse { node, directory: broker.directory }.into());
@@ -98,7 +111,7 @@ pub(super) fn start(image: &Image, wanted: &StartBroker) -> Result<Vec<MetadataR
         node,
         epoch,
         incarnation: wanted.incarnation,
-        directory: wanted.directory,
+        directory,
         grpc: wanted.grpc.clone(),
         kafka: wanted.kafka.clone(),
         internal: wanted.internal.clone(),

@@ -224,7 +224,7 @@ impl World {
                 let at = self.ledgers.keys().copied().filter(|_| damaged).collect();
                 let mut run = StartBroker { losses, damaged: at, ..start_of(node, self.runs) };
                 if elsewhere {
-                    run.directory = DirectoryId([self.runs; 16]);
+                    run.directory = DirectoryId([100 + self.runs; 16]);
                 } else if let Some(broker) = self.image.broker(NodeId(node)) {
                     run.directory = broker.directory;
                 }

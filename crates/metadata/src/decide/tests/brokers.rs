@@ -45,6 +45,11 @@ fn a_node_id_is_not_taken_from_a_directory_that_is_in_use() {
     assert_eq!(refused, Err(RegisterRefusal::InUse { node: NodeId(1), directory }.into()));
     let fenced = fence(&fence(&fence(&image, 2), 3), 1);
     assert_eq!(shape(&fenced), (None, vec![], vec![1, 3], vec![]));
+    let of_another = StartBroker { directory: DirectoryId([2; 16]), ..start_of(1, 2) };
+    let refused = decide(&fenced, &Command::StartBroker(of_another));
+    let (node, of) = (NodeId(1), NodeId(2));
+    let directory = DirectoryId([2; 16]);
+    assert_eq!(refused, Err(RegisterRefusal::AnothersDirectory { node, directory, of }.into()));
     let image = run(&fenced, &Command::StartBroker(moved)).unwrap();
     assert_eq!(shape(&image), (None, vec![], vec![3], vec![1]), "an empty directory holds nothing");
 }
