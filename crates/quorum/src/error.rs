@@ -58,6 +58,9 @@ pub enum ProposeError {
     /// Definite: others were quicker each time. To be tried again.
     #[error("the image changed each time before the proposal was written")]
     Busy,
+    /// Indefinite: this node led when it took the proposal, and does not any more.
+    #[error("this node does not lead the quorum any more")]
+    Deposed(Option<Peer>),
     /// Indefinite: no answer in time; it may yet be carried out.
     #[error("no answer of the quorum within {0:?}")]
     TimedOut(Duration),

@@ -14,6 +14,7 @@ use millrace_types::NodeId;
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{Entry, ErrorSubject, ErrorVerb, LogState, OptionalSend, RaftLogReader, StorageIOError};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::entries::{Entries, EntriesError};
 use crate::files::{FileError, QuorumFiles};
@@ -22,6 +23,7 @@ use crate::raft::{
     raft_entry_of, storage_error, vote_of,
 };
 use crate::runtime::blocking;
+use crate::state_machine::Covered;
 
 /// Why a node cannot take part with the files that it has. Nothing is repaired by guessing: a voter that has forgotten
 /// a promise would give it twice. Such a node takes its quorum files out of the way and joins as a new voter.
@@ -64,6 +66,8 @@ pub(crate) struct LogStore {
     entries: Entries,
     files: QuorumFiles,
     state: Arc<Mutex<State>>,
+    /// What the newest snapshot covers: nothing behind that is purged. The suite purges without snapshots.
+    covered: Option<watch::Receiver<Covered>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +90,7 @@ impl LogStore {
         let purged = files.purged()?;
         let snapshot = files.snapshot()?;
         let vote = match files.vote()? {
-            Some(vote) if vote.own.node == node => vote,
+            Some(vote) if vote.own.node == node => not_leading(vote),
             Some(vote) => {
                 return Err(StoreError::OtherNode { found: vote.own.node.0, expected: node.0 });
             }
@@ -122,7 +126,23 @@ impl LogStore {
         }
         let last = if range.is_empty() { None } else { Some(entries.position(range.end - 1)?) };
         let state = Arc::new(Mutex::new(State { vote, purged, last }));
-        Ok(LogStore { env: Arc::clone(env), entries, files, state })
+        Ok(LogStore { env: Arc::clone(env), entries, files, state, covered: None })
+    }
+
+    /// Lets purges wait for the snapshot that makes up for what they take: openraft asks for both at once, and goes on to
+    /// acknowledge entries behind a snapshot that may not be on the disk yet.
+    pub(crate) fn behind(self, covered: watch::Receiver<Covered>) -> LogStore {
+        LogStore { covered: Some(covered), ..self }
+    }
+
+    async fn until_covered(&self, index: u64) -> Result<(), RaftStorageError> {
+        let Some(mut covered) = self.covered.clone() else { return Ok(()) };
+        let seen = covered.wait_for(|covered| covered.has_failed || covered.index >= Some(index)).await;
+        if seen.is_ok_and(|seen| !seen.has_failed) {
+            return Ok(());
+        }
+        let what = format!("there will be no snapshot that covers {index}");
+        Err(storage_error(ErrorSubject::LogIndex(index), ErrorVerb::Delete, what))
     }
 
     /// Who the node is, for as long as it keeps these files.
@@ -152,6 +172,15 @@ impl LogStore {
         // A log that never held anything begins wherever it is told to.
         blocking(&self.env, || self.entries.reset(first.at.index))
     }
+}
+
+/// A node that led does not go on to lead when it starts again. What was committed it knows up to its snapshot only, and
+/// openraft would let it answer reads by that; elected anew, it commits an entry of its own first. What it promised stays.
+fn not_leading(mut vote: QuorumVote) -> QuorumVote {
+    if let Some(ballot) = vote.ballot.as_mut().filter(|ballot| ballot.candidate == vote.own) {
+        ballot.elected = false;
+    }
+    vote
 }
 
 fn write_logs(error: impl std::fmt::Display) -> RaftStorageError {
@@ -267,6 +296,7 @@ impl RaftLogStorage<Consensus> for LogStore {
 
     async fn purge(&mut self, log_id: RaftLogId) -> Result<(), RaftStorageError> {
         let purged = position_of(&log_id);
+        self.until_covered(purged.index).await?;
         // The file first: whoever starts in between finds entries that it does not need. The other way round it would
         // not know what they were.
         let change = || -> Result<bool, StoreError> {

@@ -120,7 +120,8 @@ impl MetadataQuorum {
         let files = QuorumFiles::new(Arc::clone(&env.fs), dir);
         let opening = || -> Result<_, OpenError> {
             let store = LogStore::open(&env, log, files.clone(), node)?;
-            Ok((store, StateMachine::open(&env, files)?))
+            let machine = StateMachine::open(&env, files)?;
+            Ok((store.behind(machine.covered()), machine))
         };
         let (store, machine) = blocking(&env, opening)?;
         let own = store.own();
@@ -128,6 +129,8 @@ impl MetadataQuorum {
         let starting = Raft::new(RaftId(own), Arc::new(config), Connections { network }, store, machine);
         let raft = within(&env, starting).await.map_err(|error| OpenError::Stopped(error.to_string()))?;
         let metrics = raft.metrics();
+        let elected = within(&env, elect_if_alone(&raft, RaftId(own))).await;
+        elected.map_err(|error| OpenError::Stopped(error.to_string()))?;
         let watching = within(&env, watchdog::watch(Arc::clone(&env), raft.clone(), pace));
         let watchdog = env.tasks.spawn("quorum watchdog", Box::pin(watching));
         Ok(Arc::new(MetadataQuorum {
@@ -236,13 +239,18 @@ impl MetadataQuorum {
 
     /// Writes a proposal, and tells whether it was folded.
     async fn write(&self, proposal: Proposal) -> Result<bool, ProposeError> {
+        let QuorumStatus { role, leader, .. } = self.status();
+        if role != QuorumRole::Leader {
+            return Err(ProposeError::NotLeader(leader));
+        }
         match self.in_time(self.raft.0.client_write(proposal)).await {
             Ok(written) => Ok(written.data == Outcome::Folded),
             Err(Failed::TimedOut) => Err(ProposeError::TimedOut(self.pace.answer)),
             Err(Failed::Raft(RaftError::Fatal(fatal))) => Err(ProposeError::Stopped(fatal.to_string())),
             Err(Failed::Raft(RaftError::APIError(error))) => match error {
+                // Its entry was cut away here, perhaps with others that a snapshot has brought back.
                 ClientWriteError::ForwardToLeader(forward) => {
-                    Err(ProposeError::NotLeader(peer(forward.leader_id, forward.leader_node)))
+                    Err(ProposeError::Deposed(peer(forward.leader_id, forward.leader_node)))
                 }
                 ClientWriteError::ChangeMembershipError(error) => {
                     Err(ProposeError::Stopped(format!("a proposal changed the members: {error}")))
@@ -386,6 +394,13 @@ impl MetadataQuorum {
             Either::Right(_) => Err(Failed::TimedOut),
         }
     }
+}
+
+/// Where nobody else can lead there is no need to wait for a silence.
+async fn elect_if_alone(raft: &Raft<Consensus>, own: RaftId) -> Result<(), Fatal<RaftId>> {
+    let is_alone =
+        raft.with_raft_state(move |state| state.membership_state.effective().voter_ids().eq([own])).await?;
+    if is_alone { raft.trigger().elect().await } else { Ok(()) }
 }
 
 /// A hole in the log must not even be asked for.

@@ -102,6 +102,16 @@ struct Snapshots {
     files: QuorumFiles,
     /// What the newest one covers, while nobody is writing another.
     newest: Mutex<Option<QuorumPosition>>,
+    covered: watch::Sender<Covered>,
+}
+
+/// How far the newest snapshot on the disk goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Covered {
+    /// The index of the last entry that is in it.
+    pub(crate) index: Option<u64>,
+    /// There will be no other one.
+    pub(crate) has_failed: bool,
 }
 
 /// The state machine of one node.
@@ -131,8 +141,14 @@ impl StateMachine {
         };
         let published = Arc::new(Published::new(Arc::clone(&applied.image)));
         let newest = Mutex::new(applied.last);
-        let snapshots = Arc::new(Snapshots { files, newest });
+        let index = applied.last.map(|last| last.index);
+        let covered = watch::Sender::new(Covered { index, has_failed: false });
+        let snapshots = Arc::new(Snapshots { files, newest, covered });
         Ok(StateMachine { env: Arc::clone(env), applied, snapshots, published })
+    }
+
+    pub(crate) fn covered(&self) -> watch::Receiver<Covered> {
+        self.snapshots.covered.subscribe()
     }
 
     pub(crate) fn published(&self) -> Arc<Published> {
@@ -181,7 +197,12 @@ impl Snapshots {
         }
         self.files.write_snapshot(frame)?;
         *newest = last;
+        self.covered.send_modify(|covered| covered.index = index(last));
         Ok(())
+    }
+
+    fn fail(&self) {
+        self.covered.send_modify(|covered| covered.has_failed = true);
     }
 }
 
@@ -207,7 +228,7 @@ impl RaftSnapshotBuilder<Consensus> for Builder {
             kept.map_err(|error| snapshot_error(ErrorVerb::Write, error))?;
             Ok(frame.into())
         };
-        let frame = blocking(&self.env, build)?;
+        let frame = blocking(&self.env, build).inspect_err(|_| self.snapshots.fail())?;
         Ok(Snapshot { meta: meta_of(&self.applied), snapshot: Box::new(frame) })
     }
 }
@@ -260,8 +281,7 @@ impl RaftStateMachine<Consensus> for StateMachine {
             kept.map_err(|error| snapshot_error(ErrorVerb::Write, error))?;
             Ok(applied)
         };
-        let applied = blocking(&self.env, install)?;
-        self.applied = applied;
+        self.applied = blocking(&self.env, install).inspect_err(|_| self.snapshots.fail())?;
         self.published.publish(&self.applied.image);
         Ok(())
     }

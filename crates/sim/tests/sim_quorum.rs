@@ -58,6 +58,15 @@ fn a_hundred_histories_of_the_quorum_break_no_promise() {
     assert!(marks.never().is_empty(), "never happened: {:?}", marks.never());
 }
 
+/// 890, 1233, 1256: a leader that had started again answered reads by its snapshot. 1545: what a snapshot was to make up for
+/// was purged before the snapshot was on the disk.
+#[test]
+fn histories_that_broke_a_promise_once_do_not_any_more() {
+    for seed in [890, 1233, 1256, 1545] {
+        assert_eq!(run(seed).broken, None, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_quorum_grows_and_a_node_that_lost_its_disk_comes_back_as_another_voter() {
     for seed in 0..20 {

@@ -389,7 +389,9 @@ async fn client(shared: Arc<Mutex<Shared>>, rng: Arc<SimRng>, op: Op) {
         let Some(quorum) = any(&shared, &rng) else { break };
         match quorum.propose(&command).await {
             Ok(records) => told = Some(Ok(records)),
-            Err(ProposeError::TimedOut(_) | ProposeError::Stopped(_)) => told = Some(Err(())),
+            Err(ProposeError::TimedOut(_) | ProposeError::Stopped(_) | ProposeError::Deposed(_)) => {
+                told = Some(Err(()));
+            }
             // Certainly not carried out: the next node may.
             Err(
                 ProposeError::NotLeader(_)
