@@ -21,7 +21,7 @@ pub struct ApiError {
     pub diverging: Option<Divergence>,
     /// Which records of the batch are to blame, counted from 0, with [`ErrorCode::InvalidRecord`] where that is known (KIP-467): the
     /// first [`REFUSED_RECORDS_MAX`](millrace_types::limits::REFUSED_RECORDS_MAX) of them.
-    pub records: Vec<usize>,
+    pub records: Box<[usize]>,
 }
 
 /// The last epoch that a reader and this log have in common, and where it ended here.
@@ -38,7 +38,7 @@ impl ApiError {
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> ApiError {
         let (leader, corrupt, diverging) = (None, None, None);
-        ApiError { code, message: message.into(), leader, corrupt, diverging, records: Vec::new() }
+        ApiError { code, message: message.into(), leader, corrupt, diverging, records: Box::default() }
     }
 }
 

@@ -160,12 +160,12 @@ pub(crate) struct Fault {
     /// Where the log of a reader and ours part.
     pub(crate) diverging: Option<Divergence>,
     /// Which records of a batch are to blame.
-    pub(crate) records: Vec<usize>,
+    pub(crate) records: Box<[usize]>,
 }
 
 impl Fault {
     pub(crate) fn new(error: KafkaError, message: impl Into<String>) -> Fault {
-        Fault { error, message: message.into(), diverging: None, records: Vec::new() }
+        Fault { error, message: message.into(), diverging: None, records: Box::default() }
     }
 
     pub(crate) fn code(&self) -> i16 {

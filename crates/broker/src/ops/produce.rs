@@ -217,7 +217,7 @@ impl Core {
                 }
                 let Some(first) = without.first() else { return Ok(()) };
                 let message = format!("record {first}: the topic is compacted, and the record has no key");
-                Err(ApiError { records: without, ..invalid(message) })
+                Err(ApiError { records: without.into(), ..invalid(message) })
             });
         };
         match batch.compression() {
