@@ -1,6 +1,6 @@
 //! The synced marks of this run, and those that the last one left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use millrace_types::TopicPartition;
@@ -20,14 +20,16 @@ pub(crate) struct Marks {
 #[derive(Debug)]
 struct State {
     file: SyncedMarksFile,
-    /// What is in the file.
+    /// What is in the file, but for deleted partitions.
     written: BTreeMap<TopicPartition, SyncedMark>,
+    /// Deleted partitions that the file still names.
+    stale: BTreeSet<TopicPartition>,
     writes: u64,
 }
 
 impl Marks {
     pub(super) fn new(file: SyncedMarksFile, previous: BTreeMap<TopicPartition, SyncedMark>) -> Marks {
-        Marks { state: Mutex::new(State { file, written: previous, writes: 0 }) }
+        Marks { state: Mutex::new(State { file, written: previous, stale: BTreeSet::new(), writes: 0 }) }
     }
 
     /// The mark that the last run left for a partition that is not open yet.
@@ -42,7 +44,21 @@ impl Marks {
 
     /// A deleted partition has no mark; the file forgets it at the next write.
     pub(super) fn forget(&self, id: TopicPartition) {
-        self.state.lock().written.remove(&id);
+        let mut state = self.state.lock();
+        if state.written.remove(&id).is_some() {
+            state.stale.insert(id);
+        }
+    }
+
+    /// Sees to it that the file does not name a deleted partition that is made anew: a replica that was taken out and comes back
+    /// has the same id, and by the old mark its new log would look damaged.
+    pub(super) fn begin_anew(&self, shared: &DirShared, id: TopicPartition) -> Result<(), DirError> {
+        let mut state = self.state.lock();
+        if !state.stale.contains(&id) {
+            return Ok(());
+        }
+        let marks = state.written.clone();
+        state.write(shared, marks)
     }
 
     /// Writes where the logs are synced by now, if that has changed. What is not open keeps its mark.
@@ -80,13 +96,14 @@ impl State {
         shared: &DirShared,
         marks: BTreeMap<TopicPartition, SyncedMark>,
     ) -> Result<(), DirError> {
-        if marks == self.written && self.writes > 0 {
+        if marks == self.written && self.stale.is_empty() && self.writes > 0 {
             return Ok(());
         }
         let list: Vec<SyncedMark> = marks.values().copied().collect();
         let written = self.file.write(&list).and_then(|()| self.file.sync());
         written.map_err(|e| shared.soft_error("writing the synced marks", e))?;
         self.written = marks;
+        self.stale.clear();
         self.writes += 1;
         Ok(())
     }
