@@ -117,12 +117,17 @@ pub(super) fn decide(image: &Image, wanted: &AlterPartition) -> Result<Vec<Metad
             return Err(AlterPartitionRefusal::Ineligible { at, node, given, why }.into());
         }
     }
-    // Those who were in sync stay in their order, so that the same set asked for twice changes nothing.
+    // Those who were in sync stay in their order, so that the same set is the same list.
     let named = |node: &NodeId| wanted.isr.iter().any(|member| member.node == *node);
     let mut isr: Vec<NodeId> = partition.isr.iter().copied().filter(named).collect();
     let more = wanted.isr.iter().map(|member| member.node).filter(|node| !partition.isr.contains(node));
     isr.extend(more);
-    Ok(record_of(at, Change::new(image.rules(topic), partition).in_sync(isr).finish()))
+    let after = Change::new(image.rules(topic), partition).in_sync(isr).finish();
+    // A leader asks for the set that is in force to be rid of what it has asked for before: a copy of a request that was
+    // refused may still come, and be right by then. With the next partition epoch it is stale.
+    let voided =
+        || Partition { partition_epoch: partition.partition_epoch.saturating_add(1), ..partition.clone() };
+    Ok(record_of(at, Some(after.unwrap_or_else(voided))))
 }
 
 /// Lets a leader go on in an epoch above one that it has found in its log. A broker alone in its cluster begins epochs
