@@ -123,6 +123,26 @@ bugs! {
     QuorumVoteBeforeSync,
     /// An entry of the quorum's log counts before it is synced.
     QuorumAppendBeforeSync,
+    /// Who becomes a follower cuts its log to the high watermark.
+    TruncateToHighWatermark,
+    /// A follower that is behind the start of the leader's epoch joins the in-sync replicas.
+    JoinBelowEpochStart,
+    /// The high watermark does not wait for who was asked to be in sync.
+    HighWatermarkOfCurrentSet,
+    /// The high watermark moves with too few replicas in sync.
+    HighWatermarkWithoutMinimum,
+    /// A follower joins the in-sync replicas that was not heard in this leader epoch.
+    JoinWithoutFetchOfEpoch,
+    /// A follower says that it holds what it has not synced.
+    FollowerCountsUnsynced,
+    /// A leader counts what it has not synced itself.
+    LeaderCountsUnsynced,
+    /// A new leader tells a latest offset before it knows what is committed.
+    LatestBeforeEpochStart,
+    /// A follower gives consumers what is not known to be committed.
+    FollowerServesBeyond,
+    /// Replicas do not look at the topic's id.
+    TopicIdNotChecked,
 }
 
 /// The planted bug, counted from 1; 0 for none.
