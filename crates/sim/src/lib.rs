@@ -7,11 +7,15 @@
 //! [`groups`] lets consumers, a network and coordinators of consumer groups run against each other, seed by seed.
 //!
 //! [`quorum`] lets three nodes of the metadata quorum live through deaths, power cuts and a bad network.
+//! [`replication`] lets replicas of a partition, each over the real log on a disk of its own, run against a controller, clients
+//! and everything that goes wrong, seed by seed.
 //!
 //! `tests/sim_teeth.rs` plants one bug after another and must see each of them; it is built with the feature `teeth`.
 
+mod counted;
 pub mod crash_states;
 pub mod groups;
 mod ledger;
 mod policy;
 pub mod quorum;
+pub mod replication;

@@ -51,6 +51,20 @@ fn enumerated(bug: Bug) -> Enumerated {
         | Bug::GenerationAgain
         | Bug::FollowerAssigns
         | Bug::FailedPersistTold => Blind("no group has members"),
+        Bug::IsrJoinWithoutEpoch
+        | Bug::OldPartitionEpochTaken
+        | Bug::ElrKept
+        | Bug::QuickReboot
+        | Bug::TruncateToHighWatermark
+        | Bug::JoinBelowEpochStart
+        | Bug::HighWatermarkOfCurrentSet
+        | Bug::HighWatermarkWithoutMinimum
+        | Bug::JoinWithoutFetchOfEpoch
+        | Bug::FollowerCountsUnsynced
+        | Bug::LeaderCountsUnsynced
+        | Bug::LatestBeforeEpochStart
+        | Bug::FollowerServesBeyond
+        | Bug::TopicIdNotChecked => Blind("there is one broker"),
         Bug::QuorumVoteBeforeSync | Bug::QuorumAppendBeforeSync => Blind("there is no quorum"),
     }
 }

@@ -14,6 +14,7 @@ mod damage;
 mod enumerated;
 mod groups;
 mod quorum;
+mod replication;
 mod starts;
 mod world;
 
@@ -93,6 +94,23 @@ fn check_of(bug: Bug) -> Check {
         Bug::QuorumVoteBeforeSync => check("a voter never goes back behind a promise", quorum::nodes),
         Bug::QuorumAppendBeforeSync => {
             check("what a majority has acknowledged outlives a power cut", quorum::nodes)
+        }
+        Bug::TruncateToHighWatermark
+        | Bug::JoinBelowEpochStart
+        | Bug::HighWatermarkOfCurrentSet
+        | Bug::IsrJoinWithoutEpoch
+        | Bug::QuickReboot
+        | Bug::JoinWithoutFetchOfEpoch
+        | Bug::OldPartitionEpochTaken
+        | Bug::ElrKept => check("who may be elected holds what is committed", replication::partition),
+        Bug::HighWatermarkWithoutMinimum | Bug::FollowerCountsUnsynced | Bug::LeaderCountsUnsynced => {
+            check("what is committed is held by enough replicas", replication::partition)
+        }
+        Bug::LatestBeforeEpochStart | Bug::FollowerServesBeyond => {
+            check("consumers hear of what is committed, and of all of it", replication::partition)
+        }
+        Bug::TopicIdNotChecked => {
+            check("a topic has nothing of one that had its name", replication::partition)
         }
     }
 }

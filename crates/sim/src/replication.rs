@@ -1,0 +1,64 @@
+//! Replicas of a partition in a simulated world: brokers, each with a disk of its own and the real log on it, the values that decide
+//! about replication, a controller, clients, and everything that goes wrong between them.
+//!
+//! The same seed makes the same run. What must hold is in `invariants`, one file each, apart from the code under test.
+
+mod clients;
+mod faults;
+mod helm;
+mod invariants;
+mod marks;
+mod node;
+mod plots;
+mod rest;
+mod store;
+mod truth;
+mod weather;
+mod wire;
+mod world;
+
+pub use marks::Marks;
+
+use world::World;
+
+/// How a run ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ended {
+    /// What has happened.
+    pub marks: Marks,
+    /// All that has happened, if it was asked for.
+    pub story: Vec<String>,
+    /// What is broken.
+    pub broken: Option<String>,
+    /// A number that stands for all that has happened.
+    pub hash: u64,
+}
+
+/// Whether a run is to be told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Story {
+    /// Every event.
+    Told,
+    /// Only how it ends.
+    Untold,
+}
+
+/// Runs the world of a seed: faults first, then none, and everything must come to rest.
+#[must_use]
+pub fn run(seed: u64, story: Story) -> Ended {
+    let mut world = match World::new(seed) {
+        Ok(world) => world,
+        Err(broken) => {
+            return Ended { marks: Marks::default(), story: Vec::new(), broken: Some(broken), hash: 0 };
+        }
+    };
+    world.story = (story == Story::Told).then(Vec::new);
+    let end = world.weather.lasts_ms;
+    let verdict = world.run_until(end).and_then(|()| world.come_to_rest());
+    Ended {
+        marks: world.marks,
+        hash: world.hash(),
+        story: world.story.take().unwrap_or_default(),
+        broken: verdict.err(),
+    }
+}
