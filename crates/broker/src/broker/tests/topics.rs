@@ -44,7 +44,7 @@ async fn hostile_and_impossible_topics_are_refused_and_leave_nothing() {
         ("..", ErrorCode::InvalidTopicName),
         ("../../etc/passwd", ErrorCode::InvalidTopicName),
         ("a\0b", ErrorCode::InvalidTopicName),
-        ("__mine", ErrorCode::InvalidTopicName),
+        ("__millrace_mine", ErrorCode::InvalidTopicName),
         ("taken", ErrorCode::TopicAlreadyExists),
         ("TAKEN", ErrorCode::TopicAlreadyExists),
     ] {
