@@ -8,6 +8,9 @@ use millrace_types::{BrokerEpoch, DirectoryId, IncarnationId, NodeId, ProducerId
 use super::{NEWEST, PartitionState, brokers, configs_to_wire, sixteen, topic_id};
 use crate::{Frame, FrameError, wire};
 
+/// So many records are never folded: what is above it is damage.
+const VERSION_MAX: u64 = 1 << 62;
+
 /// A topic as it was.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TopicResumed {
@@ -169,6 +172,10 @@ impl ImageResumed {
         let message: wire::ImageResumed = frame.message(NEWEST)?;
         if message.next_producer_id < 0 || message.broker_epoch < 0 {
             return Err(frame.invalid("next_producer_id", "or the broker epoch is negative"));
+        }
+        // It is counted on from there.
+        if message.version > VERSION_MAX {
+            return Err(frame.invalid("version", format!("{}, so far nobody has counted", message.version)));
         }
         Ok(ImageResumed {
             version: message.version,
