@@ -25,6 +25,12 @@ macro_rules! counted {
             }
         }
 
+        impl $crate::sweep::Counts for Marks {
+            fn count_in(&mut self, other: &Marks) {
+                self.add(other);
+            }
+        }
+
         impl std::fmt::Display for Marks {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 $(write!(f, "{} {}, ", self.$name, $text)?;)+

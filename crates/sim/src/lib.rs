@@ -6,6 +6,8 @@
 //!
 //! [`groups`] lets consumers, a network and coordinators of consumer groups run against each other, seed by seed.
 //!
+//! [`sweep`] runs many seeds of such a world.
+//!
 //! [`quorum`] lets three nodes of the metadata quorum live through deaths, power cuts and a bad network.
 //! [`replication`] lets replicas of a partition, each over the real log on a disk of its own, run against a controller, clients
 //! and everything that goes wrong, seed by seed.
@@ -19,3 +21,4 @@ mod ledger;
 mod policy;
 pub mod quorum;
 pub mod replication;
+pub mod sweep;

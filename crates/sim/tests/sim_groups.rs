@@ -3,44 +3,15 @@
 //! `MILLRACE_SEED=n` runs that seed alone and tells what happened.
 #![expect(clippy::print_stdout, reason = "a suite reports what it has tried")]
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-
 use millrace_sim::groups::{Ended, Marks, Story, run_broker, run_core, run_generations};
+use millrace_sim::sweep::{self, seed_wanted};
 
-fn seed_wanted() -> Option<u64> {
-    std::env::var("MILLRACE_SEED").ok().and_then(|text| text.parse().ok())
-}
-
-/// Runs seeds on as many threads as there are processors; what is broken is printed with its seed.
+/// Runs seeds; what is broken is printed with its seed.
 fn sweep(first: u64, seeds: u64, run: fn(u64, Story) -> Ended) -> Marks {
-    let next = AtomicU64::new(first);
-    let found: Mutex<(Marks, Vec<(u64, String)>)> = Mutex::default();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= first + seeds {
-                        break;
-                    }
-                    let ended = run(seed, Story::Untold);
-                    let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                    found.0.add(&ended.marks);
-                    found.1.extend(ended.broken.map(|what| (seed, what)));
-                }
-            });
-        }
-    });
-    let (marks, mut broken) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    broken.sort();
-    println!("{seeds} seeds: {marks}");
-    for (seed, what) in broken.iter().take(10) {
-        println!("MILLRACE_SEED={seed}: {what}");
-    }
-    assert!(broken.is_empty(), "{} of {seeds} seeds break a promise", broken.len());
-    marks
+    sweep::sweep(first, seeds, |seed| {
+        let ended = run(seed, Story::Untold);
+        (ended.marks, ended.broken)
+    })
 }
 
 /// One seed, told.
