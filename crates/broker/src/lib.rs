@@ -8,6 +8,7 @@ mod admission;
 mod api_error;
 mod broker;
 mod budget;
+mod cluster;
 mod context;
 mod core;
 mod groups;
@@ -29,6 +30,10 @@ mod unfinished;
 pub use api_error::{ApiError, Divergence};
 pub use broker::{Broker, BrokerConfig};
 pub use budget::{MemoryBudget, Permit};
+pub use cluster::{
+    Greeted, Greeting, HeartbeatAnswer, PeerAnswer, PeerCall, PeerError, PeerHeartbeat, PeerRequest,
+    PeerService, Peers, ProposalOutcome, Proposed, ReplicaFetch, ReplicaFetched, ReplicaTail,
+};
 pub use context::{ConnectionId, Context, ListenerName, Principal};
 pub use groups::{
     ClassicDescription, ClassicIdentity, ClassicJoined, ClassicListing, ClassicMemberDescription,
@@ -46,7 +51,16 @@ pub use millrace_group::{
     Subscription as GroupSubscription, assign::Assignor,
 };
 pub use millrace_log::{ActiveProducer, DamageTotal, Extent, FileRange};
+pub use millrace_metadata::{
+    AlterPartition, Command, CreateTopic, InSync, Losses, MetadataRecord, Owner, ReplicaEnd, StartBroker,
+};
 pub use millrace_metadata::{ConfigChange, KEYS as TOPIC_KEYS, Key as TopicKey, Meaning, ValueKind};
+pub use millrace_quorum::{
+    CallError, Peer, QuorumAnswer, QuorumAsk, QuorumNetwork, QuorumRequest, QuorumVoter,
+};
+pub use millrace_replication::{
+    EpochEnd as FollowerEpochEnd, Fetch, FetchAnswer, FetchId, FetchRefusal, Fetched as FollowerFetched,
+};
 pub use ops::alter_topics::{AlterTopicsRequest, Alteration, TopicChanges};
 pub use ops::cluster::{BrokerDescription, ClusterDescription};
 pub use ops::create_partitions::{CreatePartitionsRequest, NewPartitions};

@@ -19,6 +19,9 @@ pub fn grpc_code(code: ErrorCode) -> Code {
         | ErrorCode::NotEnoughReplicasAfterAppend
         | ErrorCode::ShuttingDown
         | ErrorCode::CoordinatorLoading
+        | ErrorCode::NotCoordinator
+        | ErrorCode::OffsetNotAvailable
+        | ErrorCode::QuorumUnavailable
         | ErrorCode::UnknownLeaderEpoch => Code::Unavailable,
         ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownMember | ErrorCode::GroupNotFound => {
             Code::NotFound

@@ -54,6 +54,7 @@ kafka_errors! {
     InvalidReplicationFactor = 38, "INVALID_REPLICATION_FACTOR";
     InvalidReplicaAssignment = 39, "INVALID_REPLICA_ASSIGNMENT";
     InvalidConfig = 40, "INVALID_CONFIG";
+    NotController = 41, "NOT_CONTROLLER";
     InvalidRequest = 42, "INVALID_REQUEST";
     UnsupportedForMessageFormat = 43, "UNSUPPORTED_FOR_MESSAGE_FORMAT";
     PolicyViolation = 44, "POLICY_VIOLATION";
@@ -69,6 +70,7 @@ kafka_errors! {
     FencedLeaderEpoch = 74, "FENCED_LEADER_EPOCH";
     UnknownLeaderEpoch = 75, "UNKNOWN_LEADER_EPOCH";
     UnsupportedCompressionType = 76, "UNSUPPORTED_COMPRESSION_TYPE";
+    OffsetNotAvailable = 78, "OFFSET_NOT_AVAILABLE";
     MemberIdRequired = 79, "MEMBER_ID_REQUIRED";
     GroupMaxSizeReached = 81, "GROUP_MAX_SIZE_REACHED";
     FencedInstanceId = 82, "FENCED_INSTANCE_ID";
@@ -144,6 +146,10 @@ pub fn kafka_error(code: ErrorCode) -> KafkaError {
         ErrorCode::StaleGeneration => KafkaError::IllegalGeneration,
         ErrorCode::RebalanceInProgress => KafkaError::RebalanceInProgress,
         ErrorCode::InstanceInUse => KafkaError::UnreleasedInstanceId,
+        ErrorCode::NotCoordinator => KafkaError::NotCoordinator,
+        ErrorCode::OffsetNotAvailable => KafkaError::OffsetNotAvailable,
+        // Admin clients look for the controller anew and come back.
+        ErrorCode::QuorumUnavailable => KafkaError::NotController,
         // A code appended to the list and not to this table; a test refuses that.
         unlisted => {
             tracing::error!(code = %unlisted, "an error code without one of Kafka's");
