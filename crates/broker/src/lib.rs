@@ -15,6 +15,7 @@ mod groups;
 mod io_pool;
 mod janitor;
 mod lag_windows;
+mod led_log;
 mod metadata_log;
 mod metrics;
 mod ops;

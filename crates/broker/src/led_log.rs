@@ -1,0 +1,150 @@
+//! The log of a partition, as whoever writes to it as its leader sees it: alone, or with other replicas.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use millrace_log::{AppendError, Appended, Log, Ticket};
+use millrace_record::Batch;
+use millrace_replication::{Doubt, ProduceRefusal};
+use millrace_types::{ErrorCode, TopicPartition};
+use tokio::sync::oneshot;
+
+use crate::ApiError;
+use crate::cluster::{LedBy, PartitionReplica};
+
+/// What a batch has to reach before its sender is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reach {
+    /// Every replica in sync holds it, and enough are in sync.
+    Committed,
+    /// The leader holds it.
+    Held,
+}
+
+/// A log that this node leads, or led when it was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct LedLog {
+    log: Arc<Log>,
+    /// `None` where this is the only replica there will ever be.
+    replica: Option<Arc<PartitionReplica>>,
+}
+
+/// Why a batch was not appended, or why nobody knows what becomes of it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum LedError {
+    /// The log's word.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// Definite: nothing was appended.
+    #[error(transparent)]
+    TooFew(#[from] ProduceRefusal),
+    /// Indefinite.
+    #[error("too few replicas are in sync since the append")]
+    TooFewSince,
+    /// Indefinite.
+    #[error("another broker leads the partition since the append")]
+    Deposed,
+}
+
+impl From<LedError> for ApiError {
+    fn from(error: LedError) -> ApiError {
+        let code = match error {
+            LedError::Append(error) => return error.into(),
+            LedError::TooFew(_) => ErrorCode::NotEnoughReplicas,
+            LedError::TooFewSince => ErrorCode::NotEnoughReplicasAfterAppend,
+            LedError::Deposed => ErrorCode::OutcomeUnknown,
+        };
+        ApiError::new(code, error.to_string())
+    }
+}
+
+impl LedLog {
+    /// A log without other replicas.
+    pub(crate) fn alone(log: Arc<Log>) -> LedLog {
+        LedLog { log, replica: None }
+    }
+
+    /// The log of a replica.
+    pub(crate) fn replicated(replica: Arc<PartitionReplica>) -> LedLog {
+        LedLog { log: Arc::clone(replica.log()), replica: Some(replica) }
+    }
+
+    /// The log itself, to read from.
+    pub(crate) fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// Queues a batch as [`Log::append`] does. Does not wait.
+    ///
+    /// # Errors
+    /// Definite ones.
+    pub(crate) fn append(&self, batch: Batch, reach: Reach) -> Result<LedTicket, LedError> {
+        let Some(replica) = &self.replica else {
+            return Ok(LedTicket { stage: Stage::Held(self.log.append(batch)?, None) });
+        };
+        let by = replica.admit(reach == Reach::Committed);
+        let by = by.map_err(|refusal| refusal.map_or(AppendError::NotLeading.into(), LedError::TooFew))?;
+        let ticket = self.log.append(batch)?;
+        // Followers are sent what is written while it is synced here.
+        replica.wrote();
+        let then = (reach == Reach::Committed).then(|| (Arc::clone(replica), by));
+        Ok(LedTicket { stage: Stage::Held(ticket, then) })
+    }
+}
+
+/// The wait for an append. Dropping it abandons the wait, not the append.
+#[derive(Debug)]
+pub(crate) struct LedTicket {
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Held(Ticket, Option<(Arc<PartitionReplica>, LedBy)>),
+    Committed(Appended, oneshot::Receiver<Result<(), Doubt>>),
+}
+
+impl LedTicket {
+    /// As [`Ticket::partition`].
+    pub(crate) fn partition(&self) -> Option<TopicPartition> {
+        match &self.stage {
+            Stage::Held(ticket, _) => Some(ticket.partition()),
+            Stage::Committed(..) => None,
+        }
+    }
+
+    /// As [`Ticket::sync_in_background`].
+    pub(crate) fn sync_in_background(&self) {
+        if let Stage::Held(ticket, _) = &self.stage {
+            ticket.sync_in_background();
+        }
+    }
+}
+
+impl Future for LedTicket {
+    type Output = Result<Appended, LedError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match &mut self.stage {
+                Stage::Held(ticket, then) => {
+                    let appended = ready!(Pin::new(ticket).poll(cx))?;
+                    let Some((replica, by)) = then.take() else { return Poll::Ready(Ok(appended)) };
+                    let committed = replica.committed(by, appended.last_offset);
+                    self.stage = Stage::Committed(appended, committed);
+                }
+                Stage::Committed(appended, committed) => {
+                    let outcome = ready!(Pin::new(committed).poll(cx));
+                    return Poll::Ready(match outcome {
+                        Ok(Ok(())) => Ok(*appended),
+                        Ok(Err(Doubt::NotEnoughReplicas)) => Err(LedError::TooFewSince),
+                        // The replica is gone, or another one leads.
+                        Ok(Err(Doubt::NotLeader)) | Err(_) => Err(LedError::Deposed),
+                    });
+                }
+            }
+        }
+    }
+}
