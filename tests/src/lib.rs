@@ -23,6 +23,7 @@ pub mod disk;
 pub mod embedded;
 pub mod group_load;
 pub mod group_log;
+pub mod history;
 pub mod hostile;
 pub mod judged;
 pub mod kafka_clients;
