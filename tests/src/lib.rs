@@ -17,6 +17,7 @@
 
 pub mod broker;
 mod crate_source;
+pub mod crew;
 pub mod cutting_proxy;
 pub mod cycles;
 pub mod disk;

@@ -1,0 +1,154 @@
+"""kafka-python as a client that writes a history: see history.py."""
+
+import sys
+import time
+
+from history import DELIVERY_SECONDS, POLL_SECONDS, Chain, Pace, began, name_of, payload, ready
+from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError, MessageSizeTooLargeError, NoOffsetForPartitionError, OffsetOutOfRangeError
+
+bootstrap, path = sys.argv[1:]
+wish, journal, ended = began(path)
+topic = wish["topic"]
+COMMON = {
+    "bootstrap_servers": bootstrap.split(","),
+    "reconnect_backoff_ms": 50,
+    "reconnect_backoff_max_ms": 500,
+    "retry_backoff_ms": 50,
+}
+POLL_MS = int(1000 * POLL_SECONDS)
+
+
+def write():
+    # Idempotent, as it comes, with acks=all.
+    producer = KafkaProducer(
+        linger_ms=5, delivery_timeout_ms=1000 * DELIVERY_SECONDS, request_timeout_ms=5000, acks="all", **COMMON
+    )
+    pace, number = Pace(wish["pace"]), 0
+    ready()
+    while not ended.is_set():
+        pace.wait()
+        value, partition = wish["first"] + number, number % wish["partitions"]
+        number += 1
+        journal.send(value, name_of(topic, partition))
+
+        def done(place, value=value):
+            journal.acked(value, place.offset)
+
+        def failed(error, value=value):
+            # Of what was on its way nobody knows, whatever the last attempt was told.
+            said = journal.failed if isinstance(error, MessageSizeTooLargeError) else journal.unknown
+            said(value, error)
+
+        try:
+            sent = producer.send(topic, payload(value), partition=partition)
+        except KafkaError as error:
+            # It was not taken.
+            journal.failed(value, error)
+            continue
+        sent.add_callback(done).add_errback(failed)
+    producer.flush(DELIVERY_SECONDS + 10)
+    producer.close(5)
+
+
+def reader(**more):
+    return KafkaConsumer(
+        **(COMMON | {"enable_auto_commit": False, "auto_offset_reset": "none", "fetch_max_wait_ms": 200} | more)
+    )
+
+
+def poll(consumer, keeps=lambda record: True):
+    """Reads once: the records, which stand in the journal then."""
+    since, records = time.monotonic_ns(), []
+    for batch in consumer.poll(timeout_ms=POLL_MS).values():
+        records += [record for record in batch if keeps(record)]
+    return journal.polled(
+        since, [(name_of(topic, record.partition), record.offset, record.value) for record in records]
+    )
+
+
+def read():
+    consumer = reader()
+    partitions = [TopicPartition(topic, partition) for partition in range(wish["partitions"])]
+    places = {partition: 0 for partition in partitions}
+    consumer.assign(partitions)
+    journal.moved("assign", [[name_of(*partition), 0] for partition in partitions])
+    seek = lambda: [consumer.seek(partition, place) for partition, place in places.items()]
+    seek()
+    ready()
+    while not ended.is_set():
+        try:
+            for name, found in poll(consumer).items():
+                places[TopicPartition(topic, int(name.rpartition("-")[2]))] = found[-1][0] + 1
+        except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
+            # It insists: nothing that was read goes away, so its place must come again.
+            journal.note(f"thrown out: {error}")
+            ended.wait(0.05)
+            seek()
+    consumer.close()
+
+
+class Told(ConsumerRebalanceListener):
+    """Writes down what the member holds."""
+
+    def on_partitions_assigned(self, assigned):
+        journal.moved("assigned", [[name_of(*partition), None] for partition in assigned])
+
+    def on_partitions_revoked(self, revoked):
+        journal.moved("revoked", [[name_of(*partition), None] for partition in revoked])
+
+
+def group():
+    consumer = reader(
+        group_id=wish["group"], auto_offset_reset="earliest", session_timeout_ms=6000, heartbeat_interval_ms=500
+    )
+    consumer.subscribe([topic], listener=Told())
+    ready()
+    while not ended.is_set():
+        found = poll(consumer)
+        if not found:
+            continue
+        since, error = time.monotonic_ns(), None
+        try:
+            consumer.commit()
+        except KafkaError as failed:
+            # The group moves on, or the broker is away: what was not committed comes again.
+            error = failed
+        journal.committed(since, [[name, records[-1][0] + 1] for name, records in found.items()], error)
+    consumer.close()
+
+
+def whole():
+    consumer = reader()
+    ready()
+    for partition in range(wish["partitions"]):
+        since, partition = time.monotonic_ns(), TopicPartition(topic, partition)
+        name, (begin, end) = name_of(*partition), ends(consumer, partition)
+        consumer.assign([partition])
+        consumer.seek(partition, begin)
+        journal.moved("assign", [[name, begin]])
+        chain, place = Chain(), begin
+        while place < end and not ended.is_set():
+            for found in poll(consumer, lambda record: record.offset < end).get(name, []):
+                chain.add(*found)
+                place = found[0] + 1
+        if place >= end:
+            journal.whole(since, name, begin, end, chain)
+    consumer.close()
+
+
+def ends(consumer, partition):
+    while not ended.is_set():
+        try:
+            begin, end = consumer.beginning_offsets([partition]), consumer.end_offsets([partition])
+            return begin[partition], end[partition]
+        except KafkaError as error:
+            journal.note(error)
+            ended.wait(0.2)
+    sys.exit("told to end before it had begun")
+
+
+try:
+    {"write": write, "read": read, "group": group, "whole": whole}[wish["do"]]()
+finally:
+    journal.file.close()
