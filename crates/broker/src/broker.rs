@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{OnceCell, watch};
 
 use crate::admission::{Admission, Operation};
+use crate::cluster::{Cluster, ClusterOptions};
 use crate::core::Core;
 use crate::io_pool::on_pool;
 use crate::lag_windows::LagWindows;
@@ -44,6 +45,8 @@ pub struct BrokerConfig {
     pub grpc_advertised: String,
     /// What groups are run by.
     pub groups: GroupSettings,
+    /// Set: it is one of several, or may become so. Else it decides alone.
+    pub cluster: Option<ClusterOptions>,
 }
 
 /// One broker. Shared by the doors; every operation may be called at any time from any task.
@@ -53,6 +56,8 @@ pub struct Broker {
     fatal: watch::Receiver<Option<Fatal>>,
     /// The janitor, the timer of the syncs and that of the groups.
     background: Mutex<Vec<Box<dyn TaskHandle>>>,
+    /// What a broker of a cluster does beside requests. It has no end of its own.
+    clustered: Mutex<Vec<Box<dyn TaskHandle>>>,
     stopped: OnceCell<Result<(), ApiError>>,
     orphans: Vec<TopicPartition>,
     unavailable: Vec<String>,
@@ -65,7 +70,10 @@ impl Broker {
     /// What keeps it from starting, as text for the operator.
     pub async fn start(env: Env, config: BrokerConfig) -> Result<Arc<Broker>, ApiError> {
         let counters = GroupCounters::default();
-        let started = start::open(&env, &config, &counters).await?;
+        let (started, cluster) = match &config.cluster {
+            None => (start::open(&env, &config, &counters).await?, None),
+            Some(options) => start::open_clustered(&env, &config, options, &counters).await?,
+        };
         let (sender, fatal) = watch::channel(None);
         started.dir.on_fatal(Box::new(move |fatal| {
             sender.send_replace(Some(fatal));
@@ -81,6 +89,7 @@ impl Broker {
             dir: started.dir,
             memory: MemoryBudget::with_reserve(budget, reserve),
             metadata: started.metadata,
+            cluster,
             partitions: started.partitions,
             topics_change: tokio::sync::RwLock::default(),
             lag_windows: LagWindows::default(),
@@ -92,14 +101,37 @@ impl Broker {
         });
         let janitor = janitor::start(&core);
         let deadlines = groups::timer::start(&core);
+        let clustered = core.cluster.as_ref().map(|cluster| cluster.begin(&core)).unwrap_or_default();
         Ok(Arc::new(Broker {
             core,
             fatal,
             background: Mutex::new(vec![janitor, timer, deadlines]),
+            clustered: Mutex::new(clustered),
             stopped: OnceCell::new(),
             orphans: started.orphans,
             unavailable: started.unavailable,
         }))
+    }
+
+    /// Completes when this broker is one of its cluster: registered, and allowed to lead. At once, if it is alone. Doors for clients
+    /// open then.
+    pub async fn joined(&self) {
+        if let Some(cluster) = &self.core.cluster {
+            cluster.joined().await;
+        }
+    }
+
+    /// Has other brokers lead what this one leads, before it stops; `false` if that was not done in time. A broker alone has
+    /// nobody to hand over to.
+    pub async fn hand_over(&self, patience: Duration) -> bool {
+        match &self.core.cluster {
+            Some(cluster) => cluster.hand_over(patience).await,
+            None => true,
+        }
+    }
+
+    pub(crate) fn cluster(&self) -> Option<&Arc<Cluster>> {
+        self.core.cluster.as_ref()
     }
 
     /// The memory budget, for doors to take permits from before they read a body.
@@ -189,6 +221,14 @@ impl Broker {
             task.join().await;
         }
         self.core.finish().await;
+        let clustered = std::mem::take(&mut *self.clustered.lock());
+        for task in clustered {
+            task.abort();
+            task.join().await;
+        }
+        if let Some(cluster) = &self.core.cluster {
+            cluster.stop().await;
+        }
         if self.core.unfinished.has_half_made() {
             // A clean stop says that every topic has its logs, and the next start would take these for lost.
             let message =

@@ -9,9 +9,11 @@ use millrace_metadata::{Partition, Topic};
 use millrace_types::{ErrorCode, LeaderEpoch, PartitionIndex, TopicId, TopicName, TopicPartition, limits};
 
 use crate::admission::Admission;
+use crate::cluster::Cluster;
 use crate::groups::Groups;
 use crate::lag_windows::LagWindows;
-use crate::metadata_log::MetadataLog;
+use crate::led_log::LedLog;
+use crate::metadata::Metadata;
 use crate::metrics::BrokerMetrics;
 use crate::partitions::{Held, Partitions};
 use crate::producer_ids::ProducerIds;
@@ -25,8 +27,10 @@ pub(crate) struct Core {
     pub(crate) config: BrokerConfig,
     pub(crate) dir: Arc<LogDir>,
     pub(crate) memory: Arc<MemoryBudget>,
-    pub(crate) metadata: MetadataLog,
-    pub(crate) partitions: Partitions,
+    pub(crate) metadata: Metadata,
+    /// `None` of a broker that is alone.
+    pub(crate) cluster: Option<Arc<Cluster>>,
+    pub(crate) partitions: Arc<Partitions>,
     /// Topics come side by side, and go alone: a topic must not be deleted while its logs are being made.
     pub(crate) topics_change: tokio::sync::RwLock<()>,
     pub(crate) lag_windows: LagWindows,
@@ -51,22 +55,52 @@ impl Core {
 
     /// The log of a topic's partition, if this node leads it.
     pub(crate) fn log(&self, topic: &Topic, partition: PartitionIndex) -> Result<Arc<Log>, ApiError> {
+        self.led(topic, partition).map(|led| Arc::clone(led.log()))
+    }
+
+    /// The same, to be written to.
+    pub(crate) fn led(&self, topic: &Topic, partition: PartitionIndex) -> Result<LedLog, ApiError> {
         let placed = placed(topic, partition)?;
         if placed.leader != Some(self.config.node) {
-            let image = self.metadata.image();
-            let leader = placed.leader.and_then(|node| image.broker(node)).map(|broker| broker.grpc.clone());
-            let message =
-                format!("node {} does not lead {} partition {partition}", self.config.node, topic.name);
-            return Err(ApiError { leader, ..ApiError::new(ErrorCode::NotLeader, message) });
+            return Err(self.not_leader(topic, partition));
         }
-        match self.partitions.get(TopicPartition { topic: topic.id, partition }) {
-            Some(Held::Open(log)) => Ok(log),
+        let at = TopicPartition { topic: topic.id, partition };
+        match self.partitions.get(at) {
+            Some(Held::Open(log)) => match &self.cluster {
+                None => Ok(LedLog::alone(log)),
+                Some(cluster) => {
+                    let replica = cluster.replicas().get(at).filter(|replica| replica.standing().leads);
+                    // The metadata say that it leads, and it is about to.
+                    replica.map(LedLog::replicated).ok_or_else(|| self.not_leader(topic, partition))
+                }
+            },
             Some(Held::Unavailable(why)) => {
                 let message = format!("{} partition {partition}: {why}", topic.name);
                 Err(ApiError::new(ErrorCode::Corrupt, message))
             }
+            None if self.cluster.is_some() => Err(self.not_leader(topic, partition)),
             // Being made, or being deleted, at this moment.
             None => Err(no_partition(topic, partition)),
+        }
+    }
+
+    fn not_leader(&self, topic: &Topic, partition: PartitionIndex) -> ApiError {
+        let image = self.metadata.image();
+        let leader = topic.partition(partition).and_then(|placed| placed.leader);
+        let leader = leader.and_then(|node| image.broker(node)).map(|broker| broker.grpc.clone());
+        let message = format!("node {} does not lead {} partition {partition}", self.config.node, topic.name);
+        ApiError { leader, ..ApiError::new(ErrorCode::NotLeader, message) }
+    }
+
+    /// Refuses what only a leader knows that has all that was committed before it.
+    pub(crate) fn check_complete(&self, log: &Log) -> Result<(), ApiError> {
+        let Some(cluster) = &self.cluster else { return Ok(()) };
+        match cluster.replicas().get(log.meta().id) {
+            Some(replica) if replica.standing().complete => Ok(()),
+            _ => {
+                let message = "a new leader does not know yet where the partition ends";
+                Err(ApiError::new(ErrorCode::OffsetNotAvailable, message))
+            }
         }
     }
 

@@ -76,6 +76,16 @@ impl LedLog {
         &self.log
     }
 
+    /// Whether this node still leads it; answers whether it knows all that was ever committed.
+    ///
+    /// # Errors
+    /// NOT_LEADER.
+    pub(crate) fn check_leads(&self) -> Result<bool, ApiError> {
+        let Some(replica) = &self.replica else { return Ok(true) };
+        let standing = replica.standing();
+        if standing.leads { Ok(standing.complete) } else { Err(AppendError::NotLeading.into()) }
+    }
+
     /// Queues a batch as [`Log::append`] does. Does not wait.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ mod io_pool;
 mod janitor;
 mod lag_windows;
 mod led_log;
+mod metadata;
 mod metadata_log;
 mod metrics;
 mod ops;
@@ -32,8 +33,8 @@ pub use api_error::{ApiError, Divergence};
 pub use broker::{Broker, BrokerConfig};
 pub use budget::{MemoryBudget, Permit};
 pub use cluster::{
-    Greeted, Greeting, HeartbeatAnswer, PeerAnswer, PeerCall, PeerError, PeerHeartbeat, PeerRequest,
-    PeerService, Peers, ProposalOutcome, Proposed, ReplicaFetch, ReplicaFetched, ReplicaTail,
+    ClusterOptions, Greeted, Greeting, HeartbeatAnswer, PeerAnswer, PeerCall, PeerError, PeerHeartbeat,
+    PeerRequest, PeerService, Peers, ProposalOutcome, Proposed, ReplicaFetch, ReplicaFetched, ReplicaTail,
 };
 pub use context::{ConnectionId, Context, ListenerName, Principal};
 pub use groups::{

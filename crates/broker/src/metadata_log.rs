@@ -86,22 +86,6 @@ impl MetadataLog {
         self.changed.send_replace(());
     }
 
-    /// Decides without writing.
-    ///
-    /// # Errors
-    /// The refusal.
-    pub(crate) fn check(&self, command: &Command) -> Result<Vec<MetadataRecord>, ApiError> {
-        Ok(decide(&self.image.load(), command)?)
-    }
-
-    /// Decides commands of which each stands for itself, without writing.
-    ///
-    /// # Errors
-    /// If a decision contradicts its own image.
-    pub(crate) fn check_each(&self, commands: &[Command]) -> Result<Decided, ApiError> {
-        decide_each(&self.image.load(), commands)
-    }
-
     /// Carries out commands of which each stands for itself, as one batch; answers each when all are durable and folded. One
     /// that is refused keeps the others from nothing. Not to be dropped half-way, as [`MetadataLog::propose`].
     ///
@@ -166,7 +150,7 @@ pub(crate) struct Decided {
     pub(crate) answers: Vec<Result<(), ApiError>>,
 }
 
-fn decide_each(image: &Image, commands: &[Command]) -> Result<Decided, ApiError> {
+pub(crate) fn decide_each(image: &Image, commands: &[Command]) -> Result<Decided, ApiError> {
     let mut decided = Decided { image: image.clone(), records: Vec::new(), answers: Vec::new() };
     for command in commands {
         match decide(&decided.image, command) {

@@ -20,8 +20,8 @@ pub(crate) enum Held {
     Unavailable(Arc<str>),
 }
 
-/// The partitions of one topic, by number.
-pub(crate) type TopicLogs = Arc<[Held]>;
+/// The partitions of one topic, by number; `None` where another node has it.
+pub(crate) type TopicLogs = Arc<[Option<Held>]>;
 
 /// Every open log, by topic id. Replaced as a whole when a topic comes or goes, read without waiting.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ pub(crate) struct Partitions {
 
 impl Partitions {
     pub(crate) fn insert(&self, topic: TopicId, logs: Vec<Held>) {
-        let logs: TopicLogs = logs.into();
+        let logs: TopicLogs = logs.into_iter().map(Some).collect();
         self.by_topic.rcu(|all| {
             let mut all = BTreeMap::clone(all);
             all.insert(topic, Arc::clone(&logs));
@@ -43,7 +43,18 @@ impl Partitions {
     pub(crate) fn insert_all(&self, topics: BTreeMap<TopicId, Vec<Held>>) {
         self.by_topic.rcu(|all| {
             let mut all = BTreeMap::clone(all);
-            all.extend(topics.iter().map(|(topic, logs)| (*topic, TopicLogs::from(logs.as_slice()))));
+            let logs = |logs: &Vec<Held>| logs.iter().cloned().map(Some).collect();
+            all.extend(topics.iter().map(|(topic, held)| (*topic, logs(held))));
+            all
+        });
+    }
+
+    /// What this node has of a topic whose partitions lie on several: `None` where another one has it.
+    pub(crate) fn place(&self, topic: TopicId, logs: Vec<Option<Held>>) {
+        let logs: TopicLogs = logs.into();
+        self.by_topic.rcu(|all| {
+            let mut all = BTreeMap::clone(all);
+            all.insert(topic, Arc::clone(&logs));
             all
         });
     }
@@ -53,7 +64,7 @@ impl Partitions {
         self.by_topic.rcu(|all| {
             let mut all = BTreeMap::clone(all);
             let logs = all.get(&topic).into_iter().flat_map(|logs| logs.iter());
-            let logs: TopicLogs = logs.chain(&more).cloned().collect();
+            let logs: TopicLogs = logs.cloned().chain(more.iter().cloned().map(Some)).collect();
             all.insert(topic, logs);
             all
         });
@@ -67,7 +78,7 @@ impl Partitions {
     /// The logs of a topic that are open.
     pub(crate) fn open_of(&self, topic: TopicId) -> Vec<Arc<Log>> {
         let all = self.by_topic.load();
-        let logs = all.get(&topic).into_iter().flat_map(|logs| logs.iter());
+        let logs = all.get(&topic).into_iter().flat_map(|logs| logs.iter().flatten());
         logs.filter_map(|held| if let Held::Open(log) = held { Some(Arc::clone(log)) } else { None })
             .collect()
     }
@@ -82,25 +93,28 @@ impl Partitions {
 
     pub(crate) fn get(&self, id: TopicPartition) -> Option<Held> {
         let number = usize::try_from(id.partition.0).ok()?;
-        self.by_topic.load().get(&id.topic)?.get(number).cloned()
+        self.by_topic.load().get(&id.topic)?.get(number)?.clone()
     }
 
     /// How many partitions have no log that can be served.
     pub(crate) fn unavailable_count(&self) -> usize {
-        let lost = |logs: &TopicLogs| logs.iter().filter(|held| matches!(held, Held::Unavailable(_))).count();
+        let lost = |logs: &TopicLogs| {
+            logs.iter().flatten().filter(|held| matches!(held, Held::Unavailable(_))).count()
+        };
         self.by_topic.load().values().map(lost).sum()
     }
 
     /// How many logs are open.
     pub(crate) fn count(&self) -> usize {
-        let open = |logs: &TopicLogs| logs.iter().filter(|held| matches!(held, Held::Open(_))).count();
+        let open =
+            |logs: &TopicLogs| logs.iter().flatten().filter(|held| matches!(held, Held::Open(_))).count();
         self.by_topic.load().values().map(open).sum()
     }
 }
 
 /// What a topic's configuration means to its logs. The product's own topics are synced before anything in them is
 /// acknowledged, whatever they say.
-pub(crate) fn log_config(topic: &Topic) -> LogConfig {
+pub(crate) fn log_config(topic: &Topic, replication: Replication) -> LogConfig {
     let config = &topic.config;
     let CompactionBounds { dirty_parts_min, lag_ms_min, lag_ms_max, tombstones_ms } = config.compaction;
     let is_offsets = topic.name.as_str() == CONSUMER_OFFSETS;
@@ -114,8 +128,7 @@ pub(crate) fn log_config(topic: &Topic) -> LogConfig {
             RecordTime::LogAppend => TimestampType::LogAppend,
         },
         sync_mode: if topic.name.is_internal() { SyncMode::Always } else { config.sync_mode },
-        // There is one broker.
-        replication: Replication::Alone,
+        replication,
         // Of each key the last commit counts.
         cleanup: if is_offsets { CleanupPolicy::Compact } else { config.cleanup },
         compaction: CompactionConfig { dirty_parts_min, lag_ms_min, lag_ms_max, tombstones_ms },

@@ -5,7 +5,7 @@ use millrace_types::{ErrorCode, NodeId, ProducerId, limits};
 use parking_lot::Mutex;
 
 use crate::ApiError;
-use crate::metadata_log::MetadataLog;
+use crate::metadata::Metadata;
 
 /// What is left of the current block. A restart forgets it; the next block begins behind it.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ impl ProducerIds {
     ///
     /// # Errors
     /// As a proposal.
-    pub(crate) async fn take(&self, node: NodeId, metadata: &MetadataLog) -> Result<ProducerId, ApiError> {
+    pub(crate) async fn take(&self, node: NodeId, metadata: &Metadata) -> Result<ProducerId, ApiError> {
         loop {
             if let Some(id) = self.take_from_block() {
                 return Ok(id);

@@ -7,12 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use millrace_env::{Env, RngExt};
-use millrace_log::{DirError, Log, LogConfig, LogDir, LogDirOptions, OpenedDir, PartitionMeta, StagedLog};
+use millrace_log::{
+    DirError, Log, LogConfig, LogDir, LogDirOptions, OpenedDir, PartitionMeta, Replication, StagedLog,
+};
 use millrace_metadata::{Command, CreateTopic, FEATURE_LEVEL_ALONE, Image, Owner};
 use millrace_types::{CleanupPolicy, ErrorCode, PartitionIndex, TopicId, TopicName, TopicPartition, limits};
 
+use crate::cluster::{self, Cluster, ClusterOptions, OpenedCluster, QUORUM_LOG};
 use crate::groups::{FoundOffsets, Groups, replay_groups};
 use crate::io_pool::{each_on_pool, on_pool};
+use crate::metadata::Metadata;
 use crate::metadata_log::{MetadataLog, Replayed, metadata_log_config, replay_metadata};
 use crate::metrics::GroupCounters;
 use crate::partitions::{CONSUMER_OFFSETS, Held, Partitions, log_config, numbers, partition_meta};
@@ -33,13 +37,23 @@ const MEMORY_RESERVE_SHARE: u64 = 8;
 #[derive(Debug)]
 pub(crate) struct Started {
     pub(crate) dir: Arc<LogDir>,
-    pub(crate) metadata: MetadataLog,
-    pub(crate) partitions: Partitions,
+    pub(crate) metadata: Metadata,
+    pub(crate) partitions: Arc<Partitions>,
     pub(crate) groups: Groups,
     /// Logs on the disk that belong to no topic that the metadata knows. Left alone.
     pub(crate) orphans: Vec<TopicPartition>,
     /// Partitions that cannot be served, as text for the operator.
     pub(crate) unavailable: Vec<String>,
+}
+
+/// How the directory is opened.
+pub(crate) fn dir_options(config: &BrokerConfig) -> LogDirOptions {
+    LogDirOptions {
+        path: config.data_dir.clone(),
+        node: config.node,
+        tail_cache_bytes: usize::try_from(tail_cache_bytes(config)).unwrap_or(usize::MAX),
+        handles: None,
+    }
 }
 
 /// Of the memory budget, what the logs may keep for readers at the tail.
@@ -67,17 +81,33 @@ pub(crate) async fn open(
     config: &BrokerConfig,
     counters: &GroupCounters,
 ) -> Result<Started, ApiError> {
-    let options = LogDirOptions {
-        path: config.data_dir.clone(),
-        node: config.node,
-        tail_cache_bytes: usize::try_from(tail_cache_bytes(config)).unwrap_or(usize::MAX),
-        handles: None,
-    };
+    let options = dir_options(config);
     let inner = env.clone();
     let OpenedDir { dir, found } = on_pool(env, move || LogDir::open(&inner, options)).await??;
     // A start that fails from here on drops the directory without closing it. A close would leave a clean mark behind,
     // over logs that this start never came to recover.
     open_logs(env, config, counters, (&dir, found)).await
+}
+
+/// Opens everything of a broker of a cluster.
+///
+/// # Errors
+/// What keeps the broker from starting.
+pub(crate) async fn open_clustered(
+    env: &Env,
+    config: &BrokerConfig,
+    options: &ClusterOptions,
+    counters: &GroupCounters,
+) -> Result<(Started, Option<Arc<Cluster>>), ApiError> {
+    let opened = cluster::open(env, config, options, dir_options(config)).await?;
+    let OpenedCluster { dir, cluster, unavailable } = opened;
+    let metadata = Arc::clone(cluster.metadata());
+    let partitions = Arc::clone(cluster.replicas().partitions());
+    let groups = Groups::elsewhere(env, &config.groups, counters.clone());
+    let orphans = Vec::new();
+    let started =
+        Started { dir, metadata: Metadata::Quorum(metadata), partitions, groups, orphans, unavailable };
+    Ok((started, Some(cluster)))
 }
 
 async fn open_logs(
@@ -86,6 +116,13 @@ async fn open_logs(
     counters: &GroupCounters,
     (dir, found): (&Arc<LogDir>, Vec<PartitionMeta>),
 ) -> Result<Started, ApiError> {
+    if found.iter().any(|meta| meta.id == QUORUM_LOG) {
+        let message = format!(
+            "{} is that of a broker of a cluster, which decides together with others: start it with --internal",
+            dir.path().display()
+        );
+        return Err(ApiError::new(ErrorCode::Unsupported, message));
+    }
     let (metadata, deleted) = open_metadata(env, dir, &found).await?;
     found_cluster(env, config, dir, &metadata).await?;
     let image = metadata.image();
@@ -100,14 +137,14 @@ async fn open_logs(
         groups.forget(&stale).await?;
     }
     groups.catch_up().await;
-    let partitions = Partitions::default();
+    let partitions = Arc::new(Partitions::default());
     partitions.insert_all(topics);
-    let orphans = reconciled.orphans;
+    let (orphans, metadata) = (reconciled.orphans, Metadata::Alone(metadata));
     Ok(Started { dir: Arc::clone(dir), metadata, partitions, groups, orphans, unavailable })
 }
 
 /// Opens and replays the metadata log, or makes it in an empty directory.
-async fn open_metadata(
+pub(crate) async fn open_metadata(
     env: &Env,
     dir: &Arc<LogDir>,
     found: &[PartitionMeta],
@@ -160,16 +197,20 @@ async fn found_cluster(
     if metadata.image().topic_by_name(&name).is_some() {
         return Ok(());
     }
-    let create = CreateTopic {
+    metadata.propose(&create_offsets(env)?).await?;
+    Ok(())
+}
+
+/// Makes [`CONSUMER_OFFSETS`].
+pub(crate) fn create_offsets(env: &Env) -> Result<Command, ApiError> {
+    Ok(Command::CreateTopic(CreateTopic {
         id: TopicId(env.rng.uuid_v4()),
-        name,
+        name: product_name(CONSUMER_OFFSETS)?,
         partitions: Some(limits::CONSUMER_OFFSETS_PARTITIONS),
         replication_factor: None,
         configs: offsets_configs(),
         owner: Owner::Product,
-    };
-    metadata.propose(&Command::CreateTopic(create)).await?;
-    Ok(())
+    }))
 }
 
 /// What [`CONSUMER_OFFSETS`] sets itself.
@@ -182,7 +223,7 @@ pub(crate) fn offsets_configs() -> BTreeMap<String, String> {
     ])
 }
 
-fn product_name(name: &str) -> Result<TopicName, ApiError> {
+pub(crate) fn product_name(name: &str) -> Result<TopicName, ApiError> {
     TopicName::new(name).map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))
 }
 
@@ -243,7 +284,7 @@ async fn open_partitions(
         for partition in numbers(topic) {
             let meta = partition_meta(topic, partition);
             let exists = present.contains(&meta.id);
-            items.push((meta, log_config(topic), exists));
+            items.push((meta, log_config(topic, Replication::Alone), exists));
         }
     }
     // A clean stop leaves no topic without its logs, except on the very first start.
@@ -255,34 +296,38 @@ async fn open_partitions(
     });
     let opened = opened.await?.into_iter().collect::<Result<Vec<_>, _>>()?;
     let inner = Arc::clone(dir);
-    on_pool(env, move || settle(&inner, opened)).await?
+    let settled: Vec<(TopicId, Held)> = on_pool(env, move || settle(&inner, opened)).await??;
+    let mut topics: BTreeMap<TopicId, Vec<Held>> = BTreeMap::new();
+    for (topic, held) in settled {
+        topics.entry(topic).or_default().push(held);
+    }
+    Ok(topics)
 }
 
 /// What came of opening a log.
 #[derive(Debug)]
-enum Opened {
+pub(crate) enum Opened {
     Staged(StagedLog),
     Held(Held),
 }
 
-/// Makes durable together what the logs need before they are served, and sorts them by topic.
-fn settle(dir: &LogDir, opened: Vec<(TopicId, Opened)>) -> Result<BTreeMap<TopicId, Vec<Held>>, ApiError> {
+/// Makes durable together what the logs need before they are served; answers each in its place.
+pub(crate) fn settle<K, T>(dir: &LogDir, opened: Vec<(K, Opened)>) -> Result<T, ApiError>
+where
+    T: FromIterator<(K, Held)>,
+{
     let (mut staged, mut places) = (Vec::new(), Vec::new());
-    for (topic, opened) in opened {
+    for (key, opened) in opened {
         match opened {
             Opened::Staged(log) => {
                 staged.push(log);
-                places.push((topic, None));
+                places.push((key, None));
             }
-            Opened::Held(held) => places.push((topic, Some(held))),
+            Opened::Held(held) => places.push((key, Some(held))),
         }
     }
     let mut logs = dir.settle(staged)?.into_iter().map(Held::Open);
-    let mut topics: BTreeMap<TopicId, Vec<Held>> = BTreeMap::new();
-    for (topic, held) in places {
-        topics.entry(topic).or_default().extend(held.or_else(|| logs.next()));
-    }
-    Ok(topics)
+    Ok(places.into_iter().filter_map(|(key, held)| Some((key, held.or_else(|| logs.next())?))).collect())
 }
 
 fn open_one(

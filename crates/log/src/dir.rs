@@ -246,6 +246,15 @@ impl LogDir {
         Ok(OpenedDir { dir: Arc::new(dir), found })
     }
 
+    /// Makes an empty directory one of a cluster that there is already; [`LogDir::open`] would let it be of a new one. A
+    /// directory that is of any cluster stays so.
+    ///
+    /// # Errors
+    /// [`DirError`]; a directory that is another node's is a conflict.
+    pub fn format(env: &Env, path: &Path, node: NodeId, cluster: ClusterId) -> Result<(), DirError> {
+        layout::format(env, path, node, cluster)
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -31,4 +31,4 @@ pub use log_store::StoreError;
 pub use millrace_schema::{QuorumAnswer, QuorumAsk, QuorumRequest, QuorumVoter};
 pub use network::{CallError, Peer, QuorumNetwork};
 pub use options::{QuorumOptions, QuorumPace};
-pub use quorum::{MetadataQuorum, QuorumRole, QuorumStatus};
+pub use quorum::{DecidedRecords, MetadataQuorum, QuorumRole, QuorumStatus};

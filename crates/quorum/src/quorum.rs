@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures::future::{Either, select};
 use millrace_env::{Env, TaskHandle};
-use millrace_metadata::{Command, Image, MetadataRecord, decide};
+use millrace_metadata::{Command, Image, MetadataRecord, Refusal, decide_each};
 use millrace_schema::{
     QuorumAnswer, QuorumAsk, QuorumEntry, QuorumMembers, QuorumPosition, QuorumRequest, QuorumSnapshot,
     QuorumVoter,
@@ -34,6 +34,9 @@ use crate::watchdog;
 
 /// Decisions that are taken anew because others were quicker.
 const ATTEMPTS_MAX: usize = 16;
+
+/// What one of several commands has become.
+pub type DecidedRecords = Result<Vec<MetadataRecord>, Refusal>;
 
 /// What a node is in the quorum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -215,26 +218,51 @@ impl MetadataQuorum {
     /// # Errors
     /// [`ProposeError`] says what is definite.
     pub async fn propose(&self, command: &Command) -> Result<Vec<MetadataRecord>, ProposeError> {
+        let decided = self.propose_each(std::slice::from_ref(command)).await?;
+        decided
+            .into_iter()
+            .next()
+            .map_or_else(|| Ok(Vec::new()), |answer| answer.map_err(ProposeError::Refused))
+    }
+
+    /// As [`MetadataQuorum::propose`], of commands of which each stands for itself: one that is refused keeps the others from
+    /// nothing. All that they become is one entry. Answers each, in order.
+    ///
+    /// # Errors
+    /// Of all together.
+    pub async fn propose_each(&self, commands: &[Command]) -> Result<Vec<DecidedRecords>, ProposeError> {
         let _turn = self.proposing.lock().await;
         for _ in 0..ATTEMPTS_MAX {
             let image = self.image();
-            let records = match decide(&image, command) {
-                Ok(records) if !records.is_empty() => records,
-                undone => {
-                    let newest = self.read().await.map_err(in_proposal)?;
-                    if newest.version() == image.version() {
-                        return Ok(undone?);
-                    }
-                    continue;
-                }
-            };
             // What does not fold must never reach the log.
-            records.iter().try_fold(Image::clone(&image), Image::apply)?;
-            if self.write(Proposal { base: image.version(), records: records.clone() }).await? {
-                return Ok(records);
+            let decided = decide_each(&image, commands)?;
+            let records: Vec<MetadataRecord> = decided.iter().flatten().flatten().cloned().collect();
+            if records.is_empty() {
+                let newest = self.read().await.map_err(in_proposal)?;
+                if newest.version() == image.version() {
+                    return Ok(decided);
+                }
+                continue;
+            }
+            if self.write(Proposal { base: image.version(), records }).await? {
+                return Ok(decided);
             }
         }
         Err(ProposeError::Busy)
+    }
+
+    /// Takes over what a node knew that decided alone until now. Without effect on a quorum that knows anything already.
+    ///
+    /// # Errors
+    /// [`ProposeError`].
+    pub async fn adopt(&self, image: &Image) -> Result<(), ProposeError> {
+        let _turn = self.proposing.lock().await;
+        if self.image().version() > 0 {
+            return Ok(());
+        }
+        let records = image.to_records();
+        records.iter().try_fold(Image::default(), Image::apply)?;
+        self.write(Proposal { base: 0, records }).await.map(|_folded| ())
     }
 
     /// Writes a proposal, and tells whether it was folded.

@@ -158,6 +158,7 @@ async fn start_broker(
         memory_budget_bytes: config.memory_budget_bytes,
         grpc_advertised: advertised,
         groups: config.groups,
+        cluster: None,
     };
     let broker = Broker::start(env.clone(), broker_config).await?;
     broker.memory().on_scattered(millrace_env::real::give_freed_memory_back);

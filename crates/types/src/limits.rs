@@ -118,6 +118,12 @@ pub const REQUEST_BYTES_MAX: usize = 100 * 1024 * 1024;
 pub const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
 /// The most bytes that one fetch answers, whatever the client asks for.
 pub const FETCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of records that a leader sends to a follower in one answer, unless the first batch is larger.
+pub const REPLICA_FETCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Voters of the metadata quorum; further brokers only hear.
+pub const QUORUM_VOTERS_MAX: usize = 5;
+/// Changes of in-sync sets that are asked of the controller at once.
+pub const ALTERS_PER_PROPOSAL_MAX: usize = 1_000;
 /// Bytes that one subscription may have handed to HTTP/2 and not yet written to its client, before it reads on; one message
 /// more, if it is as large.
 pub const SUBSCRIBE_UNSENT_BYTES_MAX: usize = 4 * 1024 * 1024;

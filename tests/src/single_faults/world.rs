@@ -85,6 +85,7 @@ pub(super) async fn start(env: Env) -> Result<Arc<Broker>, ApiError> {
         memory_budget_bytes: 256 * 1024 * 1024,
         grpc_advertised: "127.0.0.1:7070".to_owned(),
         groups: millrace_broker::GroupSettings::default(),
+        cluster: None,
     };
     Broker::start(env, config).await
 }

@@ -3,6 +3,7 @@
 
 mod altering;
 mod bounds;
+mod cluster;
 mod damage;
 mod full_disk;
 mod groups;
@@ -44,6 +45,7 @@ fn config() -> BrokerConfig {
         memory_budget_bytes: BUDGET,
         grpc_advertised: "127.0.0.1:7070".to_owned(),
         groups: GroupSettings::default(),
+        cluster: None,
     }
 }
 

@@ -13,7 +13,7 @@ use millrace_log::{Isolation, Log, ReadPlan, ReadRequest, ReplicaAppendError, Ti
 use millrace_record::split_batches;
 use millrace_replication::{
     AlterAnswer, AppendId, Brokers, Doubt, Effect, EpochEnd, Event, Fetch, FetchAnswer, Fetched,
-    FollowerEvent, Halt, LeaderEvent, LogFacts, PartitionView, ProduceRefusal, Replica, Timing,
+    FollowerEvent, LeaderEvent, LogFacts, PartitionView, ProduceRefusal, Replica, Timing,
 };
 use millrace_types::{BrokerEpoch, LeaderEpoch, NodeId, Offset, TopicPartition};
 use parking_lot::Mutex;
@@ -41,7 +41,6 @@ struct State {
     replica: Replica,
     appends: u64,
     waiting: BTreeMap<AppendId, oneshot::Sender<Result<(), Doubt>>>,
-    halted: Option<Halt>,
     /// The epoch of the log was found to be higher than the one in which to lead: a higher one was asked for.
     outrun: Option<LeaderEpoch>,
     /// What others were told that it is.
@@ -101,7 +100,7 @@ impl PartitionReplica {
     ) -> PartitionReplica {
         let replica = Replica::new(me, my_epoch, timing, log.offsets().high_watermark);
         let waiting = BTreeMap::new();
-        let state = State { replica, appends: 0, waiting, halted: None, outrun: None, told: None };
+        let state = State { replica, appends: 0, waiting, outrun: None, told: None };
         let (followers, compacted) = (ArcSwap::default(), AtomicBool::new(false));
         PartitionReplica { at, me, my_epoch, log, outbox, followers, compacted, state: Mutex::new(state) }
     }
@@ -119,11 +118,6 @@ impl PartitionReplica {
     pub(crate) fn standing(&self) -> Standing {
         let state = self.state.lock();
         standing(&state.replica)
-    }
-
-    /// Why it does nothing any more, if that is so.
-    pub(crate) fn halted(&self) -> Option<Halt> {
-        self.state.lock().halted
     }
 
     /// The metadata say so. May block.
@@ -386,7 +380,6 @@ impl PartitionReplica {
             Effect::InDoubt(id, doubt) => tell(state, id, Err(doubt)),
             Effect::Halted(halt) => {
                 tracing::error!(at = %self.at, %halt, "the replica has stopped; somebody must look");
-                state.halted = Some(halt);
             }
         }
         Ok(())

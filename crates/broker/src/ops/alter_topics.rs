@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use millrace_log::Replication;
 use millrace_metadata::{Command, ConfigChange, Topic};
 
 use crate::admission::Operation;
@@ -79,7 +80,11 @@ impl Core {
     /// # Errors
     /// If the data directory has failed.
     pub(crate) async fn follow_config(&self, topic: &Topic) -> Result<(), ApiError> {
-        let (logs, config) = (self.partitions.open_of(topic.id), log_config(topic));
+        if self.cluster.is_some() {
+            // Each broker's replicas follow the metadata by themselves.
+            return Ok(());
+        }
+        let (logs, config) = (self.partitions.open_of(topic.id), log_config(topic, Replication::Alone));
         let done = each_on_pool(&self.env, logs, move |log| log.configure(config.clone())).await?;
         let mut is_behind = false;
         for outcome in done {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use millrace_log::Replication;
 use millrace_metadata::{Command, MetadataRecord, Topic};
 use millrace_types::{ErrorCode, limits};
 
@@ -71,7 +72,10 @@ impl Core {
             _ => 0,
         };
         let partitions: u64 = records.iter().map(partitions).sum();
-        if self.dir.take_room(partitions.saturating_mul(limits::PARTITION_FILES_BYTES)) {
+        // In a cluster they lie on whichever broker the controller picks.
+        if self.cluster.is_some()
+            || self.dir.take_room(partitions.saturating_mul(limits::PARTITION_FILES_BYTES))
+        {
             return Ok(());
         }
         let message = format!("the disk has no room for {partitions} partitions beside its reserve");
@@ -94,9 +98,13 @@ impl Core {
     /// # Errors
     /// The first one that could not be made; those before it are served.
     pub(crate) async fn make_missing_logs(&self, topic: &Arc<Topic>) -> Result<(), ApiError> {
+        if self.cluster.is_some() {
+            // Each broker's replicas follow the metadata by themselves.
+            return Ok(());
+        }
         let metas = numbers(topic).skip(self.partitions.count_of(topic.id));
         let metas = metas.map(|partition| partition_meta(topic, partition)).collect();
-        let (dir, config) = (Arc::clone(&self.dir), log_config(topic));
+        let (dir, config) = (Arc::clone(&self.dir), log_config(topic, Replication::Alone));
         let made = each_on_pool(&self.env, metas, move |meta| {
             let id = meta.id;
             match dir.create(meta, config.clone()) {

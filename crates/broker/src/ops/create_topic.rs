@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millrace_env::RngExt;
+use millrace_log::Replication;
 use millrace_metadata::{Command, CreateTopic, Image, Owner, Topic};
 use millrace_types::{ErrorCode, TopicId, TopicName, TopicPartition};
 
@@ -77,8 +78,12 @@ impl Core {
 
     /// Makes the logs of a topic whose record is committed, and takes the topic back if they cannot be made.
     async fn make_logs(&self, topic: &Arc<Topic>) -> Result<(), ApiError> {
+        if self.cluster.is_some() {
+            // Each broker's replicas follow the metadata by themselves.
+            return Ok(());
+        }
         let metas = numbers(topic).map(|partition| partition_meta(topic, partition)).collect();
-        let (dir, config) = (Arc::clone(&self.dir), log_config(topic));
+        let (dir, config) = (Arc::clone(&self.dir), log_config(topic, Replication::Alone));
         let made = each_on_pool(&self.env, metas, move |meta| dir.create(meta, config.clone())).await?;
         match made.into_iter().collect::<Result<Vec<_>, _>>() {
             Ok(logs) => {

@@ -31,6 +31,10 @@ impl Core {
             // It may have got more partitions meanwhile.
             let topic = core.topic(&TopicRef::Id(topic.id))?;
             core.metadata.propose(&Command::DeleteTopic { id: topic.id }).await?;
+            if core.cluster.is_some() {
+                // Each broker's replicas and coordinators follow the metadata by themselves.
+                return Ok(());
+            }
             core.partitions.remove(topic.id);
             let id = |partition| TopicPartition { topic: topic.id, partition };
             core.delete_logs(numbers(&topic).map(id).collect()).await?;

@@ -13,6 +13,7 @@ use millrace_types::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, limits};
 use crate::admission::{Operation, Resource};
 use crate::core::{Core, check_leader_epoch, check_partition_count, earlier};
 use crate::io_pool::on_pool;
+use crate::led_log::LedLog;
 use crate::{ApiError, Context, Divergence, Permit, TopicRef};
 
 /// How far a reader sees.
@@ -138,6 +139,8 @@ impl Piece for Extent {
 pub(super) struct Reader {
     pub(super) log: Arc<Log>,
     pub(super) fetch: PartitionFetch,
+    /// Of a partition that others have too.
+    pub(super) led: LedLog,
 }
 
 /// What one partition can answer now.
@@ -189,9 +192,10 @@ impl Core {
     fn reader(&self, ctx: &Context, fetch: PartitionFetch) -> Result<Reader, ApiError> {
         let topic = self.topic(&fetch.topic)?;
         self.admission.authorize(ctx, Operation::Fetch, Resource::Topic(&topic.name))?;
-        let log = self.log(&topic, fetch.partition)?;
+        let led = self.led(&topic, fetch.partition)?;
+        let log = Arc::clone(led.log());
         check_leader_epoch(&log, fetch.leader_epoch)?;
-        Ok(Reader { log, fetch })
+        Ok(Reader { log, fetch, led })
     }
 
     /// Waits until a high watermark has passed the one that was seen; `false` if there is no time left.
@@ -324,6 +328,7 @@ impl Reader {
     /// Plans within `left` bytes. Only the first batch of a whole answer may be larger than what is left.
     pub(super) fn plan(&self, left: usize, first: bool) -> Result<Planned, ApiError> {
         let PartitionFetch { offset: from, end_offset, last_read_epoch, .. } = self.fetch;
+        let complete = self.led.check_leads()?;
         // Before the plan: a mark that rises in between wakes the wait at once.
         let offsets = self.log.offsets();
         if let Some(epoch) = last_read_epoch {
@@ -335,7 +340,16 @@ impl Reader {
             return Ok(planned);
         }
         let bytes_max = self.fetch.bytes_max.unwrap_or(left).min(left);
-        let plan = self.log.read(&ReadRequest { from, until: end_offset, bytes_max })?;
+        let plan = match self.log.read(&ReadRequest { from, until: end_offset, bytes_max }) {
+            // A new leader may know of less than was committed, and than the reader has read.
+            Err(ReadError::OutOfRange { .. })
+                if from > offsets.high_watermark && (!complete || from <= offsets.end) =>
+            {
+                let message = format!("a new leader does not know yet whether there is an offset {from}");
+                return Err(ApiError::new(ErrorCode::OffsetNotAvailable, message));
+            }
+            plan => plan?,
+        };
         let size = plan.size_bytes();
         planned.complete = size > 0 && end_offset.is_some_and(|end| end <= offsets.high_watermark);
         if first || size <= left {

@@ -87,7 +87,10 @@ impl Core {
                 let has_record = log_start < high_watermark;
                 known(log_start, log.epoch_of(log_start).filter(|_| has_record))
             }
-            OffsetPoint::Latest => known(log.offsets().high_watermark, Some(log.leader_epoch())),
+            OffsetPoint::Latest => match self.check_complete(&log) {
+                Err(error) => Lookup::Known(Err(error)),
+                Ok(()) => known(log.offsets().high_watermark, Some(log.leader_epoch())),
+            },
             OffsetPoint::Time(timestamp) => Lookup::Time(log, timestamp),
             OffsetPoint::LargestTimestamp => Lookup::Largest(log),
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_env::{BoxFuture, Monotonic};
-use millrace_log::{AppendError, Appended, Log, Ticket};
+use millrace_log::{AppendError, Appended};
 use millrace_metadata::Topic;
 use millrace_record::{Batch, Checks, Compression, Origin};
 use millrace_types::{
@@ -15,6 +15,7 @@ use millrace_types::{
 
 use crate::admission::{InFlight, Operation, Resource};
 use crate::core::{Core, check_partition_count, earlier};
+use crate::led_log::{LedError, LedLog, LedTicket, Reach};
 use crate::ops::build_batch::build_batch;
 use crate::{ApiError, Context, TopicRef};
 
@@ -137,7 +138,7 @@ pub struct PendingProduce {
 
 #[derive(Debug)]
 enum Part {
-    Appended(Ticket),
+    Appended(LedTicket),
     Refused(ApiError),
 }
 
@@ -153,9 +154,13 @@ impl Core {
         let timeout = Duration::from_millis(limits::PRODUCE_TIMEOUT_MS_MAX);
         let timeout = request.timeout.unwrap_or(timeout).min(timeout);
         let deadline = earlier(started.after(timeout), ctx);
+        let reach = match request.durability {
+            Durability::Committed => Reach::Committed,
+            Durability::Leader | Durability::None => Reach::Held,
+        };
         let mut parts = Vec::with_capacity(request.partitions.len());
         for part in request.partitions {
-            let appended = self.append(ctx, part, deadline).await;
+            let appended = self.append(ctx, part, (reach, deadline)).await;
             parts.push(
                 appended.map_or_else(|error| Part::Refused(self.unless_closing(error)), Part::Appended),
             );
@@ -168,18 +173,18 @@ impl Core {
         &self,
         ctx: &Context,
         part: PartitionProduce,
-        deadline: Monotonic,
-    ) -> Result<Ticket, ApiError> {
+        (reach, deadline): (Reach, Monotonic),
+    ) -> Result<LedTicket, ApiError> {
         let topic = self.topic(&part.topic)?;
         self.admission.authorize(ctx, Operation::Produce, Resource::Topic(&topic.name))?;
         if topic.name.is_internal() {
             let message = format!("topic {} belongs to the product", topic.name);
             return Err(ApiError::new(ErrorCode::InvalidRequest, message));
         }
-        let log = self.log(&topic, part.partition)?;
+        let led = self.led(&topic, part.partition)?;
         let batch = self.batch(&topic, part.data)?;
         let (bytes, records) = (batch.size(), u64::from(batch.record_count()));
-        let ticket = self.append_when_there_is_room(&log, batch, deadline).await?;
+        let ticket = self.append_when_there_is_room(&led, batch, (reach, deadline)).await?;
         self.metrics.produced(bytes, records);
         Ok(ticket)
     }
@@ -229,19 +234,19 @@ impl Core {
 
     async fn append_when_there_is_room(
         &self,
-        log: &Log,
+        led: &LedLog,
         batch: Batch,
-        deadline: Monotonic,
-    ) -> Result<Ticket, ApiError> {
+        (reach, deadline): (Reach, Monotonic),
+    ) -> Result<LedTicket, ApiError> {
         loop {
-            match log.append(batch.clone()) {
-                Err(AppendError::QueueFull) => {}
+            match led.append(batch.clone(), reach) {
+                Err(LedError::Append(AppendError::QueueFull)) => {}
                 other => return Ok(other?),
             }
             let left = deadline.since(self.env.clock.monotonic());
             tokio::select! {
                 biased;
-                () = log.room() => {}
+                () = led.log().room() => {}
                 // Definite: the batch was never queued.
                 () = self.env.clock.sleep(left) => return Err(AppendError::QueueFull.into()),
             }
@@ -263,17 +268,17 @@ impl PendingProduce {
     /// The partition whose sync is run by whoever polls [`PendingProduce::acknowledged`].
     #[must_use]
     pub fn led(&self) -> Option<TopicPartition> {
-        self.tickets().next().map(Ticket::partition)
+        self.tickets().next().and_then(LedTicket::partition)
     }
 
     /// Starts the syncs of its batches on the flusher's threads, but for that of the partition `led`. For a request that
     /// stands in line behind another one: that one runs the sync of `led`, and the two must not wait for each other's.
     pub fn sync_beside(&self, led: Option<TopicPartition>) {
-        let others = self.tickets().filter(|ticket| Some(ticket.partition()) != led);
-        others.for_each(Ticket::sync_in_background);
+        let others = self.tickets().filter(|ticket| ticket.partition() != led);
+        others.for_each(LedTicket::sync_in_background);
     }
 
-    fn tickets(&self) -> impl Iterator<Item = &Ticket> {
+    fn tickets(&self) -> impl Iterator<Item = &LedTicket> {
         self.parts.iter().filter_map(|part| match part {
             Part::Appended(ticket) => Some(ticket),
             Part::Refused(_) => None,
@@ -285,7 +290,7 @@ impl PendingProduce {
         // The first ticket is synced by whoever polls it, which is this task; the others side by side with it. A
         // produce that waits for nothing still has its records synced, so that readers see them soon.
         let waited_for = usize::from(self.durability != Durability::None);
-        self.tickets().skip(waited_for).for_each(Ticket::sync_in_background);
+        self.tickets().skip(waited_for).for_each(LedTicket::sync_in_background);
         let PendingProduce { core, parts, durability, started, deadline, _in_flight } = self;
         if durability == Durability::None {
             core.metrics.count_code(Operation::Produce, None);
@@ -309,7 +314,7 @@ impl PendingProduce {
 
 /// Waits for one ticket until the timer of the whole request rings. When it has rung, a ticket that is done still
 /// counts.
-async fn wait(ticket: Ticket, timer: &mut BoxFuture<()>) -> Result<Produced, ApiError> {
+async fn wait(ticket: LedTicket, timer: &mut BoxFuture<()>) -> Result<Produced, ApiError> {
     tokio::select! {
         biased;
         appended = ticket => done(appended),
@@ -321,7 +326,7 @@ async fn wait(ticket: Ticket, timer: &mut BoxFuture<()>) -> Result<Produced, Api
     }
 }
 
-fn done(appended: Result<Appended, AppendError>) -> Result<Produced, ApiError> {
+fn done(appended: Result<Appended, LedError>) -> Result<Produced, ApiError> {
     let Appended { base_offset, last_offset, log_append_time, log_start, duplicate } = appended?;
     Ok(Produced { base_offset, last_offset, log_append_time, log_start, duplicate })
 }

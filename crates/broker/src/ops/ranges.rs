@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use millrace_log::Log;
 use millrace_types::{Offset, PartitionIndex, TimestampMs};
 
 use crate::admission::{Operation, Resource};
 use crate::core::{Core, check_partition_count};
 use crate::io_pool::on_pool;
+use crate::led_log::LedLog;
 use crate::{ApiError, Context, TopicRef};
 
 /// Where reading begins.
@@ -63,7 +63,7 @@ pub struct ResolvedRange {
 /// A range of a log that was found.
 #[derive(Clone, Debug)]
 pub(crate) struct RangeOfLog {
-    pub(crate) log: Arc<Log>,
+    pub(crate) led: LedLog,
     pub(crate) begin: Begin,
     pub(crate) end: Option<End>,
 }
@@ -77,8 +77,8 @@ impl Core {
         let _in_flight = self.admission.admit(ctx, Operation::ListOffsets, Resource::Cluster)?;
         check_partition_count(queries.len())?;
         let ranges = queries.iter().map(|query| {
-            let log = self.log_for(ctx, Operation::ListOffsets, &query.topic, query.partition)?;
-            Ok(RangeOfLog { log, begin: query.begin, end: query.end })
+            let led = self.led_for(ctx, Operation::ListOffsets, &query.topic, query.partition)?;
+            Ok(RangeOfLog { led, begin: query.begin, end: query.end })
         });
         self.resolved(ranges.collect()).await
     }
@@ -95,17 +95,19 @@ impl Core {
         Ok(resolved.into_iter().map(|range| range.map_err(|error| self.unless_closing(error))).collect())
     }
 
-    /// The log of a partition that is to be read.
-    pub(crate) fn log_for(
+    /// The log of a partition that is to be read, by whoever asks where it ends.
+    pub(crate) fn led_for(
         &self,
         ctx: &Context,
         operation: Operation,
         topic: &TopicRef,
         partition: PartitionIndex,
-    ) -> Result<Arc<Log>, ApiError> {
+    ) -> Result<LedLog, ApiError> {
         let topic = self.topic(topic)?;
         self.admission.authorize(ctx, operation, Resource::Topic(&topic.name))?;
-        self.log(&topic, partition)
+        let led = self.led(&topic, partition)?;
+        self.check_complete(led.log())?;
+        Ok(led)
     }
 }
 
@@ -116,9 +118,10 @@ impl RangeOfLog {
 
     fn resolve(&self) -> Result<ResolvedRange, ApiError> {
         // Before the look-ups: a record that comes in between is behind the end, and not part of the range.
-        let offsets = self.log.offsets();
+        let log = self.led.log();
+        let offsets = log.offsets();
         let at_time = |time| -> Result<Offset, ApiError> {
-            let hit = self.log.offset_for_time(time)?;
+            let hit = log.offset_for_time(time)?;
             Ok(hit.map_or(offsets.high_watermark, |hit| hit.offset.min(offsets.high_watermark)))
         };
         let begin = match self.begin {

@@ -132,13 +132,13 @@ impl Core {
         let _in_flight = self.admission.admit(ctx, Operation::Subscribe, Resource::Cluster)?;
         check_partition_count(request.partitions.len())?;
         let logs = request.partitions.iter().map(|part| {
-            let log = self.log_for(ctx, Operation::Subscribe, &part.topic, part.partition)?;
-            Ok(RangeOfLog { log, begin: part.begin, end: part.end })
+            let led = self.led_for(ctx, Operation::Subscribe, &part.topic, part.partition)?;
+            Ok(RangeOfLog { led, begin: part.begin, end: part.end })
         });
         let logs: Vec<Result<RangeOfLog, ApiError>> = logs.collect();
         let ranges = self.resolved(logs.clone()).await?;
         let readers = request.partitions.into_iter().zip(logs).zip(&ranges).map(|((part, log), range)| {
-            let (log, range) = (log.ok()?.log, range.as_ref().ok()?);
+            let (led, range) = (log.ok()?.led, range.as_ref().ok()?);
             let fetch = PartitionFetch {
                 topic: part.topic,
                 partition: part.partition,
@@ -148,7 +148,7 @@ impl Core {
                 last_read_epoch: part.last_read_epoch,
                 leader_epoch: None,
             };
-            Some(Reader { log, fetch })
+            Some(Reader { log: Arc::clone(led.log()), fetch, led })
         });
         let readers: Vec<Option<Reader>> = readers.collect();
         let ready: VecDeque<usize> =

@@ -46,6 +46,7 @@ impl World {
             memory_budget_bytes: 512 * 1024 * 1024,
             grpc_advertised: addr.to_string(),
             groups,
+            cluster: None,
         };
         let broker = Broker::start(env.clone(), config).await.unwrap();
         let listeners = vec![listener];

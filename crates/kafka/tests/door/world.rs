@@ -92,6 +92,7 @@ impl World {
             memory_budget_bytes: 512 * 1024 * 1024,
             grpc_advertised: addr.to_string(),
             groups,
+            cluster: None,
         };
         let broker = Broker::start(env.clone(), config).await.unwrap();
         let door = KafkaDoor::open(env.clone(), Arc::clone(&broker), vec![listener], settings).unwrap();

@@ -55,7 +55,7 @@ pub(super) fn open(env: &Env, path: &Path, node: NodeId) -> Result<Layout, DirEr
         io::ErrorKind::WouldBlock => DirError::Locked(path.display().to_string()),
         _ => context(e),
     })?;
-    let (node, is_new) = identify(env, path, node)?;
+    let (node, is_new) = identify(env, path, (node, None))?;
     let mount = fs.mount_identity(path).map_err(context)?;
     let previous = read_marks(fs, path);
     let (last_stop, left, cache_may_be_lost) = if is_new {
@@ -72,6 +72,18 @@ pub(super) fn open(env: &Env, path: &Path, node: NodeId) -> Result<Layout, DirEr
     let partitions = find_partitions(fs, path)?;
     let previous_marks = previous.marks.into_iter().map(|mark| (mark.partition, mark)).collect();
     Ok(Layout { lock, node, last_stop, left, cache_may_be_lost, previous_marks, marks_file, partitions })
+}
+
+/// Makes an empty directory one of a cluster that there is already. A directory that has an identity keeps it.
+pub(super) fn format(env: &Env, path: &Path, node: NodeId, cluster: ClusterId) -> Result<(), DirError> {
+    let fs = &*env.fs;
+    let context = |source| DirError::Io { context: format!("formatting {}", path.display()), source };
+    make_dir(fs, path).map_err(context)?;
+    let _lock = fs.lock_dir(path).map_err(|e| match e.kind() {
+        io::ErrorKind::WouldBlock => DirError::Locked(path.display().to_string()),
+        _ => context(e),
+    })?;
+    identify(env, path, (node, Some(cluster))).map(|_| ())
 }
 
 /// Makes the directory and those above it that are missing. Each has its entry in the one above synced: a power cut must
@@ -94,7 +106,11 @@ fn make_dir(fs: &dyn Fs, path: &Path) -> io::Result<()> {
 }
 
 /// Reads `node.meta`, or makes it in a directory that holds nothing.
-fn identify(env: &Env, path: &Path, node: NodeId) -> Result<(NodeMeta, bool), DirError> {
+fn identify(
+    env: &Env,
+    path: &Path,
+    (node, cluster): (NodeId, Option<ClusterId>),
+) -> Result<(NodeMeta, bool), DirError> {
     let fs = &*env.fs;
     let file = path.join(NODE_META);
     let context = |source| DirError::Io { context: format!("reading {}", file.display()), source };
@@ -110,7 +126,7 @@ fn identify(env: &Env, path: &Path, node: NodeId) -> Result<(NodeMeta, bool), Di
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             refuse_foreign(fs, path)?;
             let meta = NodeMeta {
-                cluster: ClusterId(env.rng.uuid_v4()),
+                cluster: cluster.unwrap_or_else(|| ClusterId(env.rng.uuid_v4())),
                 node,
                 directory: DirectoryId(env.rng.uuid_v4()),
                 format: DIRECTORY_FORMAT,

@@ -59,6 +59,7 @@ pub(super) fn config() -> BrokerConfig {
         memory_budget_bytes: MEMORY_BYTES,
         grpc_advertised: "127.0.0.1:7070".to_owned(),
         groups: millrace_broker::GroupSettings::default(),
+        cluster: None,
     }
 }
 

@@ -21,6 +21,7 @@ fn config() -> BrokerConfig {
         memory_budget_bytes: 64 * 1024 * 1024,
         grpc_advertised: "127.0.0.1:7070".to_owned(),
         groups: millrace_broker::GroupSettings::default(),
+        cluster: None,
     }
 }
 

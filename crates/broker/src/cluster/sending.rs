@@ -1,0 +1,177 @@
+//! What leaders send to followers.
+//!
+//! Of each follower it is known what it waits for: a request names only what has changed, and is answered with what there is news
+//! of. What a follower has asked for and not heard of stays parked until there is, or until it asks anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use millrace_env::Monotonic;
+use millrace_log::ReadPlan;
+use millrace_replication::{Fetch, FetchAnswer, FetchRefusal, Fetched};
+use millrace_types::{NodeId, Offset, TopicPartition, limits};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::Cluster;
+use super::peers::{ReplicaFetch, ReplicaFetched};
+use crate::ApiError;
+use crate::io_pool::on_pool;
+
+/// The followers that fetch from this node.
+#[derive(Debug, Default)]
+pub(crate) struct Sending {
+    followers: Mutex<BTreeMap<NodeId, Arc<Line>>>,
+}
+
+/// What one follower waits for.
+#[derive(Debug)]
+struct Line {
+    state: Mutex<Waiting>,
+    /// Counts its requests: one that waits ends when a newer one comes.
+    newest: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    parked: BTreeMap<TopicPartition, Fetch>,
+    /// The high watermark that it was told last.
+    told: BTreeMap<TopicPartition, Offset>,
+}
+
+/// An answer whose records are not loaded yet.
+type Planned = (Fetched, Option<ReadPlan>);
+
+impl Sending {
+    fn line(&self, follower: NodeId) -> Arc<Line> {
+        let mut followers = self.followers.lock();
+        let make = || Arc::new(Line { state: Mutex::default(), newest: watch::Sender::new(0) });
+        Arc::clone(followers.entry(follower).or_insert_with(make))
+    }
+}
+
+impl Cluster {
+    /// Answers a follower.
+    ///
+    /// # Errors
+    /// If the records cannot be read.
+    pub(crate) async fn send(
+        &self,
+        follower: NodeId,
+        request: ReplicaFetch,
+    ) -> Result<Vec<ReplicaFetched>, ApiError> {
+        let deadline = self.env.clock.monotonic().after(request.wait);
+        let bytes_max = request.bytes_max.min(limits::REPLICA_FETCH_BYTES_MAX);
+        let line = self.sending.line(follower);
+        let news = self.replicas.outbox().news_for(follower);
+        let mut due: BTreeSet<TopicPartition> = request.fetches.iter().map(|fetch| fetch.partition).collect();
+        line.state.lock().parked.extend(request.fetches.into_iter().map(|fetch| (fetch.partition, fetch)));
+        let mut mine = 0;
+        line.newest.send_modify(|newest| {
+            *newest += 1;
+            mine = *newest;
+        });
+        let mut newer = line.newest.subscribe();
+        loop {
+            due.extend(news.take(usize::MAX).into_keys());
+            let planned = self.plan(&line, &due, bytes_max, &news);
+            if !planned.is_empty() {
+                return self.load(planned).await;
+            }
+            if !self.woken(&news, (&mut newer, mine), deadline).await {
+                return Ok(Vec::new());
+            }
+            due.clear();
+        }
+    }
+
+    /// `false` if there is no time left, or a newer request of the same follower waits instead.
+    async fn woken(
+        &self,
+        news: &super::outbox::Newest<()>,
+        (newer, mine): (&mut watch::Receiver<u64>, u64),
+        deadline: Monotonic,
+    ) -> bool {
+        tokio::select! {
+            biased;
+            _ = newer.wait_for(|newest| *newest > mine) => false,
+            () = news.filled() => true,
+            () = self.env.clock.sleep(deadline.since(self.env.clock.monotonic())) => false,
+        }
+    }
+
+    fn plan(
+        &self,
+        line: &Line,
+        due: &BTreeSet<TopicPartition>,
+        bytes_max: usize,
+        news: &super::outbox::Newest<()>,
+    ) -> Vec<Planned> {
+        let mut state = line.state.lock();
+        let (mut planned, mut left) = (Vec::new(), bytes_max);
+        for at in due {
+            let Some(fetch) = state.parked.get(at).copied() else { continue };
+            let Some(part) = self.replicas.get(*at) else {
+                state.parked.remove(at);
+                planned.push((not_here(&fetch), None));
+                continue;
+            };
+            let (Some(answer), plan) = part.asked(fetch, left) else { continue };
+            match answer.answer {
+                FetchAnswer::Records { from, high_watermark, .. } => {
+                    let told = state.told.get(at).copied().unwrap_or_default();
+                    if left == 0 && from < part.log().offsets().end {
+                        // No room in this answer: it comes with the next.
+                        news.put(*at, ());
+                    }
+                    if plan.is_none() && high_watermark <= told && fetch.id.0 > 1 {
+                        continue;
+                    }
+                    left = left.saturating_sub(plan.as_ref().map_or(0, ReadPlan::size_bytes));
+                    state.told.insert(*at, high_watermark);
+                }
+                FetchAnswer::Diverging(_) | FetchAnswer::BelowStart { .. } | FetchAnswer::Refused(_) => {}
+            }
+            state.parked.remove(at);
+            planned.push((answer, plan));
+        }
+        planned
+    }
+
+    async fn load(&self, planned: Vec<Planned>) -> Result<Vec<ReplicaFetched>, ApiError> {
+        let blocks = planned.iter().flat_map(|(_, plan)| plan).any(|plan| !plan.is_resident());
+        let load = move || planned.into_iter().filter_map(loaded).collect::<Vec<_>>();
+        if blocks { on_pool(&self.env, load).await } else { Ok(load()) }
+    }
+}
+
+/// The answer with its records; none if they cannot be read: the follower asks again.
+fn loaded((answer, plan): Planned) -> Option<ReplicaFetched> {
+    let Some(plan) = plan else { return Some(ReplicaFetched { answer, batches: Bytes::new() }) };
+    match plan.load() {
+        Ok(read) => {
+            let mut extents = read.extents.into_iter();
+            let batches = match (extents.next(), extents.next()) {
+                (None, _) => Bytes::new(),
+                (Some(only), None) => only,
+                (Some(first), Some(second)) => {
+                    let mut all = BytesMut::from(&first[..]);
+                    all.extend_from_slice(&second);
+                    extents.for_each(|extent| all.extend_from_slice(&extent));
+                    all.freeze()
+                }
+            };
+            Some(ReplicaFetched { answer, batches })
+        }
+        Err(error) => {
+            tracing::error!(at = %answer.partition, %error, "records cannot be read for a follower");
+            None
+        }
+    }
+}
+
+fn not_here(fetch: &Fetch) -> Fetched {
+    let answer = FetchAnswer::Refused(FetchRefusal::NotLeader);
+    Fetched { id: fetch.id, partition: fetch.partition, leader_epoch: fetch.leader_epoch, answer }
+}
