@@ -210,7 +210,7 @@ impl LogDir {
         let handles = HandleCache::new(Arc::clone(&env.fs), handles);
         let env = &Env { fs: Arc::new(RoomyFs::new(&handles)), ..env.clone() };
         let layout = layout::open(env, &path, node)?;
-        let FoundPartitions { readable: found, damaged } = layout.partitions;
+        let FoundPartitions { readable: found, damaged, .. } = layout.partitions;
         let shared_syncs = opening::prepare(&*env.fs, &path, (layout.last_stop, found.len()))?;
         let all = found.iter().map(|meta| meta.id).chain(damaged.iter().map(|(id, _)| *id));
         let unrecovered = all.filter(|_| layout.last_stop == LastStop::Unclean).collect();
@@ -303,8 +303,16 @@ impl LogDir {
         if let Some(log) = log {
             log.inner().end_without_sync();
         }
-        let outcome = layout::delete_partition(&self.shared, id);
-        self.shared.marks.forget(id);
+        let outcome = match layout::delete_partition(&self.shared, id) {
+            Ok(()) => {
+                self.shared.marks.forget(id);
+                Ok(())
+            }
+            // What lies there is still judged by its mark.
+            Err(error @ DirError::Io { .. }) => Err(error),
+            // There is nothing, and nothing that tells that it was deleted.
+            Err(error) => self.shared.marks.forget_for_good(&self.shared, id).and(Err(error)),
+        };
         self.left.lock().remove(&id);
         let mut logs = self.logs.lock();
         logs.busy.remove(&id);
@@ -326,7 +334,7 @@ impl LogDir {
             return Err(DirError::Conflict(format!("partition {id} is open")));
         }
         let aside = layout::set_aside(&self.shared, id)?;
-        self.shared.marks.forget(id);
+        self.shared.marks.forget_for_good(&self.shared, id)?;
         self.left.lock().remove(&id);
         logs.unrecovered.remove(&id);
         Ok(aside)

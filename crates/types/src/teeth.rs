@@ -143,6 +143,8 @@ bugs! {
     FollowerServesBeyond,
     /// Replicas do not look at the topic's id.
     TopicIdNotChecked,
+    /// A partition that was deleted before a crash is taken for lost, because the synced marks still name it.
+    MarkOfDeletedBelieved,
 }
 
 /// The planted bug, counted from 1; 0 for none.

@@ -66,8 +66,8 @@ pub(super) fn step(shared: &DirShared, logs: &[Arc<Log>], (expiry, retention): (
     }
     let mut gone = shared.gone.lock();
     if *gone {
-        match unlink_gone(&*shared.env.fs, &shared.path) {
-            Ok(()) => *gone = false,
+        match unlink_gone(shared) {
+            Ok(left) => *gone = left > 0,
             Err(error) => tracing::warn!(%error, "what was deleted could not be unlinked"),
         }
     }
@@ -75,15 +75,19 @@ pub(super) fn step(shared: &DirShared, logs: &[Arc<Log>], (expiry, retention): (
     shared.room.look();
 }
 
-/// Unlinks the directories of deleted partitions.
-fn unlink_gone(fs: &dyn Fs, path: &Path) -> io::Result<()> {
-    for entry in fs.read_dir(path)? {
-        if entry.kind != EntryKind::Dir || names::parse_gone_partition_dir(&entry.name).is_none() {
-            continue;
+/// Unlinks the directories of deleted partitions that the synced marks do not name any more, and answers how many are left.
+fn unlink_gone(shared: &DirShared) -> io::Result<usize> {
+    let (fs, path, mut left) = (&*shared.env.fs, &shared.path, 0);
+    for entry in fs.read_dir(path)?.iter().filter(|entry| entry.kind == EntryKind::Dir) {
+        let Some(id) = names::parse_gone_partition_dir(&entry.name) else { continue };
+        // Without it a start would take the partition for lost.
+        if shared.marks.names(id) {
+            left += 1;
+        } else {
+            unlink_dir(fs, &path.join(&entry.name))?;
         }
-        unlink_dir(fs, &path.join(&entry.name))?;
     }
-    Ok(())
+    Ok(left)
 }
 
 /// Unlinks a directory and the files in it.

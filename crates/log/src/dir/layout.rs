@@ -1,6 +1,6 @@
 //! The files of the directory itself: identity, lock, marks, and the directories of partitions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,6 +44,8 @@ pub(super) struct FoundPartitions {
     pub(super) readable: Vec<PartitionMeta>,
     /// What is wrong with the others, and their names.
     pub(super) damaged: Vec<(TopicPartition, String)>,
+    /// Those that were deleted and are not unlinked yet, and have no other directory.
+    deleted: BTreeSet<TopicPartition>,
 }
 
 /// Opens a directory. Nothing is written before the lock is held; the running mark is written before anything else.
@@ -57,7 +59,7 @@ pub(super) fn open(env: &Env, path: &Path, node: NodeId) -> Result<Layout, DirEr
     })?;
     let (node, is_new) = identify(env, path, (node, None))?;
     let mount = fs.mount_identity(path).map_err(context)?;
-    let previous = read_marks(fs, path);
+    let mut previous = read_marks(fs, path);
     let (last_stop, left, cache_may_be_lost) = if is_new {
         (LastStop::Clean, BTreeMap::new(), false)
     } else {
@@ -67,9 +69,15 @@ pub(super) fn open(env: &Env, path: &Path, node: NodeId) -> Result<Layout, DirEr
     };
     remove_clean_mark(fs, path).map_err(context)?;
     fs.replace(&path.join(RUNNING_MARK), &RunningMark { mount }.encode()).map_err(context)?;
+    let partitions = find_partitions(fs, path)?;
+    // A run died before it wrote them without a partition that it had deleted.
+    let is_deleted = |id: &TopicPartition| partitions.deleted.contains(id);
+    #[cfg(feature = "teeth")]
+    let is_deleted =
+        |id: &TopicPartition| millrace_types::planted!(MarkOfDeletedBelieved, false, else is_deleted(id));
+    previous.marks.retain(|mark| !is_deleted(&mark.partition));
     let marks_path = path.join(SYNCED_MARKS);
     let marks_file = SyncedMarksFile::create(Arc::clone(&env.fs), &marks_path, &previous).map_err(context)?;
-    let partitions = find_partitions(fs, path)?;
     let previous_marks = previous.marks.into_iter().map(|mark| (mark.partition, mark)).collect();
     Ok(Layout { lock, node, last_stop, left, cache_may_be_lost, previous_marks, marks_file, partitions })
 }
@@ -204,11 +212,11 @@ fn remove_clean_mark(fs: &dyn Fs, path: &Path) -> io::Result<()> {
 fn find_partitions(fs: &dyn Fs, path: &Path) -> Result<FoundPartitions, DirError> {
     let context = |source| DirError::Io { context: format!("listing {}", path.display()), source };
     let mut found = FoundPartitions::default();
-    for entry in fs.read_dir(path).map_err(context)? {
-        let Some(id) = names::parse_partition_dir(&entry.name).filter(|_| entry.kind == EntryKind::Dir)
-        else {
-            continue;
-        };
+    let mut dirs = BTreeSet::new();
+    for entry in fs.read_dir(path).map_err(context)?.iter().filter(|entry| entry.kind == EntryKind::Dir) {
+        found.deleted.extend(names::parse_gone_partition_dir(&entry.name));
+        let Some(id) = names::parse_partition_dir(&entry.name) else { continue };
+        dirs.insert(id);
         match read_partition_meta(fs, &path.join(&entry.name)) {
             Ok(Some(meta)) if meta.id == id => found.readable.push(meta),
             Ok(Some(meta)) => {
@@ -221,6 +229,7 @@ fn find_partitions(fs: &dyn Fs, path: &Path) -> Result<FoundPartitions, DirError
             Err(error) => found.damaged.push((id, error.to_string())),
         }
     }
+    found.deleted.retain(|id| !dirs.contains(id));
     found.readable.sort_by_key(|meta| meta.id);
     Ok(found)
 }
@@ -273,6 +282,7 @@ pub(super) fn create_partition(
         return Err(DirError::Damaged { path: path.display().to_string(), what });
     }
     let make = || -> io::Result<()> {
+        unlink_deleted(shared, meta.id)?;
         fs.create_dir_all(path)?;
         let file =
             fs.open(&path.join(segment_file(Offset::ZERO, SegmentFile::Log)), OpenMode::CreateOrTruncate)?;
@@ -292,6 +302,15 @@ pub(super) fn create_partition(
         // A full disk is no broken promise: nothing of the partition counts before its last file is there.
         shared.soft_error(&context, e)
     })
+}
+
+/// Unlinks what is left of a deleted partition that is made anew: from now on nothing says that a log of that name was deleted.
+fn unlink_deleted(shared: &DirShared, id: TopicPartition) -> io::Result<()> {
+    let _gone = shared.gone.lock();
+    match unlink_dir(&*shared.env.fs, &shared.path.join(names::gone(&names::partition_dir(id)))) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
 }
 
 /// Renames the directory of a partition to a name that nobody looks into.

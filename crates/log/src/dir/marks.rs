@@ -1,4 +1,12 @@
 //! The synced marks of this run, and those that the last one left.
+//!
+//! A deletion costs no write of them: the file names the partition until the next write, and meanwhile its `.gone` directory says
+//! that it was deleted and not lost. So three things are in order:
+//! ```text
+//!   delete   rename to .gone, sync of the directory ─► (a write without the mark) ─► .gone is unlinked
+//!   start    a mark whose partition has a .gone directory and no other one is dropped
+//!   create   a write without the mark ─► .gone is unlinked ─► the new directory: no .gone speaks for a log made after it
+//! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -50,9 +58,17 @@ impl Marks {
         }
     }
 
-    /// Sees to it that the file does not name a deleted partition that is made anew: a replica that was taken out and comes back
-    /// has the same id, and by the old mark its new log would look damaged.
-    pub(super) fn begin_anew(&self, shared: &DirShared, id: TopicPartition) -> Result<(), DirError> {
+    /// Whether the file may name a partition, deleted or not.
+    pub(super) fn names(&self, id: TopicPartition) -> bool {
+        let state = self.state.lock();
+        state.written.contains_key(&id) || state.stale.contains(&id)
+    }
+
+    /// As [`Marks::forget`], and sees to it that the file does not name the partition any more. Where it is made anew (a replica
+    /// that was taken out and comes back has the same id), or no `.gone` directory tells of its end, it would look damaged by
+    /// the old mark.
+    pub(super) fn forget_for_good(&self, shared: &DirShared, id: TopicPartition) -> Result<(), DirError> {
+        self.forget(id);
         let mut state = self.state.lock();
         if !state.stale.contains(&id) {
             return Ok(());

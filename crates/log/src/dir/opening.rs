@@ -90,7 +90,7 @@ impl LogDir {
             let what = format!("it was synced up to offset {}, and now it is gone", mark.offset);
             return Err(DirError::Damaged { path: path.display().to_string(), what });
         }
-        self.shared.marks.begin_anew(&self.shared, id)?;
+        self.shared.marks.forget_for_good(&self.shared, id)?;
         layout::create_partition(&self.shared, &path, (&meta, config.replication))?;
         let last_stop = LastStop::Clean;
         let request = OpenRequest { meta, path, config, mark: None, last_stop, left: None };

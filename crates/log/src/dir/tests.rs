@@ -6,7 +6,7 @@ use crate::names;
 use crate::{ReadError, ReadRequest};
 use millrace_env::OpenMode;
 use millrace_env::counting::CallKind;
-use millrace_env::sim::{Sim, Survival};
+use millrace_env::sim::{Fault, Sim, Survival};
 use millrace_types::Offset;
 
 fn is_clean(env: &Env) -> bool {
@@ -81,6 +81,89 @@ fn a_log_that_is_lost_is_not_made_anew_as_an_empty_one() {
     let dir = open_dir(&env);
     assert!(matches!(dir.create(meta(0), small()), Err(DirError::Damaged { .. })));
     dir.create(meta(1), small()).unwrap();
+}
+
+/// A log with a mark in the file, and the directory that it is in.
+fn marked(seed: u64) -> (Sim, Arc<LogDir>) {
+    let (sim, dir, log) = fresh(seed);
+    log.append(batch(&[b"a"], None)).unwrap().wait().unwrap();
+    dir.janitor_step();
+    (sim, dir)
+}
+
+#[test]
+fn a_log_that_was_deleted_before_a_crash_is_made_anew() {
+    for ended in [Survival::Nothing, Survival::Everything] {
+        let (sim, dir) = marked(7);
+        dir.delete(partition(0)).unwrap();
+        drop(dir);
+        let env = sim.power_cut(ended);
+        let dir = open_dir(&env);
+        let log = dir.create(meta(0), small()).unwrap();
+        assert_eq!(log.offsets().end.get(), 0);
+    }
+}
+
+#[test]
+fn a_deletion_speaks_for_no_log_that_is_made_after_it() {
+    for starts_between in [false, true] {
+        let (sim, mut dir) = marked(8);
+        dir.delete(partition(0)).unwrap();
+        if starts_between {
+            drop(dir);
+            dir = open_dir(&sim.kill());
+        }
+        let log = dir.create(meta(0), small()).unwrap();
+        log.append(batch(&[b"b"], None)).unwrap().wait().unwrap();
+        // The marks come into the file, and what was deleted is not unlinked by that.
+        dir.shared.marks.write_and_sync(&dir.shared, [&log].into_iter()).unwrap();
+        drop((log, dir));
+        let env = sim.power_cut(Survival::Nothing);
+        let path = Path::new("/data").join(names::partition_dir(partition(0)));
+        env.fs.rename(&path, Path::new("/elsewhere")).unwrap();
+        let dir = open_dir(&env);
+        assert!(matches!(dir.create(meta(0), small()), Err(DirError::Damaged { .. })), "{starts_between}");
+    }
+}
+
+#[test]
+fn what_tells_of_a_deletion_stays_until_the_marks_are_written() {
+    let (sim, dir) = marked(9);
+    dir.delete(partition(0)).unwrap();
+    sim.disk().inject(Fault::no_space(CallKind::Write).on("synced.marks"));
+    dir.janitor_step();
+    drop(dir);
+    let dir = open_dir(&sim.kill());
+    dir.create(meta(0), small()).unwrap();
+}
+
+#[test]
+fn a_deletion_of_what_is_not_there_and_setting_aside_outlive_a_crash() {
+    for is_set_aside in [false, true] {
+        let (sim, dir) = marked(10);
+        drop(dir);
+        let env = sim.kill();
+        let dir = open_dir(&env);
+        if is_set_aside {
+            assert!(dir.set_aside(partition(0)).unwrap().is_some());
+        } else {
+            let path = Path::new("/data").join(names::partition_dir(partition(0)));
+            env.fs.rename(&path, Path::new("/elsewhere")).unwrap();
+            ["/", "/data"].iter().for_each(|dir| env.fs.sync_dir(Path::new(dir)).unwrap());
+            assert!(matches!(dir.delete(partition(0)), Err(DirError::Conflict(_))));
+        }
+        drop(dir);
+        let dir = open_dir(&sim.power_cut(Survival::Nothing));
+        dir.create(meta(0), small()).unwrap();
+    }
+}
+
+#[test]
+fn a_deletion_that_failed_leaves_the_mark() {
+    let (sim, dir) = marked(11);
+    sim.disk().inject(Fault::io(CallKind::Rename));
+    assert!(matches!(dir.delete(partition(0)), Err(DirError::Io { .. })));
+    assert!(dir.shared.marks.previous(partition(0)).is_some(), "damage below it would be cut off");
 }
 
 #[test]

@@ -7,11 +7,13 @@ use millrace_env::sim::Sim;
 use millrace_log::Log;
 use millrace_types::limits::PRODUCER_WINDOW;
 
-use super::life::{checked, client_batch, count, keyed_batch, next_sequence, offset, partition_id, wall};
+use super::life::{
+    checked, client_batch, count, keyed_batch, meta, next_sequence, offset, partition_id, wall,
+};
 use super::raw;
 use super::recovered::{Content, Opened, check_log, open};
 use crate::ledger::{Fate, Keyed, Ledger, Partition, Sent};
-use crate::policy::retained_from;
+use crate::policy::{Policy, retained_from};
 
 pub(super) fn live_on(
     sim: &Sim,
@@ -43,8 +45,11 @@ pub(super) fn live_on(
         starts_max.insert(*number, retained_from(&going, &files, now));
         after.partitions.insert(*number, going);
     }
+    for number in ledger.partitions.keys().filter(|number| !contents.contains_key(number)) {
+        after.partitions.insert(*number, made_anew(&opened, *number)?);
+    }
     opened.dir.janitor_step();
-    for (number, going) in &mut after.partitions {
+    for (number, going) in after.partitions.iter_mut().filter(|(number, _)| contents.contains_key(number)) {
         let log = opened.logs.get(number).ok_or_else(|| format!("partition {number} is gone"))?;
         going.log_start = cleaned_start(sim, *number, going, count(log.offsets().log_start))?;
         if starts_max.get(number).is_some_and(|max| going.log_start > *max) {
@@ -62,6 +67,16 @@ pub(super) fn live_on(
         check_log(log, going, now).map_err(|e| format!("partition {number}: {e}"))?;
     }
     Ok(())
+}
+
+/// What was deleted, or never made, can be made: nothing takes it for a log that is lost.
+fn made_anew(opened: &Opened, number: u32) -> Result<Partition, String> {
+    let log = opened.dir.create(meta(number)?, Policy::Kept.config());
+    let log = log.map_err(|e| format!("partition {number} is not made anew: {e}"))?;
+    let mut going = Partition { fate: Fate::There, ..Partition::default() };
+    append_next(&log, &Partition::default(), &mut going, (0, 0))?;
+    going.acked = going.end();
+    Ok(going)
 }
 
 /// The log start behind a cleaning: where it was, or where a segment begins.

@@ -29,8 +29,7 @@ fn enumerated(bug: Bug) -> Enumerated {
         | Bug::CleanMarkNotBelieved
         | Bug::CleanMarkNotNeeded
         | Bug::DedupWindowOfOne => Seen("cuts"),
-        Bug::CutBelowMark => Seen("partitions"),
-        Bug::RetryFailedSync => Seen("partitions"),
+        Bug::CutBelowMark | Bug::RetryFailedSync | Bug::MarkOfDeletedBelieved => Seen("partitions"),
         Bug::MarkAheadOfSync | Bug::IndexBeyondMark => Blind("nobody appends beside the janitor"),
         Bug::RunningMarkTrusted => Blind("nothing is remounted"),
         Bug::HalfIndexEntry => Blind("no disk is full"),

@@ -109,6 +109,9 @@ fn check_of(bug: Bug) -> Check {
         Bug::LatestBeforeEpochStart | Bug::FollowerServesBeyond => {
             check("consumers hear of what is committed, and of all of it", replication::partition)
         }
+        Bug::MarkOfDeletedBelieved => {
+            check("what was deleted before a crash can be made anew", starts::deleted_and_made_anew)
+        }
         Bug::TopicIdNotChecked => {
             check("a topic has nothing of one that had its name", replication::partition)
         }

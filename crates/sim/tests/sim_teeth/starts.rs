@@ -103,3 +103,11 @@ pub(crate) fn truncated_producers(seed: u64) -> Outcome {
     }
     Err(format!("sequence {sequence} was truncated; sent again it is answered {answer:?}"))
 }
+
+/// A partition is deleted and the power goes: the next process makes it anew.
+pub(crate) fn deleted_and_made_anew(seed: u64) -> Outcome {
+    let mut world = World::new(seed);
+    world.append(world.draw(10), world.draw(2_000))?;
+    world.dir.janitor_step();
+    world.is_made_anew()
+}

@@ -120,6 +120,16 @@ impl World {
         Ok(World { sim, dir, log, config, written, acked })
     }
 
+    /// The log is deleted, the power goes, and another process makes it anew.
+    pub(crate) fn is_made_anew(self) -> Result<(), String> {
+        let World { sim, dir, log, config, .. } = self;
+        dir.delete(id()).map_err(|e| format!("it is not deleted: {e}"))?;
+        drop((dir, log));
+        sim.disk().power_cut(Survival::Random);
+        let made = open_dir(&sim)?.create(meta(id()), config);
+        made.map(drop).map_err(|e| format!("no log is made: {e}"))
+    }
+
     pub(crate) fn report(&self) -> StartReport {
         self.dir.start_report()
     }
