@@ -79,6 +79,8 @@ pub struct Leader {
     log: LogFacts,
     epoch_start: Offset,
     high_watermark: Offset,
+    /// Whether all who may be in sync have said in this epoch that their logs are the beginning of this one.
+    confirmed: bool,
     in_sync: InSync,
     progress: BTreeMap<NodeId, Progress>,
     began: Moment,
@@ -113,6 +115,7 @@ impl Leader {
             log,
             epoch_start: log.end,
             high_watermark,
+            confirmed: false,
             progress: BTreeMap::new(),
             began: now,
             waiting: VecDeque::new(),
@@ -138,6 +141,7 @@ impl Leader {
         self.brokers = brokers;
         self.log = log;
         self.epoch_start = log.end;
+        self.confirmed = false;
         self.began = now;
         self.forget();
         self.look(now, &mut effects);
@@ -221,6 +225,14 @@ impl Leader {
         #[cfg(feature = "teeth")]
         let known = millrace_types::planted!(LatestBeforeEpochStart, true, else known);
         known.then_some(self.high_watermark)
+    }
+
+    /// Whether nothing of an earlier leader can be committed any more that it does not hold. Until those in sync have fetched from
+    /// it in its epoch that is not known: it may have been replaced before it heard of its election, and the next leader may have
+    /// committed what this one never had.
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        self.confirmed
     }
 
     /// The partition as it is committed.
@@ -369,6 +381,7 @@ impl Leader {
         let least =
             others.iter().map(|node| self.progress.get(node).map_or(Offset::ZERO, |found| found.held)).min();
         let to = least.map_or(mine, |least| least.min(mine));
+        self.confirmed |= to >= self.epoch_start;
         if to > self.high_watermark {
             self.high_watermark = to;
             effects.push(Effect::HighWatermark(to));

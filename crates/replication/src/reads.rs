@@ -4,12 +4,15 @@
 //!   ├──── served ────┤── empty: it comes ──┤── out of range: no leader ever had it
 //!                    ▲ high watermark      ▲ the leader's end
 //! ```
-//! Only a leader says "out of range": a follower, or a leader whose high watermark may be an old one, does not know what is
-//! committed elsewhere, and a consumer that hears it begins anew somewhere else.
+//! Only a leader says "out of range", and only when those in sync have fetched from it in its epoch: a follower, or a leader that
+//! was replaced before it heard of its election, does not know what is committed elsewhere, and a consumer that hears it begins
+//! anew somewhere else. What a later leader commits is of a later epoch. So a consumer that tells the epoch of what it has read is
+//! never told "out of range" of what is there; one that tells no epoch at all may be, by a leader that is none any more.
 
 use millrace_types::{LeaderEpoch, Offset};
 
 use crate::divergence::{Comparison, EpochEnd, compare};
+use crate::leader::Leader;
 use crate::partition::LogFacts;
 use crate::replica::Replica;
 
@@ -69,11 +72,8 @@ pub fn serve(replica: &Replica, position: Position, found: Option<EpochEnd>, log
             Some(Comparison::Agrees) | None => Served::UpTo(readable),
         };
     }
-    let knows = replica.leader().is_some_and(|leader| leader.latest_offset().is_some());
-    if knows && next > log.end {
-        return Served::OutOfRange;
-    }
-    Served::NotAvailable
+    let knows = replica.leader().is_some_and(Leader::is_confirmed);
+    if knows && next > log.end { Served::OutOfRange } else { Served::NotAvailable }
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use millrace_types::{BrokerEpoch, NodeId, PartitionIndex, TopicId, TopicPartition};
 
 use super::*;
+use crate::fetch::{Fetch, FetchId};
+use crate::leader::LeaderEvent;
 use crate::partition::{BrokerView, Brokers, Moment, PartitionEpoch, PartitionView, Timing};
 use crate::replica::Event;
 
@@ -18,8 +20,8 @@ fn facts() -> LogFacts {
     LogFacts { start: offset(2), held: offset(LOG.1), end: offset(LOG.1), last_epoch: LeaderEpoch(3) }
 }
 
-/// A replica that knows of eight committed records, in leader epoch 4.
-fn replica(leader: i32) -> Replica {
+/// What is said of the partition: two replicas, leader epoch 4.
+fn told(leader: i32) -> (PartitionView, Brokers) {
     let nodes: BTreeSet<NodeId> = (1..=2).map(NodeId).collect();
     let view = PartitionView {
         id: TopicPartition { topic: TopicId([1; 16]), partition: PartitionIndex(0) },
@@ -31,7 +33,12 @@ fn replica(leader: i32) -> Replica {
         isr_min: 2,
         unclean_epoch: None,
     };
-    let brokers = Brokers::from([(NodeId(1), BrokerView { epoch: BrokerEpoch(7), may_join: true })]);
+    (view, Brokers::from([(NodeId(1), BrokerView { epoch: BrokerEpoch(7), may_join: true })]))
+}
+
+/// A replica that knows of eight committed records.
+fn replica(leader: i32) -> Replica {
+    let (view, brokers) = told(leader);
     let mut replica = Replica::new(NodeId(1), BrokerEpoch(7), Timing::default(), offset(LOG.0));
     replica.step(Event::Metadata { view, brokers, log: facts() }, Moment(0));
     replica
@@ -54,6 +61,46 @@ fn both_serve_up_to_the_high_watermark_and_say_nothing_of_what_lies_behind() {
         }
         assert_eq!(serve(&replica, at(1), None, facts()), Served::OutOfRange, "it was trimmed");
     }
+}
+
+/// The other replica fetches in this epoch; it holds as much as it asks for what follows.
+fn fetched(replica: &mut Replica, next: u64) {
+    let fetch = Fetch {
+        id: FetchId(1),
+        partition: TopicPartition { topic: TopicId([1; 16]), partition: PartitionIndex(0) },
+        replica: NodeId(2),
+        broker_epoch: BrokerEpoch(1),
+        leader_epoch: LeaderEpoch(4),
+        next: offset(next),
+        last_epoch: LeaderEpoch(3),
+        held: offset(next),
+    };
+    let found = Some(EpochEnd { epoch: LeaderEpoch(3), end: Offset::MAX });
+    replica.step(Event::Leader(LeaderEvent::Fetch { fetch, found }), Moment(1));
+}
+
+#[test]
+fn what_never_was_is_told_by_a_leader_that_those_in_sync_have_fetched_from() {
+    let mut replica = replica(1);
+    let asked = |replica: &Replica, next| serve(replica, at(next), None, facts());
+    fetched(&mut replica, 9);
+    assert_eq!(
+        asked(&replica, 11),
+        Served::NotAvailable,
+        "another may lead by now, and have an eleventh record"
+    );
+    fetched(&mut replica, 10);
+    assert_eq!(asked(&replica, 11), Served::OutOfRange);
+    assert_eq!(asked(&replica, 10), Served::UpTo(offset(10)));
+}
+
+#[test]
+fn a_high_watermark_from_before_the_election_does_not_make_a_leader_certain() {
+    let mut replica = Replica::new(NodeId(1), BrokerEpoch(7), Timing::default(), offset(LOG.1));
+    let (view, brokers) = told(1);
+    replica.step(Event::Metadata { view, brokers, log: facts() }, Moment(0));
+    assert_eq!(replica.leader().and_then(Leader::latest_offset), Some(offset(10)));
+    assert_eq!(serve(&replica, at(11), None, facts()), Served::NotAvailable);
 }
 
 #[test]
