@@ -4,9 +4,19 @@ use millrace_types::{BrokerEpoch, LeaderEpoch, NodeId, Offset, TopicPartition};
 
 use crate::divergence::EpochEnd;
 
-/// Counts the fetches of a follower, so that a late answer is known for what it is.
+/// Tells the fetches of a follower apart, so that a late answer is known for what it is: counted from one in each run of its
+/// broker, below the broker's epoch, which no two runs have in common.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct FetchId(pub u64);
+
+impl FetchId {
+    /// Bits of the count. Whatever is as many fetches old has been answered.
+    const COUNT_BITS: u32 = 40;
+
+    pub(crate) fn of(run: BrokerEpoch, count: u64) -> FetchId {
+        FetchId((run.0.cast_unsigned() << FetchId::COUNT_BITS) | (count & ((1 << FetchId::COUNT_BITS) - 1)))
+    }
+}
 
 /// A follower asks for what comes next, and says how far it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -100,7 +100,7 @@ impl Follower {
         let mut effects = Vec::new();
         #[cfg(feature = "teeth")]
         millrace_types::planted!(TruncateToHighWatermark => {
-            follower.phase = Phase::Working { fetch: FetchId(fetches) };
+            follower.phase = Phase::Working { fetch: FetchId::of(my_epoch, fetches) };
             return (follower, vec![Effect::Truncate { to: high_watermark, below_high_watermark: false }]);
         });
         follower.look(now, &mut effects);
@@ -174,7 +174,8 @@ impl Follower {
 
     fn fetched(&mut self, fetched: Fetched, now: Moment, effects: &mut Vec<Effect>) {
         let Phase::Fetching { fetch, next, .. } = self.phase else { return };
-        // Answers that come late or twice, and those of a leader that is none any more, say nothing.
+        // Answers that come late or twice, or to an earlier run of this broker, and those of a leader that is none any more, say
+        // nothing.
         let foreign = fetched.partition != self.view.id;
         #[cfg(feature = "teeth")]
         let foreign = millrace_types::planted!(TopicIdNotChecked, false, else foreign);
@@ -246,7 +247,7 @@ impl Follower {
         };
         let Some(leader) = self.view.leader.filter(|leader| is_due && *leader != self.me) else { return };
         self.fetches += 1;
-        let id = FetchId(self.fetches);
+        let id = FetchId::of(self.my_epoch, self.fetches);
         let held = self.log.held;
         #[cfg(feature = "teeth")]
         let held = millrace_types::planted!(FollowerCountsUnsynced, self.log.end, else held);

@@ -31,9 +31,13 @@ fn log(held: u64, end: u64) -> LogFacts {
 
 /// A follower with ten records, eight of which it knows to be committed since leader epoch 4; and its first fetch.
 fn follower(view: PartitionView) -> (Follower, Fetch) {
+    follower_of(BrokerEpoch(20), view)
+}
+
+fn follower_of(my_epoch: BrokerEpoch, view: PartitionView) -> (Follower, Fetch) {
     let place = Place {
         me: NodeId(2),
-        my_epoch: BrokerEpoch(20),
+        my_epoch,
         timing: Timing { lag_ms_max: 1_000, retry_ms: 100, idle_ms: 10 },
         high_watermark: (offset(8), LeaderEpoch(4)),
         fetches: 0,
@@ -97,6 +101,14 @@ fn another_topics_answer_is_ignored() {
     let (mut follower, fetch) = follower(view());
     let other = TopicPartition { topic: TopicId([2; 16]), partition: PartitionIndex(0) };
     assert_eq!(follower.step(records(Fetch { partition: other, ..fetch }, 12), Moment(1)), []);
+}
+
+#[test]
+fn an_answer_to_an_earlier_run_of_the_broker_is_ignored() {
+    let (_, earlier) = follower_of(BrokerEpoch(19), view());
+    let (mut follower, fetch) = follower(view());
+    assert_ne!(earlier.id, fetch.id, "both are the first");
+    assert_eq!(follower.step(records(earlier, 12), Moment(1)), []);
 }
 
 #[test]
