@@ -103,7 +103,7 @@ pub(crate) struct Node {
     before_cut: BTreeMap<TopicId, usize>,
     /// It may have lost records and has not said so yet.
     pub(crate) suspect: bool,
-    /// It has lost records, and has not had all that is committed since.
+    /// It has lost records, and has not had all that is committed since; or a leader does not know of it.
     pub(crate) lacking: bool,
     /// Which disk it has, counted from 0.
     disk: u64,

@@ -153,10 +153,24 @@ impl World {
 
     fn after(&mut self) -> Verdict {
         self.truth.look(&self.nodes);
-        for (id, node) in self.nodes.iter_mut().filter(|(_, node)| node.lacking && !node.suspect) {
-            node.lacking = !self.truth.is_complete(*id);
+        let lacking = self.nodes.values().filter(|node| node.lacking && !node.suspect).map(|node| node.id);
+        let whole = lacking.filter(|id| self.truth.is_complete(*id) && !self.counts_on_earlier_run(*id));
+        for id in whole.collect::<Vec<_>>() {
+            if let Some(node) = self.nodes.get_mut(&id) {
+                node.lacking = false;
+            }
         }
         self.watch(|invariant, scene| invariant.after(scene))
+    }
+
+    /// Whether a leader may still count what a broker has said in an earlier run, and commit what that has lost since.
+    fn counts_on_earlier_run(&self, id: NodeId) -> bool {
+        let registered = self.nodes.get(&id).and_then(|node| node.run.as_ref()?.registered);
+        let parts = self.nodes.values().filter_map(|node| node.run.as_ref()?.parts.get(&self.truth.topic));
+        parts.filter_map(|part| part.replica.as_ref()?.leader()).any(|leader| {
+            let heard = leader.progress(id).map(|progress| progress.broker_epoch);
+            leader.maximal_isr().contains(&id) && heard != registered
+        })
     }
 
     fn watch(&mut self, look: impl Fn(&mut dyn Invariant, Scene<'_>) -> Verdict) -> Verdict {
