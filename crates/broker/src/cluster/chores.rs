@@ -1,12 +1,12 @@
 //! What goes on beside requests: the metadata are followed, the controller is asked, time passes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_metadata::{AlterPartition, Command, Image, InSync};
 use millrace_replication::{Alter, AlterAnswer, AlterRefusal};
-use millrace_types::{ErrorCode, LeaderEpoch, PartitionIndex, TopicPartition, limits};
+use millrace_types::{ErrorCode, LeaderEpoch, PartitionIndex, TopicId, TopicPartition, limits};
 
 use super::Cluster;
 use super::replicas::view_of;
@@ -40,10 +40,8 @@ pub(crate) async fn follow(cluster: Arc<Cluster>, core: Arc<Core>) {
                     before = Arc::clone(&image);
                     cluster.metadata().apply(image.version());
                     coordinators_elsewhere(&cluster, &core, &image);
-                    if !deleted.is_empty()
-                        && let Err(error) = core.forget_offsets(deleted).await
-                    {
-                        tracing::warn!(%error, "what was committed for deleted topics is still there");
+                    if !deleted.is_empty() {
+                        forget(&cluster, &core, deleted);
                     }
                     continue;
                 }
@@ -61,6 +59,17 @@ pub(crate) async fn follow(cluster: Arc<Cluster>, core: Arc<Core>) {
             () = cluster.env.clock.sleep(RETRY_AFTER), if !knows_me => {}
         }
     }
+}
+
+/// Writes the tombstones of what was committed for deleted topics, beside everything else: they may have to wait for replicas.
+fn forget(cluster: &Cluster, core: &Arc<Core>, deleted: BTreeSet<TopicId>) {
+    let core = Arc::clone(core);
+    let forget = async move {
+        if let Err(error) = core.forget_offsets(deleted).await {
+            tracing::warn!(%error, "what was committed for deleted topics is still there");
+        }
+    };
+    let _task = cluster.env.tasks.spawn("offsets of deleted topics", Box::pin(forget));
 }
 
 /// Asks the controller about in-sync replicas, for ever.
@@ -192,7 +201,7 @@ fn coordinators_elsewhere(cluster: &Cluster, core: &Core, image: &Image) {
     }
 }
 
-fn offsets_topic(image: &Image) -> Option<millrace_types::TopicId> {
+fn offsets_topic(image: &Image) -> Option<TopicId> {
     image.topics().find(|topic| topic.name.as_str() == CONSUMER_OFFSETS).map(|topic| topic.id)
 }
 

@@ -290,9 +290,18 @@ fn take_up(
         }
         Here::Log(log) => {
             log.configure(config)?;
+            if !log.damaged().is_empty() && has_another(me.0, &view) {
+                tracing::warn!(%at, "a damaged replica begins anew from its leader");
+                log.reset_to(log.offsets().log_start)?;
+            }
             of_log(log)
         }
-        Here::Unavailable(why) => return Err(Untaken::Unavailable(why)),
+        Here::Unavailable(why) if !has_another(me.0, &view) => return Err(Untaken::Unavailable(why)),
+        Here::Unavailable(why) => {
+            let aside = dir.set_aside(at)?;
+            tracing::warn!(%at, %why, ?aside, "a replica that cannot be opened begins anew from its leader");
+            of_log(dir.create(partition_meta(&topic, at.partition), config)?)
+        }
         Here::Nothing => {
             let meta = partition_meta(&topic, at.partition);
             match dir.create(meta, config.clone()) {
@@ -308,6 +317,11 @@ fn take_up(
         tracing::error!(%at, %fault, "a replica does not follow the metadata");
     }
     Ok(part)
+}
+
+/// Whether another broker leads the partition, and this one is not held to have anything of it.
+fn has_another(me: NodeId, view: &PartitionView) -> bool {
+    view.leader.is_some_and(|leader| leader != me) && !view.isr.contains(&me)
 }
 
 /// What the metadata say of a partition, as replicas hear it.

@@ -40,6 +40,9 @@ struct Waiting {
     told: BTreeMap<TopicPartition, Offset>,
 }
 
+/// One partition gets at most this part of an answer.
+const PARTS_OF_AN_ANSWER: usize = 4;
+
 /// An answer whose records are not loaded yet.
 type Planned = (Fetched, Option<ReadPlan>);
 
@@ -75,7 +78,7 @@ impl Cluster {
         let mut newer = line.newest.subscribe();
         loop {
             due.extend(news.take(usize::MAX).into_keys());
-            let planned = self.plan(&line, &due, bytes_max, &news);
+            let planned = self.plan(&line, (&due, mine), bytes_max, &news);
             if !planned.is_empty() {
                 return self.load(planned).await;
             }
@@ -104,20 +107,24 @@ impl Cluster {
     fn plan(
         &self,
         line: &Line,
-        due: &BTreeSet<TopicPartition>,
+        (due, turn): (&BTreeSet<TopicPartition>, u64),
         bytes_max: usize,
         news: &super::outbox::Newest<()>,
     ) -> Vec<Planned> {
         let mut state = line.state.lock();
         let (mut planned, mut left) = (Vec::new(), bytes_max);
-        for at in due {
+        // Each request begins with another partition, so that a busy one does not keep the others from their turn.
+        let skipped = usize::try_from(turn).unwrap_or(0).checked_rem(due.len()).unwrap_or(0);
+        for at in due.iter().skip(skipped).chain(due.iter().take(skipped)) {
             let Some(fetch) = state.parked.get(at).copied() else { continue };
             let Some(part) = self.replicas.get(*at) else {
                 state.parked.remove(at);
                 planned.push((not_here(&fetch), None));
                 continue;
             };
-            let (Some(answer), plan) = part.asked(fetch, left) else { continue };
+            let (Some(answer), plan) = part.asked(fetch, left.min(bytes_max / PARTS_OF_AN_ANSWER)) else {
+                continue;
+            };
             match answer.answer {
                 FetchAnswer::Records { from, high_watermark, .. } => {
                     let told = state.told.get(at).copied().unwrap_or_default();
