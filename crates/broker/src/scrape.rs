@@ -1,6 +1,7 @@
 //! What is read out of the broker when its metrics are asked for; what it counts as it goes is in `metrics`.
 
 mod broker;
+mod cluster;
 mod group_lag;
 mod groups;
 mod logs;
@@ -10,6 +11,7 @@ use std::sync::{Arc, Weak};
 use prometheus_client::registry::Registry;
 
 use self::broker::Gauges;
+use self::cluster::ClusterGauges;
 use self::group_lag::GroupLags;
 use self::groups::GroupGauges;
 use self::logs::Logs;
@@ -19,6 +21,7 @@ use crate::core::Core;
 pub(crate) fn register(core: &Arc<Core>, registry: &mut Registry) {
     let weak = || -> Weak<Core> { Arc::downgrade(core) };
     registry.register_collector(Box::new(Gauges { core: weak() }));
+    registry.register_collector(Box::new(ClusterGauges { core: weak() }));
     registry.register_collector(Box::new(Logs { core: weak() }));
     registry.register_collector(Box::new(GroupGauges { core: weak() }));
     registry.register_collector(Box::new(GroupLags { core: weak() }));
