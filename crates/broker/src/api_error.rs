@@ -12,7 +12,8 @@ pub struct ApiError {
     pub code: ErrorCode,
     /// What was wrong, naming it.
     pub message: String,
-    /// The gRPC address of the leader, with [`ErrorCode::NotLeader`], where it is known.
+    /// The gRPC address of the leader, with [`ErrorCode::NotLeader`], or of the coordinator, with [`ErrorCode::NotCoordinator`],
+    /// where it is known.
     pub leader: Option<String>,
     /// The damaged offsets, with [`ErrorCode::Corrupt`] where they are known: whoever wants what lies behind them reads on at
     /// the end of the range.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use millrace_env::{Env, TaskHandle};
 use millrace_log::{Extent, Fatal, StartReport};
-use millrace_types::{ErrorCode, GroupId, NodeId, Offset, PartitionIndex, TopicPartition};
+use millrace_types::{ErrorCode, GroupId, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicPartition};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::sync::{OnceCell, watch};
@@ -21,15 +21,16 @@ use crate::producer_ids::ProducerIds;
 use crate::scrape;
 use crate::unfinished::Unfinished;
 use crate::{
-    ActiveProducer, AlterTopicsRequest, ApiError, ClassicDescription, ClassicListing, ClusterDescription,
-    CommitOffsetsRequest, CommittedOffset, Committer, Context, CreatePartitionsRequest, CreateTopicRequest,
-    DeleteOffsetsRequest, DoorMetrics, EpochEnd, EpochQuery, FetchOffsetsRequest, FetchRequest,
-    FetchResponse, GroupAssignment, GroupDescription, GroupHeartbeatAnswer, GroupHeartbeatRequest,
-    GroupListing, GroupMembership, GroupSettings, JoinClassicRequest, JoinGroupRequest, LeaveClassicRequest,
-    LogDirDescription, MemoryBudget, OffsetAnswer, OffsetQuery, OffsetReset, PartitionLag, PendingJoin,
-    PendingProduce, PendingSync, Permit, ProduceRequest, ProducerIdentity, RangeQuery, RecordsToDelete,
-    ResetGroupRequest, ResolvedRange, SubscribeRequest, Subscription, SyncClassicRequest, TopicConfigs,
-    TopicDescription, TopicLayout, TopicRef, TopicSummary, groups, janitor, start, sync_timer,
+    ActiveProducer, AlterTopicsRequest, ApiError, BrokerDescription, ClassicDescription, ClassicListing,
+    ClusterDescription, CommitOffsetsRequest, CommittedOffset, Committer, Context, CreatePartitionsRequest,
+    CreateTopicRequest, DeleteOffsetsRequest, DoorMetrics, EpochEnd, EpochQuery, FetchOffsetsRequest,
+    FetchRequest, FetchResponse, GroupAssignment, GroupDescription, GroupHeartbeatAnswer,
+    GroupHeartbeatRequest, GroupListing, GroupMembership, GroupSettings, JoinClassicRequest,
+    JoinGroupRequest, LeaveClassicRequest, LogDirDescription, MemoryBudget, OffsetAnswer, OffsetQuery,
+    OffsetReset, PartitionLag, PendingJoin, PendingProduce, PendingSync, Permit, ProduceRequest,
+    ProducerIdentity, RangeQuery, RecordsToDelete, ResetGroupRequest, ResolvedRange, SubscribeRequest,
+    Subscription, SyncClassicRequest, TopicConfigs, TopicDescription, TopicLayout, TopicRef, TopicSummary,
+    groups, janitor, start, sync_timer,
 };
 
 /// What a broker is started with.
@@ -585,6 +586,29 @@ impl Broker {
         topics: Option<&[TopicRef]>,
     ) -> Result<Vec<Result<TopicLayout, ApiError>>, ApiError> {
         self.count(Operation::DescribeTopic, self.core.topic_layouts(ctx, topics))
+    }
+
+    /// Who leads a partition (nobody, if there is no leader) and since which epoch, as far as this node knows; `None` without such
+    /// a partition.
+    #[must_use]
+    pub fn leadership(
+        &self,
+        topic: &TopicRef,
+        partition: PartitionIndex,
+    ) -> Option<(Option<NodeId>, LeaderEpoch)> {
+        self.core.leadership(topic, partition)
+    }
+
+    /// One broker of the cluster.
+    #[must_use]
+    pub fn member(&self, node: NodeId) -> Option<BrokerDescription> {
+        self.core.member(node)
+    }
+
+    /// The broker that coordinates a group; `None` while none does.
+    #[must_use]
+    pub fn coordinator_of(&self, group: &GroupId) -> Option<NodeId> {
+        self.core.coordinator_of(group)
     }
 
     /// The configurations of topics, in order.

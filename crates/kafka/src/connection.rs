@@ -164,8 +164,8 @@ impl Reading {
         };
         self.introduce(request.client_id.as_deref());
         match request.api {
-            Some(Operation::Metadata) => self.caller.visit.told(),
-            Some(Operation::ApiVersions) | None => {}
+            // What the client was told of who serves, the handler of Metadata says.
+            Some(Operation::Metadata | Operation::ApiVersions) | None => {}
             Some(_) => self.caller.visit.used(),
         }
         let call = request.of().map(|api| self.api.traffic.begin(api, length));

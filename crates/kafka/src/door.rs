@@ -49,6 +49,17 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+impl Endpoint {
+    /// The endpoint that is written `broker.example.org:9092` or `[2001:db8::1]:9092`.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Endpoint> {
+        let (host, port) = text.rsplit_once(':')?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let port = port.parse().ok().filter(|port| *port > 0)?;
+        (!host.is_empty()).then(|| Endpoint { host: host.to_owned(), port })
+    }
+}
+
 impl From<SocketAddr> for Endpoint {
     fn from(addr: SocketAddr) -> Endpoint {
         Endpoint { host: addr.ip().to_canonical().to_string(), port: addr.port() }
@@ -166,5 +177,20 @@ impl fmt::Debug for KafkaDoor {
             .field("addrs", &self.addrs)
             .field("connections", &self.connections())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_that_is_read_is_written_the_same() {
+        for text in ["broker.example.org:9092", "[2001:db8::1]:9092", "10.0.0.1:1"] {
+            assert_eq!(Endpoint::read(text).unwrap().to_string(), text);
+        }
+        for wrong in ["", ":9092", "broker", "broker:", "broker:0", "broker:70000", "[]:9092"] {
+            assert_eq!(Endpoint::read(wrong), None, "{wrong:?}");
+        }
     }
 }

@@ -31,6 +31,7 @@ mod parts;
 mod reach;
 mod request;
 mod request_memory;
+mod served;
 mod socket;
 
 pub use door::{BrokerSetting, Endpoint, KafkaDoor, NewTopics, Patience, Settings};

@@ -188,12 +188,7 @@ fn endpoint(text: &str) -> Result<Option<Endpoint>, String> {
         return Ok(None);
     }
     let wrong = || "an endpoint is written broker.example.org:9092 or [2001:db8::1]:9092".to_owned();
-    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    match port.parse() {
-        Ok(port) if port > 0 && !host.is_empty() => Ok(Some(Endpoint { host: host.to_owned(), port })),
-        _ => Err(wrong()),
-    }
+    Endpoint::read(text).map(Some).ok_or_else(wrong)
 }
 
 fn partitions(text: &str) -> Result<u32, String> {

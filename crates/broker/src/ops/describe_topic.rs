@@ -63,13 +63,15 @@ pub struct PartitionDescription {
     pub replicas: Vec<NodeId>,
     /// Who of them is in sync.
     pub isr: Vec<NodeId>,
+    /// Who is not in sync and holds everything that is committed nevertheless (KIP-966).
+    pub eligible: Vec<NodeId>,
     /// First readable offset.
     pub log_start: Offset,
     /// First offset that is not committed.
     pub high_watermark: Offset,
     /// First unwritten offset.
     pub end_offset: Offset,
-    /// Bytes on this node's disk.
+    /// Bytes on this node's disk. Like the offsets before it this is what this node has, be it leader or follower.
     pub size_bytes: u64,
     /// How much of them is known to be damaged. It is kept, and not served.
     pub damage: DamageTotal,
@@ -109,11 +111,43 @@ impl Core {
             partitions: partitions
                 .map(|(number, placed)| {
                     let held = self.partitions.get(TopicPartition { topic: topic.id, partition: number });
-                    describe_partition(number, placed, held.as_ref())
+                    self.describe_partition(number, placed, held.as_ref())
                 })
                 .collect(),
             configs: describe_configs(topic),
         }
+    }
+
+    /// A partition; one without an open log here (not made yet, unavailable, or other nodes') shows no records.
+    fn describe_partition(
+        &self,
+        partition: PartitionIndex,
+        placed: &Partition,
+        held: Option<&Held>,
+    ) -> PartitionDescription {
+        let (leader, leader_epoch) = self.led_by(placed, held);
+        let mut description = PartitionDescription {
+            partition,
+            leader,
+            leader_epoch,
+            replicas: placed.replicas.to_vec(),
+            isr: placed.isr.to_vec(),
+            eligible: placed.elr.clone(),
+            log_start: Offset::ZERO,
+            high_watermark: Offset::ZERO,
+            end_offset: Offset::ZERO,
+            size_bytes: 0,
+            damage: DamageTotal::default(),
+        };
+        if let Some(Held::Open(log)) = held {
+            let offsets = log.offsets();
+            description.log_start = offsets.log_start;
+            description.high_watermark = offsets.high_watermark;
+            description.end_offset = offsets.end;
+            description.size_bytes = log.size_bytes();
+            description.damage = log.damage();
+        }
+        description
     }
 }
 
@@ -127,39 +161,4 @@ pub(crate) fn describe_configs(topic: &Topic) -> Vec<ConfigEntry> {
             is_set: topic.configs.contains_key(key),
         })
         .collect()
-}
-
-/// A partition; one without an open log here (not made yet, or unavailable) shows no records.
-pub(crate) fn describe_partition(
-    partition: PartitionIndex,
-    placed: &Partition,
-    held: Option<&Held>,
-) -> PartitionDescription {
-    let mut description = PartitionDescription {
-        partition,
-        leader: placed.leader,
-        leader_epoch: placed.leader_epoch,
-        replicas: placed.replicas.to_vec(),
-        isr: placed.isr.to_vec(),
-        log_start: Offset::ZERO,
-        high_watermark: Offset::ZERO,
-        end_offset: Offset::ZERO,
-        size_bytes: 0,
-        damage: DamageTotal::default(),
-    };
-    match held {
-        Some(Held::Open(log)) => {
-            let offsets = log.offsets();
-            description.log_start = offsets.log_start;
-            description.high_watermark = offsets.high_watermark;
-            description.end_offset = offsets.end;
-            description.size_bytes = log.size_bytes();
-            description.damage = log.damage();
-            // The log's own count is ahead of the metadata's after an unclean start.
-            description.leader_epoch = log.leader_epoch().max(placed.leader_epoch);
-        }
-        Some(Held::Unavailable(_)) => description.leader = None,
-        None => {}
-    }
-    description
 }

@@ -1,5 +1,6 @@
 //! `DescribeCluster`.
 
+use millrace_broker::BrokerDescription;
 use millrace_proto::v1;
 use tonic::Status;
 
@@ -17,8 +18,13 @@ pub(crate) async fn handle(
     Ok(v1::DescribeClusterResponse {
         cluster_id: cluster.cluster_id.to_string(),
         controller: cluster.controller.map_or(-1, |node| node.0),
-        brokers: brokers.map(|broker| v1::Broker { node: broker.node.0, grpc: broker.grpc }).collect(),
+        brokers: brokers.map(broker_to_wire).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         feature_level: cluster.feature_level,
     })
+}
+
+fn broker_to_wire(broker: BrokerDescription) -> v1::Broker {
+    let BrokerDescription { node, grpc, kafka, is_active } = broker;
+    v1::Broker { node: node.0, grpc, kafka, active: is_active }
 }

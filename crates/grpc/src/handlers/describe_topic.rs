@@ -2,6 +2,7 @@
 
 use millrace_broker::{ConfigEntry, PartitionDescription, TopicDescription};
 use millrace_proto::{id_bytes, v1};
+use millrace_types::NodeId;
 use tonic::Status;
 
 use crate::caller::Caller;
@@ -32,12 +33,14 @@ pub(crate) fn topic_to_wire(topic: TopicDescription) -> v1::Topic {
 }
 
 fn partition_to_wire(partition: &PartitionDescription) -> v1::Partition {
+    let nodes = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect();
     v1::Partition {
         partition: partition.partition.get(),
         leader: partition.leader.map_or(-1, |node| node.0),
         leader_epoch: partition.leader_epoch.0,
-        replicas: partition.replicas.iter().map(|node| node.0).collect(),
-        isr: partition.isr.iter().map(|node| node.0).collect(),
+        replicas: nodes(&partition.replicas),
+        isr: nodes(&partition.isr),
+        eligible: nodes(&partition.eligible),
         log_start_offset: partition.log_start.get(),
         high_watermark: partition.high_watermark.get(),
         end_offset: partition.end_offset.get(),

@@ -128,7 +128,10 @@ async fn the_cluster_names_this_broker() {
     let cluster =
         world.client().await.describe_cluster(v1::DescribeClusterRequest {}).await.unwrap().into_inner();
     assert_eq!((cluster.cluster_id.len(), cluster.controller), (32, 1));
-    assert_eq!(cluster.brokers, [v1::Broker { node: 1, grpc: world.addr.to_string() }]);
+    assert_eq!(
+        cluster.brokers,
+        [v1::Broker { node: 1, grpc: world.addr.to_string(), active: true, ..Default::default() }]
+    );
     world.stop().await;
 }
 

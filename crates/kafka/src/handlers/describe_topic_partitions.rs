@@ -1,6 +1,6 @@
 //! `DescribeTopicPartitions` (75), version 0 (KIP-966): topics, a bounded number of partitions at a time.
 //!
-//! Not there: authorized operations, eligible leaders that are not in sync (no replica is out of sync on one node).
+//! Not there: authorized operations.
 
 use std::collections::BTreeSet;
 
@@ -119,9 +119,9 @@ fn partition_to_wire(partition: &PartitionLayout) -> DescribeTopicPartitionsResp
         leader_epoch: partition.leader_epoch.0,
         replica_nodes: nodes(&partition.replicas),
         isr_nodes: nodes(&partition.isr),
-        eligible_leader_replicas: Some(Vec::new()),
-        last_known_elr: Some(Vec::new()),
-        offline_replicas: if led { Vec::new() } else { nodes(&partition.replicas) },
+        eligible_leader_replicas: Some(nodes(&partition.eligible)),
+        last_known_elr: Some(nodes(&partition.last_known_eligible)),
+        offline_replicas: nodes(&partition.offline),
         ..DescribeTopicPartitionsResponsePartition::default()
     }
 }

@@ -9,16 +9,21 @@ use bytes::Bytes;
 use millrace_broker::{Extent, FetchRequest, Fetched, Isolation, PartitionFetch};
 use millrace_kafka_wire as wire;
 use millrace_kafka_wire::fetch_request::{FetchPartition, FetchTopic};
-use millrace_kafka_wire::fetch_response::{EpochEndOffset, FetchableTopicResponse, PartitionData};
+use millrace_kafka_wire::fetch_response::{
+    EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+};
+use millrace_types::NodeId;
 use millrace_types::limits::KAFKA_ELEMENT_BYTES;
 
 use crate::answer::{Records, encode};
 use crate::answers::Reply;
+use crate::door::Endpoint;
 use crate::error_map::Fault;
 use crate::fetch_session::Within;
 use crate::handlers::{Asked, Caller, Handlers, Operation};
 use crate::parts::{self, Naming};
 use crate::request_memory::{RequestMemory, Unanswered};
+use crate::served::Redirects;
 
 /// From here on topics are named by id.
 pub(crate) const IDS_FROM: i16 = 13;
@@ -26,6 +31,8 @@ pub(crate) const IDS_FROM: i16 = 13;
 const DIVERGING_FROM: i16 = 12;
 /// From here on an answer tells the log start.
 const LOG_START_FROM: i16 = 5;
+/// From here on an answer names the leader to whoever has asked another broker (KIP-951).
+const REDIRECTS_FROM: i16 = 16;
 /// From here on there are sessions, and a request as a whole may fail.
 const SESSIONS_FROM: i16 = 7;
 /// So many partitions are within what every request pays for.
@@ -88,7 +95,9 @@ pub(super) async fn handle(
     let answers = answers.into_iter().map(|answer| answer.map_err(|error| naming.fault(error)));
     let answers: Vec<Result<Fetched<Extent>, Fault>> = faults.between(answers.collect());
     api.requests.count(Operation::Fetch, parts::first_error(&answers));
-    let (response, records) = to_wire(request, answers, asked.version, &mut within);
+    let mut redirects = Redirects::new(&api.broker, api.settings.node);
+    let (mut response, records) = to_wire(request, answers, asked.version, &mut within, &mut redirects);
+    response.node_endpoints = redirects.named().map(endpoint_to_wire).collect();
     caller.sessions.leave(within);
     let rope = encode::<wire::FetchRequest>(asked.correlation, asked.version, &response, records)?;
     Ok(Reply { rope, permit })
@@ -115,6 +124,7 @@ fn to_wire(
     answers: Vec<Result<Fetched<Extent>, Fault>>,
     version: i16,
     within: &mut Within,
+    redirects: &mut Redirects<'_>,
 ) -> (wire::FetchResponse, Records) {
     let (mut records, mut answers) = (Records::default(), answers.into_iter());
     let committed = request.isolation_level == READ_COMMITTED;
@@ -124,7 +134,20 @@ fn to_wire(
         for (asked, answer) in topic.partitions.iter().zip(answers.by_ref()) {
             let mut answered = match answer {
                 Ok(fetched) => fetched_to_wire(fetched, &mut records, version),
-                Err(fault) => fault_to_wire(&fault, version),
+                Err(fault) => {
+                    let mut refused = fault_to_wire(&fault, version);
+                    if version >= REDIRECTS_FROM
+                        && let Ok(name) = Naming::Ids.topic(&topic.topic, topic.topic_id)
+                        && let Some((leader, epoch)) = redirects.leader(fault.error, &name, asked.partition)
+                    {
+                        refused.current_leader = LeaderIdAndEpoch {
+                            leader_id: leader.0,
+                            leader_epoch: epoch.0,
+                            ..LeaderIdAndEpoch::default()
+                        };
+                    }
+                    refused
+                }
             };
             answered.partition_index = asked.partition;
             // Null says that nobody has looked for aborted transactions, which is right for whoever reads everything.
@@ -144,6 +167,15 @@ fn to_wire(
         });
     }
     (wire::FetchResponse { responses, session_id: within.id(), ..wire::FetchResponse::default() }, records)
+}
+
+fn endpoint_to_wire((node, endpoint): (NodeId, Endpoint)) -> NodeEndpoint {
+    NodeEndpoint {
+        node_id: node.0,
+        host: endpoint.host,
+        port: i32::from(endpoint.port),
+        ..NodeEndpoint::default()
+    }
 }
 
 fn fetched_to_wire(fetched: Fetched<Extent>, records: &mut Records, version: i16) -> PartitionData {

@@ -1,15 +1,18 @@
 //! `FindCoordinator` (10), versions 0 to 6: who coordinates a group; several at once from version 4 on (KIP-699).
 //!
-//! There is one node, and it coordinates every group. Not there: transactions and share groups; the key of one is answered
-//! `UNSUPPORTED_VERSION`.
+//! That is the leader of the partition of `__consumer_offsets` that has the group; while there is none, the answer is
+//! `COORDINATOR_NOT_AVAILABLE`. Not there: transactions and share groups; the key of one is answered `UNSUPPORTED_VERSION`.
 
 use millrace_kafka_wire::find_coordinator_response::Coordinator;
 use millrace_kafka_wire::{FindCoordinatorRequest, FindCoordinatorResponse, WireError};
+use millrace_types::NodeId;
 
 use crate::answers::Reply;
+use crate::door::Endpoint;
 use crate::error_map::{Fault, KafkaError};
 use crate::group_parts;
 use crate::handlers::{Asked, Caller, Handlers, Operation};
+use crate::served::endpoint_of;
 
 /// From here on a request asks for several.
 const SEVERAL_FROM: i16 = 4;
@@ -27,13 +30,10 @@ pub(super) fn handle(
     let several = asked.version >= SEVERAL_FROM;
     let kind = request.key_type;
     let keys = if several { request.coordinator_keys } else { vec![request.key] };
-    let found: Vec<_> = keys.into_iter().map(|key| (check(kind, &key).err(), key)).collect();
-    api.requests.count(
-        Operation::FindCoordinator,
-        found.iter().find_map(|(fault, _)| fault.as_ref()).map(|fault| fault.error),
-    );
-    let mut coordinators: Vec<_> =
-        found.into_iter().map(|(fault, key)| to_wire(api, caller, fault, key)).collect();
+    let found: Vec<_> = keys.into_iter().map(|key| (find(api, caller, kind, &key), key)).collect();
+    let error = found.iter().find_map(|(found, _)| found.as_ref().err()).map(|fault| fault.error);
+    api.requests.count(Operation::FindCoordinator, error);
+    let mut coordinators: Vec<_> = found.into_iter().map(|(found, key)| to_wire(found, key)).collect();
     let response = match coordinators.pop() {
         Some(only) if !several => FindCoordinatorResponse {
             error_code: only.error_code,
@@ -51,27 +51,33 @@ pub(super) fn handle(
     asked.reply::<FindCoordinatorRequest>(&response)
 }
 
-fn check(kind: i8, key: &str) -> Result<(), Fault> {
-    match kind {
-        GROUP => group_parts::group(key).map(|_| ()),
-        TRANSACTION => Err(Fault::new(KafkaError::UnsupportedVersion, "there are no transactions")),
-        SHARE => Err(Fault::new(KafkaError::UnsupportedVersion, "there are no share groups")),
+fn find(api: &Handlers, caller: &Caller, kind: i8, key: &str) -> Result<(NodeId, Endpoint), Fault> {
+    let group = match kind {
+        GROUP => group_parts::group(key)?,
+        TRANSACTION => return Err(Fault::new(KafkaError::UnsupportedVersion, "there are no transactions")),
+        SHARE => return Err(Fault::new(KafkaError::UnsupportedVersion, "there are no share groups")),
         unknown => {
-            Err(Fault::new(KafkaError::InvalidRequest, format!("{unknown} is no kind of coordinator")))
+            let message = format!("{unknown} is no kind of coordinator");
+            return Err(Fault::new(KafkaError::InvalidRequest, message));
         }
-    }
+    };
+    let coordinator = api.broker.coordinator_of(&group).and_then(|node| api.broker.member(node));
+    let endpoint = coordinator.and_then(|broker| Some((broker.node, endpoint_of(api, caller, &broker)?)));
+    endpoint.ok_or_else(|| {
+        Fault::new(KafkaError::CoordinatorNotAvailable, "no broker coordinates the group at present")
+    })
 }
 
-fn to_wire(api: &Handlers, caller: &Caller, fault: Option<Fault>, key: String) -> Coordinator {
-    match fault {
-        None => Coordinator {
+fn to_wire(found: Result<(NodeId, Endpoint), Fault>, key: String) -> Coordinator {
+    match found {
+        Ok((node, endpoint)) => Coordinator {
             key,
-            node_id: api.settings.node.0,
-            host: caller.advertised.host.clone(),
-            port: i32::from(caller.advertised.port),
+            node_id: node.0,
+            host: endpoint.host,
+            port: i32::from(endpoint.port),
             ..Coordinator::default()
         },
-        Some(fault) => Coordinator {
+        Err(fault) => Coordinator {
             key,
             node_id: -1,
             port: -1,

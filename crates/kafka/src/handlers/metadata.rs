@@ -16,10 +16,12 @@ use millrace_types::{ErrorCode, NodeId, TopicId, TopicName};
 
 use crate::answers::Reply;
 use crate::bill::Bill;
+use crate::door::Endpoint;
 use crate::error_map::{Fault, KafkaError};
 use crate::handlers::{Asked, Caller, Handlers, Operation};
 use crate::parts::Naming;
 use crate::request_memory::{RequestMemory, Unanswered};
+use crate::served::Served;
 
 /// Topics that somebody made by asking for them do not stay full for ever: their records go after seven days, as Kafka's
 /// do. What is made on purpose keeps what it is not told to let go.
@@ -66,13 +68,13 @@ pub(super) async fn handle(
     let topics = topics.into_iter().map(|(topic, _)| nameable(topic, version)).collect();
     let cluster = api.broker.describe_cluster(&caller.context).await.ok();
     let controller = cluster.as_ref().and_then(|cluster| cluster.controller);
+    let brokers: Vec<_> = Served::of(api, caller, cluster.as_ref()).active().map(broker_to_wire).collect();
+    if brokers.len() == 1 {
+        // Among several it may be another that the client comes back to.
+        caller.visit.told();
+    }
     let response = MetadataResponse {
-        brokers: vec![MetadataResponseBroker {
-            node_id: api.settings.node.0,
-            host: caller.advertised.host.clone(),
-            port: i32::from(caller.advertised.port),
-            ..MetadataResponseBroker::default()
-        }],
+        brokers,
         cluster_id: cluster.filter(|_| version >= 2).map(|cluster| cluster.cluster_id.to_string()),
         controller_id: controller.filter(|_| version >= 1).map_or(-1, |node| node.0),
         topics,
@@ -152,6 +154,15 @@ async fn by_name(
     }
 }
 
+fn broker_to_wire((node, endpoint): (NodeId, &Endpoint)) -> MetadataResponseBroker {
+    MetadataResponseBroker {
+        node_id: node.0,
+        host: endpoint.host.clone(),
+        port: i32::from(endpoint.port),
+        ..MetadataResponseBroker::default()
+    }
+}
+
 fn to_wire(layout: TopicLayout) -> MetadataResponseTopic {
     MetadataResponseTopic {
         is_internal: layout.name.is_internal(),
@@ -172,7 +183,7 @@ fn partition_to_wire(partition: &PartitionLayout) -> MetadataResponsePartition {
         leader_epoch: partition.leader_epoch.0,
         replica_nodes: nodes(&partition.replicas),
         isr_nodes: nodes(&partition.isr),
-        offline_replicas: if led { Vec::new() } else { nodes(&partition.replicas) },
+        offline_replicas: nodes(&partition.offline),
         ..MetadataResponsePartition::default()
     }
 }

@@ -4,25 +4,28 @@
 //! from version 3 on. Not there: versions 0 to 2, whose connections are closed as Kafka 4 does, although it advertises them
 //! (and we do) for the sake of old librdkafka; older message formats; transactional batches.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_broker::{
-    Durability, PartitionProduce, PendingProduce, ProduceData, ProduceRequest, Produced as Stored,
+    Broker, Durability, PartitionProduce, PendingProduce, ProduceData, ProduceRequest, Produced as Stored,
 };
 use millrace_kafka_wire as wire;
 use millrace_kafka_wire::produce_request::PartitionProduceData;
 use millrace_kafka_wire::produce_response::{
-    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
 use millrace_kafka_wire::{ProduceResponse, Uuid, WireError};
-use millrace_types::limits;
+use millrace_types::{NodeId, limits};
 
 use crate::answers::{Pending, Reply, WriteError};
+use crate::door::Endpoint;
 use crate::error_map::{Fault, KafkaError, kafka_error};
 use crate::handlers::{Asked, Caller, Handlers, Operation};
 use crate::metrics::Requests;
 use crate::parts::{self, Faults, Naming};
+use crate::served::Redirects;
 
 /// From here on topics are named by id.
 const IDS_FROM: i16 = 13;
@@ -32,6 +35,8 @@ const ZSTD_FROM: i16 = 7;
 const LOG_START_FROM: i16 = 5;
 /// From here on an answer says in words what is wrong, and which records are to blame (KIP-467).
 const DETAILS_FROM: i16 = 8;
+/// From here on an answer names the leader to whoever has asked another broker (KIP-951).
+const REDIRECTS_FROM: i16 = 10;
 /// So many partitions of an answer are told in words what is wrong; the others have the number.
 const MESSAGES_MAX: usize = 100;
 /// Where a batch has its length: that of what follows.
@@ -67,6 +72,8 @@ struct Echo {
     topics: Vec<Topic>,
     faults: Faults,
     requests: Requests,
+    /// Who knows who leads; nobody, where nothing is asked of a broker.
+    leaders: Option<(Arc<Broker>, NodeId)>,
 }
 
 pub(super) async fn handle(
@@ -76,7 +83,10 @@ pub(super) async fn handle(
     request: wire::ProduceRequest,
 ) -> Result<Option<Pending>, WireError> {
     let timeout = Some(Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)));
-    let Taken { partitions, durability, echo } = take(asked, request, api.requests.clone());
+    let Taken { partitions, durability, mut echo } = take(asked, request, api.requests.clone());
+    if asked.version >= REDIRECTS_FROM {
+        echo.leaders = Some((Arc::clone(&api.broker), api.settings.node));
+    }
     let (naming, count) = (echo.naming, partitions.len());
     if count == 0 {
         return echo.refused(Vec::new(), durability).map(Some);
@@ -141,7 +151,7 @@ pub(crate) fn take(asked: Asked, request: wire::ProduceRequest, requests: Reques
         topics.push(Topic { name: topic.name, id: topic.topic_id, partitions });
     }
     let (partitions, faults) = parts::readable(questions);
-    let echo = Echo { asked, naming, topics, faults, requests };
+    let echo = Echo { asked, naming, topics, faults, requests, leaders: None };
     Taken { partitions, durability: durability.unwrap_or_default(), echo }
 }
 
@@ -191,24 +201,53 @@ impl Echo {
     }
 
     fn reply(self, answers: Vec<Result<Stored, Fault>>) -> Result<Reply, WireError> {
-        let Echo { asked, topics, faults, requests, .. } = self;
+        let Echo { asked, naming, topics, faults, requests, leaders } = self;
         let answers = faults.between(answers);
         requests.count(Operation::Produce, parts::first_error(&answers));
         let mut room = if asked.version >= DETAILS_FROM { Details::ROOM } else { Details::NONE };
+        let mut redirects = leaders.as_ref().map(|(broker, node)| Redirects::new(broker, *node));
         let mut answers = answers.into_iter();
-        let responses = topics.into_iter().map(|topic| TopicProduceResponse {
-            name: topic.name,
-            topic_id: topic.id,
-            partition_responses: topic
-                .partitions
-                .iter()
-                .zip(answers.by_ref())
-                .map(|(index, answer)| to_wire(*index, answer, asked.version, &mut room))
-                .collect(),
-            ..TopicProduceResponse::default()
-        });
-        let response = ProduceResponse { responses: responses.collect(), ..ProduceResponse::default() };
+        let mut responses = Vec::with_capacity(topics.len());
+        for Topic { name, id, partitions } in topics {
+            let mut partition_responses = Vec::with_capacity(partitions.len());
+            for (index, answer) in partitions.into_iter().zip(answers.by_ref()) {
+                let error = answer.as_ref().err().map(|fault| fault.error);
+                let mut response = to_wire(index, answer, asked.version, &mut room);
+                if let (Some(error), Some(redirects)) = (error, &mut redirects)
+                    && let Ok(topic) = naming.topic(&name, id)
+                    && let Some((leader, epoch)) = redirects.leader(error, &topic, index)
+                {
+                    response.current_leader = LeaderIdAndEpoch {
+                        leader_id: leader.0,
+                        leader_epoch: epoch.0,
+                        ..LeaderIdAndEpoch::default()
+                    };
+                }
+                partition_responses.push(response);
+            }
+            responses.push(TopicProduceResponse {
+                name,
+                topic_id: id,
+                partition_responses,
+                ..TopicProduceResponse::default()
+            });
+        }
+        let node_endpoints = redirects.into_iter().flat_map(Redirects::named).map(endpoint_to_wire);
+        let response = ProduceResponse {
+            responses,
+            node_endpoints: node_endpoints.collect(),
+            ..ProduceResponse::default()
+        };
         asked.reply::<wire::ProduceRequest>(&response)
+    }
+}
+
+fn endpoint_to_wire((node, endpoint): (NodeId, Endpoint)) -> NodeEndpoint {
+    NodeEndpoint {
+        node_id: node.0,
+        host: endpoint.host,
+        port: i32::from(endpoint.port),
+        ..NodeEndpoint::default()
     }
 }
 
