@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use millrace_log::{AppendError, Appended, Log, Ticket};
 use millrace_record::Batch;
 use millrace_replication::{Doubt, ProduceRefusal};
-use millrace_types::{ErrorCode, TopicPartition};
+use millrace_types::{ErrorCode, LeaderEpoch, Offset, TopicPartition};
 use tokio::sync::oneshot;
 
 use crate::ApiError;
@@ -71,6 +71,15 @@ impl LedLog {
         LedLog { log: Arc::clone(replica.log()), replica: Some(replica) }
     }
 
+    /// Completes when all that was appended until now is committed, or the log is closed. At once where there are no other replicas:
+    /// there a ticket that is done leaves nothing open.
+    pub(crate) async fn settled(&self) {
+        let end = self.log.offsets().end;
+        if self.replica.is_some() && end > Offset::ZERO {
+            self.log.wait_above(end.saturating_sub(1)).await;
+        }
+    }
+
     /// The log itself, to read from.
     pub(crate) fn log(&self) -> &Arc<Log> {
         &self.log
@@ -91,12 +100,36 @@ impl LedLog {
     /// # Errors
     /// Definite ones.
     pub(crate) fn append(&self, batch: Batch, reach: Reach) -> Result<LedTicket, LedError> {
+        self.append_by(None, batch, reach)
+    }
+
+    /// As [`LedLog::append`], by who leads in that epoch: in a later one nothing is appended, though it be this node's again. A log
+    /// without other replicas has no such epochs.
+    ///
+    /// # Errors
+    /// Definite ones.
+    pub(crate) fn append_in(
+        &self,
+        epoch: LeaderEpoch,
+        batch: Batch,
+        reach: Reach,
+    ) -> Result<LedTicket, LedError> {
+        self.append_by(Some(epoch), batch, reach)
+    }
+
+    fn append_by(
+        &self,
+        epoch: Option<LeaderEpoch>,
+        batch: Batch,
+        reach: Reach,
+    ) -> Result<LedTicket, LedError> {
         let Some(replica) = &self.replica else {
             return Ok(LedTicket { stage: Stage::Held(self.log.append(batch)?, None) });
         };
         let by = replica.admit(reach == Reach::Committed);
         let by = by.map_err(|refusal| refusal.map_or(AppendError::NotLeading.into(), LedError::TooFew))?;
-        let ticket = self.log.append(batch)?;
+        // The log looks again when it writes.
+        let ticket = self.log.append_in(epoch.unwrap_or(by.epoch()), batch)?;
         // Followers are sent what is written while it is synced here.
         replica.wrote();
         let then = (reach == Reach::Committed).then(|| (Arc::clone(replica), by));

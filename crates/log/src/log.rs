@@ -109,6 +109,19 @@ impl Log {
     /// Definite refusals that are known at once ([`AppendError::QueueFull`], [`AppendError::TooLarge`],
     /// [`AppendError::Closed`], [`AppendError::StorageFailed`] after an earlier failure); the ticket answers the rest.
     pub fn append(&self, batch: Batch) -> Result<Ticket, AppendError> {
+        self.queue(batch, None)
+    }
+
+    /// As [`Log::append`], in this leader epoch or not at all. What was decided by whoever led in it must not be written by whoever
+    /// leads again in a later one, and knows more.
+    ///
+    /// # Errors
+    /// As [`Log::append`]; the ticket answers [`AppendError::NotLeading`] if the epoch is another one.
+    pub fn append_in(&self, epoch: LeaderEpoch, batch: Batch) -> Result<Ticket, AppendError> {
+        self.queue(batch, Some(epoch))
+    }
+
+    fn queue(&self, batch: Batch, epoch: Option<LeaderEpoch>) -> Result<Ticket, AppendError> {
         if let Some(error) = self.inner.shared.failure.append_error() {
             return Err(error);
         }
@@ -117,7 +130,7 @@ impl Log {
             return Err(AppendError::TooLarge { bytes: batch.size(), max });
         }
         let cell = Arc::new(Cell::default());
-        self.inner.queue.push(Pending { batch, cell: Arc::clone(&cell) })?;
+        self.inner.queue.push(Pending { batch, epoch, cell: Arc::clone(&cell) })?;
         self.inner.combine();
         Ok(Ticket::new(Arc::clone(&self.inner), cell))
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use millrace_record::Batch;
+use millrace_types::LeaderEpoch;
 use millrace_types::limits::{APPEND_QUEUE_BYTES_MAX, APPEND_QUEUE_MAX, UNSYNCED_BYTES_MAX};
 use parking_lot::Mutex;
 
@@ -21,6 +22,8 @@ pub(crate) const GROUP_MAX: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Pending {
     pub(crate) batch: Batch,
+    /// The only epoch that it may be written in, if that matters.
+    pub(crate) epoch: Option<LeaderEpoch>,
     pub(crate) cell: Arc<Cell>,
 }
 
@@ -150,7 +153,7 @@ mod tests {
     fn the_queue_is_bounded_in_bytes_as_well() {
         let queue = AppendQueue::default();
         let large = batch(&[&vec![7; 4 * 1024 * 1024]], None);
-        let push = || queue.push(Pending { batch: large.clone(), cell: Arc::default() });
+        let push = || queue.push(Pending { batch: large.clone(), epoch: None, cell: Arc::default() });
         let taken_in = (0..20).take_while(|_| push().is_ok()).count();
         assert_eq!(taken_in, 8, "the last one reaches past the bound");
         assert_eq!(push(), Err(AppendError::QueueFull));

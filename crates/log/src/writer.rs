@@ -144,8 +144,8 @@ impl LogInner {
         config: &LogConfig,
         pending: Pending,
     ) -> Option<(Arc<crate::ticket::Cell>, AppendError)> {
-        let Pending { batch, cell } = pending;
-        if writer.role == Role::Following {
+        let Pending { batch, epoch, cell } = pending;
+        if writer.role == Role::Following || epoch.is_some_and(|epoch| epoch != writer.epoch) {
             return Some((cell, AppendError::NotLeading));
         }
         let facts = facts_of(&batch);

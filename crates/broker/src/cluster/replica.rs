@@ -79,6 +79,12 @@ pub(crate) struct Done {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct LedBy(LeaderEpoch);
 
+impl LedBy {
+    pub(crate) fn epoch(self) -> LeaderEpoch {
+        self.0
+    }
+}
+
 /// What a replica is at a moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Standing {

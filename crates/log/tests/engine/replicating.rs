@@ -176,6 +176,12 @@ fn only_who_leads_takes_batches_of_clients_and_only_who_follows_takes_a_leaders(
     follower.begin_epoch(LeaderEpoch(2)).unwrap();
     assert_eq!(follower.append_replica(&bytes).unwrap_err(), ReplicaAppendError::NotFollowing);
     send(&follower, 0).unwrap();
+    let in_epoch = |epoch| follower.append_in(LeaderEpoch(epoch), batch(&[b"decided"])).unwrap().wait();
+    in_epoch(2).unwrap();
+    follower.follow();
+    follower.begin_epoch(LeaderEpoch(4)).unwrap();
+    assert_eq!(in_epoch(2), Err(AppendError::NotLeading), "it has led again since, and knows more");
+    in_epoch(4).unwrap();
     // A log that is alone has no leader elsewhere.
     let (_sim, _dir, alone) = crate::world::fresh(3);
     assert_eq!(alone.append_replica(&bytes).unwrap_err(), ReplicaAppendError::NotFollowing);
