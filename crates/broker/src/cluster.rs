@@ -17,7 +17,6 @@ mod answers;
 mod chores;
 mod controller;
 mod fetcher;
-mod groups_stub;
 mod life;
 mod metadata;
 mod network;

@@ -5,6 +5,7 @@
 //! | [`replay`] | reads a partition back: offsets and groups in one pass |
 //! | [`coordinated`] | the value of a partition |
 //! | [`partition`] | its lock, and the order of what is written and told |
+//! | [`seat`], [`moving`] | whether this node coordinates it, and how that moves |
 //! | [`membership`] | what the door of a member holds |
 //! | [`heartbeats`] | members that hold no stream |
 //! | [`classic`], [`live_classic`] | members that assign each other: what their door asks, and who waits for whom |
@@ -22,9 +23,11 @@ mod draft;
 mod heartbeats;
 mod live_classic;
 mod membership;
+mod moving;
 mod partition;
 mod refusals;
 mod replay;
+mod seat;
 mod settings;
 mod streams;
 pub(crate) mod timer;
@@ -37,8 +40,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_env::Env;
-use millrace_group::classic::ClassicConfig;
-use millrace_group::consumer::GroupConfig;
 use millrace_group::{
     CommitRefusal, Committer, Event, GroupOffsets, GroupState, OffsetCommitKey, OffsetCommitValue, Pattern,
     partition_of,
@@ -52,11 +53,11 @@ pub use self::classic::{
     PendingSync, SyncClassicRequest,
 };
 use self::coordinated::{Coordinated, Group, Rules, Totals};
-use self::draft::{Answered, loading};
+use self::draft::Answered;
 pub use self::heartbeats::{GroupHeartbeatAnswer, GroupHeartbeatRequest, MemberSays, ProfileChanges, Tell};
 use self::membership::answer_of;
 pub use self::membership::{GroupAssignment, GroupMembership, JoinGroupRequest, MemberProgress};
-use self::partition::{GroupsPartition, Value};
+use self::partition::GroupsPartition;
 pub(crate) use self::replay::{FoundOffsets, replay_groups};
 pub use self::settings::GroupSettings;
 use self::topics::{GroupTopics, TopicsOf};
@@ -142,17 +143,8 @@ impl Groups {
         let members = replayed.flat_map(|replayed| replayed.groups.values()).flat_map(|g| g.members.values());
         let patterns = members.filter_map(|profile| profile.subscription.pattern.clone()).collect();
         let topics = Arc::new(GroupTopics::new(image, patterns));
-        let config = GroupConfig {
-            session_timeout_ms: settings.session_timeout_ms,
-            members_max: settings.members_max,
-            ..GroupConfig::default()
-        };
-        let totals = Arc::new(Totals::default());
-        let classic = ClassicConfig {
-            members_max: settings.members_max,
-            initial_delay_ms: settings.classic_initial_delay_ms,
-        };
-        let rules = Rules { config, classic, totals: Arc::clone(&totals), counters };
+        let rules = Rules::new(settings, counters);
+        let totals = Arc::clone(&rules.totals);
         let partition =
             |found| Arc::new(GroupsPartition::new(env.clone(), rules.clone(), Arc::clone(&topics), found));
         let partitions = found.into_iter().map(partition).collect();
@@ -198,20 +190,16 @@ impl Groups {
     /// Looks at what the groups of a partition have committed.
     ///
     /// # Errors
-    /// Retriable while it is being read again.
+    /// Retriable while it is being read again; NOT_COORDINATOR while another broker leads it.
     pub(crate) fn look<T>(
         &self,
         partition: PartitionIndex,
         look: impl FnOnce(Look<'_>) -> T,
     ) -> Result<T, ApiError> {
-        let state = self.partition(partition)?.lock();
-        match &state.value {
-            Value::Ready(value) => {
-                Ok(look(Look { offsets: &value.offsets, value, doubt: state.doubt.as_ref() }))
-            }
-            Value::Rebuilding => Err(loading()),
-            Value::Lost(error) => Err(error.clone()),
-        }
+        let mut state = self.partition(partition)?.lock();
+        let state = &mut *state;
+        let value = &*state.value.ready()?;
+        Ok(look(Look { offsets: &value.offsets, value, doubt: state.doubt.as_ref() }))
     }
 
     /// Whether that one may ask what the group has committed: a member of another epoch may not (KIP-848). Where the members
@@ -223,30 +211,21 @@ impl Groups {
         self.partition(partition_of(group))?.lock().value.ready()?.check_reader(group, who)
     }
 
-    /// Forgets, in every partition, what was committed for deleted topics.
+    /// Forgets, in every partition that is led here, what was committed for deleted topics.
     ///
     /// # Errors
     /// Of the first partition that could not.
     pub(crate) async fn forget(&self, ids: &BTreeSet<TopicId>) -> Result<(), ApiError> {
         // Where nothing can be read there is nothing to forget: a commit names the topic by its id, too.
-        let readable = self.partitions.iter().filter(|partition| !partition.is_lost());
-        let steps = readable.map(|partition| async move {
-            let (sender, receiver) = oneshot::channel();
-            let event = Event::TopicsDeleted { ids: ids.clone() };
-            let step = partition.step(None, |value, now, draft| {
-                value.step_offsets(event, now, draft, Some(sender));
-                Ok(())
-            });
-            step.await?;
-            answer_of(receiver).await
-        });
+        let readable = self.partitions.iter().filter(|partition| partition.is_served());
+        let steps = readable.map(|partition| partition.forget(ids));
         for result in futures::future::join_all(steps).await {
             result?;
         }
         Ok(())
     }
 
-    /// The topics that something is committed for, in any partition.
+    /// The topics that something is committed for, in any partition that is led here.
     pub(crate) fn topic_ids(&self) -> BTreeSet<TopicId> {
         let all = (0..limits::CONSUMER_OFFSETS_PARTITIONS).map(PartitionIndex);
         all.filter_map(|partition| self.look(partition, |look| look.offsets.topic_ids()).ok())

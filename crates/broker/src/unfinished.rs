@@ -118,6 +118,16 @@ impl Core {
         }
     }
 
+    /// Forgets what was committed for topics that were deleted while others coordinated the groups that are coordinated here now.
+    pub(crate) async fn forget_missed_offsets(&self) {
+        let missing = self.groups.missing_topics(|| self.metadata.image());
+        if !missing.is_empty()
+            && let Err(error) = self.forget_offsets(missing).await
+        {
+            tracing::warn!(%error, "what was committed for deleted topics is still there");
+        }
+    }
+
     /// Tries again what is left.
     pub(crate) async fn finish(&self) {
         let Left { half_made, half_grown, configs, logs, offsets } = self.unfinished.left.lock().clone();

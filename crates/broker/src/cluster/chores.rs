@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use millrace_metadata::{AlterPartition, Command, Image, InSync};
 use millrace_replication::{Alter, AlterAnswer, AlterRefusal};
-use millrace_types::{ErrorCode, LeaderEpoch, PartitionIndex, TopicId, TopicPartition, limits};
+use millrace_types::{LeaderEpoch, TopicId, TopicPartition, limits};
 
 use super::Cluster;
 use super::replicas::view_of;
@@ -183,8 +183,17 @@ pub(crate) async fn coordinate(cluster: Arc<Cluster>, core: Arc<Core>) {
             };
             let standing = part.standing();
             if standing.complete {
-                core.groups.lead(at.partition, LedLog::replicated(part), standing.epoch).await;
-            } else if !standing.leads {
+                let led = (LedLog::replicated(part), standing.epoch);
+                let read = core.groups.lead(at.partition, led, &image);
+                let core = Arc::clone(&core);
+                let forget = async move {
+                    read.await;
+                    core.forget_missed_offsets().await;
+                };
+                let _task = cluster.env.tasks.spawn("take over groups", Box::pin(forget));
+            } else if standing.leads {
+                core.groups.lead_soon(at.partition, standing.epoch);
+            } else {
                 core.groups.follow(at.partition, leader_address(&image, at));
             }
         }
@@ -208,12 +217,4 @@ fn offsets_topic(image: &Image) -> Option<TopicId> {
 fn leader_address(image: &Image, at: TopicPartition) -> Option<String> {
     let leader = image.partition(at)?.leader?;
     Some(image.broker(leader)?.grpc.clone())
-}
-
-/// A partition of the offsets that this node does not lead.
-pub(crate) fn elsewhere(partition: PartitionIndex) -> ApiError {
-    ApiError::new(
-        ErrorCode::NotCoordinator,
-        format!("another broker coordinates the groups of partition {partition}"),
-    )
 }

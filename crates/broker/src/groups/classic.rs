@@ -15,7 +15,7 @@ use millrace_group::{Committer, Front, GroupEpoch, MemberId, partition_of};
 use millrace_types::{ErrorCode, GroupId};
 use tokio::sync::oneshot;
 
-use super::draft::{Answer, Answered, loading, of_another_kind};
+use super::draft::{Answer, Answered, of_another_kind};
 use super::partition::GroupsPartition;
 use crate::admission::{InFlight, Operation, Resource};
 use crate::core::Core;
@@ -133,7 +133,7 @@ impl Waiting {
         let answer = tokio::select! {
             biased;
             // Whoever would have answered was dropped with its value.
-            answer = &mut self.receiver => answer.unwrap_or_else(|_dropped| Err(loading())),
+            answer = &mut self.receiver => answer.unwrap_or_else(|_dropped| Err(self.core.groups.gone(&self.group))),
             () = self.core.admission.closed() => {
                 return Err(ApiError::new(ErrorCode::ShuttingDown, "the broker is shutting down"));
             }
@@ -308,10 +308,9 @@ impl Core {
 impl GroupsPartition {
     /// Nobody waits for the answer to that any more.
     fn hung_up(self: &Arc<Self>, group: &GroupId, request: RequestId) {
-        let Ok(log) = self.log() else { return };
         let mut state = self.lock();
         // It writes nothing down, so it waits for no room.
-        let told = self.begin(&mut state, log, |value, now, draft| {
+        let told = self.begin(&mut state, |value, now, draft| {
             value.hung_up(group, request, now, draft);
             Ok(())
         });

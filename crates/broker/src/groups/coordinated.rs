@@ -16,6 +16,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::draft::{Answer, Answered, Delivery, Draft};
 use super::live_classic::LiveClassic;
+use super::settings::GroupSettings;
 use super::topics::TopicsOf;
 use crate::ApiError;
 use crate::metrics::GroupCounters;
@@ -43,6 +44,21 @@ pub(super) struct Rules {
     pub(super) classic: ClassicConfig,
     pub(super) totals: Arc<Totals>,
     pub(super) counters: GroupCounters,
+}
+
+impl Rules {
+    pub(super) fn new(settings: &GroupSettings, counters: GroupCounters) -> Rules {
+        let config = GroupConfig {
+            session_timeout_ms: settings.session_timeout_ms,
+            members_max: settings.members_max,
+            ..GroupConfig::default()
+        };
+        let classic = ClassicConfig {
+            members_max: settings.members_max,
+            initial_delay_ms: settings.classic_initial_delay_ms,
+        };
+        Rules { config, classic, totals: Arc::default(), counters }
+    }
 }
 
 /// A group that is more than its offsets.

@@ -39,11 +39,16 @@ type Untold = (oneshot::Sender<Answer>, Answer);
 pub(super) struct Waiter {
     untold: Arc<Mutex<Option<Untold>>>,
     persisted: Arc<AtomicBool>,
+    written: Arc<AtomicBool>,
 }
 
 impl Waiter {
     pub(super) fn new(sender: oneshot::Sender<Answer>, answer: Answer) -> Waiter {
-        Waiter { untold: Arc::new(Mutex::new(Some((sender, answer)))), persisted: Arc::default() }
+        Waiter {
+            untold: Arc::new(Mutex::new(Some((sender, answer)))),
+            persisted: Arc::default(),
+            written: Arc::default(),
+        }
     }
 
     /// Its step has records of its own, whose outcome tells it.
@@ -53,6 +58,11 @@ impl Waiter {
 
     pub(super) fn has_persisted(&self) -> bool {
         self.persisted.load(Ordering::Relaxed)
+    }
+
+    /// Whether the step that answers it has put something into the log, for it or for others.
+    pub(super) fn has_written(&self) -> bool {
+        self.written.load(Ordering::Relaxed)
     }
 
     /// Whether it is told that what it asked for was done.
@@ -77,11 +87,11 @@ impl Waiter {
 
     /// Its records are stored, but what they were decided on is gone. A commit is a commit all the same; what a member owns is
     /// asked for again.
-    pub(super) fn tell_if_it_stands(&self) {
+    pub(super) fn tell_if_it_stands(&self, instead: impl FnOnce() -> ApiError) {
         let mut waiting = self.untold.lock();
         if let Some((sender, answer)) = waiting.take() {
             let answer = match answer {
-                Ok(Answered::Assignment(_) | Answered::Classic(_)) => Err(loading()),
+                Ok(Answered::Assignment(_) | Answered::Classic(_)) => Err(instead()),
                 answer => answer,
             };
             let _sent = sender.send(answer);
@@ -100,6 +110,15 @@ pub(super) enum Delivery {
     Due(GroupId, MemberId),
     /// The member is none any more.
     Lost(GroupId, MemberId, millrace_group::consumer::LostBecause),
+}
+
+impl Delivery {
+    /// Its step has put something into the log.
+    pub(super) fn set_written(&self) {
+        if let Delivery::Reply(waiter) = self {
+            waiter.written.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What a step has gathered: the records of one batch, and what waits for them.

@@ -374,13 +374,12 @@ impl GroupsPartition {
     /// for another life of it (KIP-345).
     fn disconnected(self: &Arc<Self>, of: &GroupMembership) {
         let GroupMembership { group, member, stream, .. } = of;
-        let Ok(log) = self.log() else { return };
         let mut state = self.lock();
         if !state.streams.close(group, member, stream) || of.instance.is_some() {
             return;
         }
         // It writes nothing down, so it waits for no room.
-        let told = self.begin(&mut state, log, |value, now, draft| {
+        let told = self.begin(&mut state, |value, now, draft| {
             value.step(group, (Event::Disconnected { member: member.clone() }, None), now, draft);
             Ok(())
         });

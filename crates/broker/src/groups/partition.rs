@@ -4,7 +4,8 @@
 //! is shown, when the log has it and all that was decided before it: see [`millrace_group::Outbox`].
 //!
 //! A persist that failed is undone if it was a commit and the newest; else the value is dropped whole and read again from the
-//! log, once no other persist is on its way there. Whoever waits for what was decided on it hears that it must ask again.
+//! log, once no other persist is on its way there. Whoever waits for what was decided on it hears that it must ask again. So it
+//! is if nobody knows whether it will be committed: see [`super::seat`], also for what another broker coordinates.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -12,53 +13,54 @@ use std::time::Duration;
 
 use millrace_env::{Env, Monotonic};
 use millrace_group::{Now, Outbox, PersistId, PersistTicket};
-use millrace_log::{AppendError, Log, Ticket};
-use millrace_types::{ErrorCode, GroupId, Offset};
+use millrace_log::AppendError;
+use millrace_record::Batch;
+use millrace_types::{GroupId, LeaderEpoch, Offset};
 use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
 
 use super::clock::{Flow, GroupClock};
 use super::coordinated::{Coordinated, Group, Rules};
 use super::draft::{Delivery, Draft, Waiter, batch_of, loading};
-use super::replay::{FoundOffsets, Replayed, replay_groups};
+use super::seat::{Outcome, Value};
 use super::streams::Streams;
 use super::topics::{GroupTopics, TopicsOf};
 use crate::ApiError;
 use crate::admission::InFlight;
-use crate::io_pool::on_pool;
+use crate::led_log::{LedError, LedLog, LedTicket, Reach};
 
 /// A persist that is on its way for longer than this keeps members from being heard of.
 const STUCK_AFTER: Duration = Duration::from_secs(1);
 
-/// So often a partition is read again at once, while nothing can be stored.
-const REBUILDS_AT_ONCE: u32 = 20;
-/// How long it waits then.
-const REBUILD_PAUSE: Duration = Duration::from_secs(1);
-
 #[derive(Debug)]
 pub(super) struct GroupsPartition {
-    env: Env,
-    rules: Rules,
-    topics: Arc<GroupTopics>,
-    /// `None` if there is no log that can be served.
-    log: Option<Arc<Log>>,
-    state: Mutex<State>,
+    pub(super) env: Env,
+    pub(super) rules: Rules,
+    pub(super) topics: Arc<GroupTopics>,
+    /// Notified when this node begins or ends to lead it, and when it has been read.
+    pub(super) turned: Notify,
+    pub(super) state: Mutex<State>,
 }
 
 #[derive(Debug)]
 pub(super) struct State {
+    /// `None` if there is no log that can be served, or another broker leads it.
+    pub(super) log: Option<LedLog>,
+    /// The newest epoch in which this node was to lead it.
+    pub(super) epoch: LeaderEpoch,
     /// Counts the values: what an older one has persisted is not the newer one's to confirm.
-    generation: u64,
+    pub(super) generation: u64,
     /// Persists that are queued or written and whose outcome is not known yet.
-    outstanding: usize,
+    pub(super) outstanding: usize,
     /// How often the value was dropped since something was stored.
-    dropped: u32,
+    pub(super) dropped: u32,
     /// When the last outcome came, or the first of those that are outstanding began.
     moved_at: Monotonic,
     /// Where the first record of the first of `pending` lies if it is stored: nobody else writes to this log.
-    end: Offset,
+    pub(super) end: Offset,
     /// Persists of this generation without an outcome.
-    pending: VecDeque<Pending>,
-    outbox: Outbox<Delivery>,
+    pub(super) pending: VecDeque<Pending>,
+    pub(super) outbox: Outbox<Delivery>,
     pub(super) value: Value,
     /// Why what the value does not hold may have been committed all the same.
     pub(super) doubt: Option<ApiError>,
@@ -67,7 +69,7 @@ pub(super) struct State {
 }
 
 #[derive(Debug)]
-struct Pending {
+pub(super) struct Pending {
     persist: PersistTicket,
     /// The persist of the committed offsets in it, if there is one.
     offsets: Option<PersistId>,
@@ -76,38 +78,28 @@ struct Pending {
     of_groups: bool,
 }
 
-#[derive(Debug)]
-pub(super) enum Value {
-    Ready(Box<Coordinated>),
-    /// Dropped whole after a persist of unknown or inconvenient outcome; being replayed.
-    Rebuilding,
-    /// The replay failed.
-    Lost(ApiError),
-}
-
-impl Value {
-    pub(super) fn ready(&mut self) -> Result<&mut Coordinated, ApiError> {
-        match self {
-            Value::Ready(value) => Ok(value),
-            Value::Rebuilding => Err(loading()),
-            Value::Lost(error) => Err(error.clone()),
-        }
-    }
+/// Whose a persist is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Of {
+    /// The value's that decided on it.
+    generation: u64,
+    /// The epoch in which it was to be written.
+    epoch: LeaderEpoch,
 }
 
 /// A persist whose outcome is awaited.
 #[derive(Debug)]
 pub(super) struct Begun {
-    generation: u64,
+    of: Of,
     persist: PersistTicket,
     waiter: Option<Waiter>,
-    ticket: Ticket,
+    ticket: LedTicket,
 }
 
 #[cfg(test)]
 impl Begun {
-    pub(super) fn parts(self) -> (u64, PersistTicket, Ticket) {
-        (self.generation, self.persist, self.ticket)
+    pub(super) fn parts(self) -> (Of, PersistTicket, LedTicket) {
+        (self.of, self.persist, self.ticket)
     }
 }
 
@@ -119,16 +111,19 @@ pub(super) enum Settled {
 }
 
 impl State {
-    fn new(now: Monotonic, end: Offset) -> State {
+    /// Of a partition that another broker leads.
+    pub(super) fn new(now: Monotonic) -> State {
         State {
+            log: None,
+            epoch: LeaderEpoch::NONE,
             generation: 0,
             outstanding: 0,
             dropped: 0,
             moved_at: now,
-            end,
+            end: Offset::ZERO,
             pending: VecDeque::new(),
             outbox: Outbox::default(),
-            value: Value::Rebuilding,
+            value: Value::Elsewhere { leader: None },
             doubt: None,
             streams: Streams::default(),
             clock: GroupClock::new(now),
@@ -143,8 +138,13 @@ impl State {
     }
 
     /// Follows the outcome of a persist; `false` if the value is no longer what its log says.
-    fn follow(&mut self, persist: PersistTicket, stored_at: Option<Offset>) -> bool {
+    fn follow(&mut self, persist: PersistTicket, outcome: Outcome) -> bool {
         let Value::Ready(value) = &mut self.value else { return true };
+        let stored_at = match outcome {
+            Outcome::Stored(at) => Some(at),
+            Outcome::Refused => None,
+            Outcome::Unknown | Outcome::Deposed => return false,
+        };
         let Some(stored_at) = stored_at else {
             let Some(last) = self.pending.pop_back_if(|last| last.persist == persist) else { return false };
             if last.of_groups || last.offsets.is_some_and(|id| !value.offsets.refused(id)) {
@@ -178,7 +178,7 @@ impl State {
     }
 
     /// Tells what may be told.
-    fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         while let Some(delivery) = self.outbox.pop() {
             match delivery {
                 Delivery::Reply(waiter) => waiter.tell(),
@@ -191,14 +191,19 @@ impl State {
 
     /// The value is not what the log says, or nobody knows.
     fn drop_value(&mut self) {
-        self.generation += 1;
         self.dropped = self.dropped.saturating_add(1);
+        self.replace_value(Value::Rebuilding, |_| loading());
+    }
+
+    /// Takes another value; who waits in the outbox for no outcome of its own is told what `told` says. Answers the one before.
+    pub(super) fn replace_value(&mut self, value: Value, told: impl Fn(&Waiter) -> ApiError) -> Value {
+        self.generation += 1;
         self.pending.clear();
-        self.value = Value::Rebuilding;
+        let before = std::mem::replace(&mut self.value, value);
         let mut outbox = std::mem::take(&mut self.outbox);
         for delivery in outbox.drain() {
             match delivery {
-                Delivery::Reply(waiter) if !waiter.has_persisted() => waiter.tell_instead(loading()),
+                Delivery::Reply(waiter) if !waiter.has_persisted() => waiter.tell_instead(told(&waiter)),
                 // Its own outcome tells it.
                 Delivery::Reply(_) => {}
                 // Opened, so that it hears what comes of the member.
@@ -206,38 +211,13 @@ impl State {
                 Delivery::Due(..) | Delivery::Lost(..) => {}
             }
         }
+        before
     }
 }
 
 impl GroupsPartition {
-    pub(super) fn new(
-        env: Env,
-        rules: Rules,
-        topics: Arc<GroupTopics>,
-        found: FoundOffsets,
-    ) -> GroupsPartition {
-        let (log, replayed) = match found {
-            Ok((log, replayed)) => (Some(log), replayed),
-            Err(error) => (None, Err(error)),
-        };
-        let end = log.as_ref().map_or(Offset::ZERO, |log| log.offsets().end);
-        let state = Mutex::new(State::new(env.clock.monotonic(), end));
-        let partition = GroupsPartition { env, rules, topics, log, state };
-        partition.install(&mut partition.state.lock(), replayed);
-        partition
-    }
-
-    pub(super) fn log(&self) -> Result<&Arc<Log>, ApiError> {
-        let gone = || ApiError::new(ErrorCode::Corrupt, "a partition of __consumer_offsets has no log");
-        self.log.as_ref().ok_or_else(gone)
-    }
-
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
-    }
-
-    pub(super) fn is_lost(&self) -> bool {
-        matches!(self.state.lock().value, Value::Lost(_))
     }
 
     /// Takes one step: `act` decides, under the lock, and puts into the draft what follows. Waits only for room in the
@@ -250,15 +230,15 @@ impl GroupsPartition {
         guard: Option<InFlight>,
         act: impl FnOnce(&mut Coordinated, Now, &mut Draft) -> Result<T, ApiError> + Send,
     ) -> Result<T, ApiError> {
-        let log = Arc::clone(self.log()?);
         let (done, begun) = loop {
-            {
+            let room = {
                 let mut state = self.state.lock();
-                if log.has_room() {
-                    break self.begin(&mut state, &log, act)?;
+                match state.log.as_ref().filter(|log| !log.log().has_room()) {
+                    None => break self.begin(&mut state, act)?,
+                    Some(log) => log.log().room(),
                 }
-            }
-            log.room().await;
+            };
+            room.await;
         };
         if let Some(begun) = begun {
             self.follow(begun, guard);
@@ -279,7 +259,6 @@ impl GroupsPartition {
     pub(super) fn begin<T>(
         self: &Arc<Self>,
         state: &mut State,
-        log: &Log,
         act: impl FnOnce(&mut Coordinated, Now, &mut Draft) -> Result<T, ApiError>,
     ) -> Result<(T, Option<Begun>), ApiError> {
         let now = state.now(&self.env);
@@ -299,8 +278,7 @@ impl GroupsPartition {
         let Draft { records, offsets, of_groups, deliveries, waiter } = draft;
         let mut begun = None;
         if !records.is_empty() {
-            let appended = batch_of(&records, now.wall).and_then(|batch| append(log, batch));
-            match appended {
+            match append(state.log.as_ref(), state.epoch, batch_of(&records, now.wall)) {
                 Ok(ticket) => {
                     let persist = state.outbox.persist();
                     let records = records.len() as u64;
@@ -312,10 +290,20 @@ impl GroupsPartition {
                     if let Some(waiter) = &waiter {
                         waiter.set_persisted();
                     }
-                    begun = Some(Begun { generation: state.generation, persist, waiter, ticket });
+                    deliveries.iter().for_each(Delivery::set_written);
+                    let of = Of { generation: state.generation, epoch: state.epoch };
+                    begun = Some(Begun { of, persist, waiter, ticket });
                 }
-                Err(error) => {
+                Err(Unappended::Led(LedError::Append(AppendError::NotLeading))) => {
+                    self.discard(state.leave(None));
+                    return Err(state.gone());
+                }
+                Err(unappended) => {
                     let undone = !of_groups && offsets.is_none_or(|id| value.offsets.refused(id));
+                    let error = match unappended {
+                        Unappended::Led(error) => state.refusal_of(error),
+                        Unappended::Batch(error) => error,
+                    };
                     if !undone {
                         tracing::warn!(%error, "a step of groups could not be persisted; they are read again");
                         state.drop_value();
@@ -333,40 +321,37 @@ impl GroupsPartition {
     }
 
     async fn follow_to_its_end(self: &Arc<Self>, begun: Begun) {
-        let Begun { generation, persist, waiter, ticket } = begun;
-        let outcome = ticket.await;
-        let stored_at = match outcome {
-            Ok(appended) => Some(appended.base_offset),
-            Err(error) => {
-                // Before it is settled: what rests on it may be released by that.
-                #[cfg(feature = "teeth")]
-                millrace_types::planted!(FailedPersistTold => waiter.iter().for_each(Waiter::tell););
-                if let Some(waiter) = &waiter {
-                    waiter.tell_instead(as_api_error(error));
-                }
-                None
+        let Begun { of, persist, waiter, ticket } = begun;
+        let appended = ticket.await;
+        let outcome = Outcome::of(&appended);
+        if let Err(error) = appended {
+            // Before it is settled: what rests on it may be released by that.
+            #[cfg(feature = "teeth")]
+            millrace_types::planted!(FailedPersistTold => waiter.iter().for_each(Waiter::tell););
+            if let Some(waiter) = &waiter {
+                waiter.tell_instead(self.lock().refusal_of(error));
             }
-        };
-        if self.settle(generation, persist, stored_at) == Settled::RebuildNow {
+        }
+        if self.settle(of, persist, outcome) == Settled::RebuildNow {
             self.spawn_rebuild();
         }
         if let Some(waiter) = waiter {
-            waiter.tell_if_it_stands();
+            waiter.tell_if_it_stands(|| self.lock().gone_though_stored());
         }
     }
 
-    /// Takes the outcome of a persist: where it is stored, if it is.
-    pub(super) fn settle(
-        &self,
-        generation: u64,
-        persist: PersistTicket,
-        stored_at: Option<Offset>,
-    ) -> Settled {
+    /// Takes the outcome of a persist.
+    pub(super) fn settle(&self, of: Of, persist: PersistTicket, outcome: Outcome) -> Settled {
         let mut state = self.state.lock();
         state.outstanding = state.outstanding.saturating_sub(1);
         state.moved_at = self.env.clock.monotonic();
-        if state.generation == generation {
-            if state.follow(persist, stored_at) {
+        if outcome == Outcome::Deposed && state.epoch == of.epoch {
+            // Who leads is told by whoever knows.
+            if state.is_here() {
+                self.discard(state.leave(None));
+            }
+        } else if state.generation == of.generation {
+            if state.follow(persist, outcome) {
                 state.release();
             } else {
                 state.drop_value();
@@ -375,64 +360,6 @@ impl GroupsPartition {
         match state.value {
             Value::Rebuilding if state.outstanding == 0 => Settled::RebuildNow,
             _ => Settled::Nothing,
-        }
-    }
-
-    fn spawn_rebuild(self: &Arc<Self>) {
-        let partition = Arc::clone(self);
-        let rebuild = async move { partition.rebuild().await };
-        let _task = self.env.tasks.spawn("rebuild groups", Box::pin(rebuild));
-    }
-
-    async fn rebuild(self: Arc<Self>) {
-        if self.lock().dropped > REBUILDS_AT_ONCE {
-            // What comes to life may have something to write, for which there is no room either.
-            self.env.clock.sleep(REBUILD_PAUSE).await;
-        }
-        let replayed = match self.log().cloned() {
-            Ok(log) => on_pool(&self.env, move || replay_groups(&log)).await.and_then(|replayed| replayed),
-            Err(error) => Err(error),
-        };
-        let groups: Vec<GroupId> = {
-            let mut state = self.state.lock();
-            self.install(&mut state, replayed);
-            let State { value, streams, .. } = &mut *state;
-            match value {
-                Value::Ready(value) => {
-                    streams.after_rebuild(|group, member| {
-                        value.group(group).is_some_and(|group| group.state().members.contains_key(member))
-                    });
-                    value.groups().map(|(id, _)| id.clone()).collect()
-                }
-                Value::Lost(error) => {
-                    streams.lose_all(error);
-                    Vec::new()
-                }
-                Value::Rebuilding => Vec::new(),
-            }
-        };
-        self.catch_up(groups).await;
-    }
-
-    /// Takes what was read back.
-    fn install(&self, state: &mut State, replayed: Result<Replayed, ApiError>) {
-        state.end = self.log.as_ref().map_or(Offset::ZERO, |log| log.offsets().end);
-        #[cfg(feature = "teeth")]
-        let replayed = millrace_types::planted!(ServedBeforeLoaded, Ok(Replayed::default()), else replayed);
-        match replayed {
-            Ok(replayed) => {
-                let Replayed { offsets, groups, epoch_floor, doubt, dropped } = replayed;
-                let topics = self.topics.newest();
-                let mut value = Coordinated::new(self.rules.clone(), topics, offsets, groups);
-                value.raise_epochs(epoch_floor, dropped);
-                state.value = Value::Ready(Box::new(value));
-                state.doubt = doubt;
-            }
-            Err(error) => {
-                tracing::error!(%error, "committed offsets cannot be read");
-                state.value = Value::Lost(error);
-                state.doubt = None;
-            }
         }
     }
 
@@ -492,14 +419,20 @@ impl GroupsPartition {
     }
 }
 
-fn append(log: &Log, batch: millrace_record::Batch) -> Result<Ticket, ApiError> {
-    log.append(batch).map_err(as_api_error)
+/// Why nothing was appended.
+enum Unappended {
+    /// The records are no batch.
+    Batch(ApiError),
+    /// The log's word.
+    Led(LedError),
 }
 
-fn as_api_error(error: AppendError) -> ApiError {
-    match error {
-        // This log is closed by nothing but the end of the broker.
-        AppendError::Closed => ApiError::new(ErrorCode::ShuttingDown, "the broker is shutting down"),
-        error => error.into(),
-    }
+fn append(
+    log: Option<&LedLog>,
+    epoch: LeaderEpoch,
+    batch: Result<Batch, ApiError>,
+) -> Result<LedTicket, Unappended> {
+    // Whoever has a value has a log.
+    let log = log.ok_or_else(|| Unappended::Batch(loading()))?;
+    log.append_in(epoch, batch.map_err(Unappended::Batch)?, Reach::Committed).map_err(Unappended::Led)
 }

@@ -4,12 +4,16 @@ use std::path::PathBuf;
 
 use millrace_env::counting::CallKind;
 use millrace_env::sim::{Fault, Sim};
+use millrace_group::classic::ClassicConfig;
+use millrace_group::consumer::GroupConfig;
 use millrace_group::{Commit, PersistTicket};
-use millrace_log::{Log, LogConfig, LogDir, LogDirOptions, PartitionMeta, Ticket};
+use millrace_log::{Appended, Log, LogConfig, LogDir, LogDirOptions, PartitionMeta};
 use millrace_types::{NodeId, Offset, TopicName, TopicPartition};
 
-use super::partition::Settled;
+use super::partition::{Of, Settled};
+use super::seat::Outcome;
 use super::*;
+use crate::led_log::{LedError, LedTicket};
 
 fn partition(sim: &Sim) -> (Arc<LogDir>, Arc<GroupsPartition>) {
     let options =
@@ -47,14 +51,17 @@ fn commit(topic: &str, offset: u64) -> Event {
     Event::Commit { group: GroupId::new("g").unwrap(), commits: vec![commit] }
 }
 
-fn begin(partition: &Arc<GroupsPartition>, event: Event) -> (u64, PersistTicket, Ticket) {
+fn begin(partition: &Arc<GroupsPartition>, event: Event) -> (Of, PersistTicket, LedTicket) {
     let mut state = partition.lock();
-    let log = partition.log().unwrap();
-    let begun = partition.begin(&mut state, log, |value, now, draft| {
+    let begun = partition.begin(&mut state, |value, now, draft| {
         value.step_offsets(event, now, draft, None);
         Ok(())
     });
     begun.unwrap().1.unwrap().parts()
+}
+
+fn outcome_of(ticket: LedTicket) -> Result<Appended, LedError> {
+    futures::executor::block_on(ticket)
 }
 
 /// What is shown: topic and offset. `None` while the value is read again.
@@ -71,17 +78,17 @@ fn a_commit_that_was_refused_is_not_shown_by_a_later_one_whose_outcome_comes_fir
     let sim = Sim::new(1);
     let (_dir, partition) = partition(&sim);
     let (generation, id, ticket) = begin(&partition, commit("a", 1));
-    let stored_at = ticket.wait().unwrap().base_offset;
-    assert_eq!(partition.settle(generation, id, Some(stored_at)), Settled::Nothing);
+    let stored_at = outcome_of(ticket).unwrap().base_offset;
+    assert_eq!(partition.settle(generation, id, Outcome::Stored(stored_at)), Settled::Nothing);
     sim.disk().inject(Fault::no_space(CallKind::Write));
     let refused = begin(&partition, commit("a", 2));
     let stored = begin(&partition, commit("b", 3));
-    let stored_at = stored.2.wait().unwrap().base_offset;
-    assert_eq!(partition.settle(stored.0, stored.1, Some(stored_at)), Settled::Nothing);
+    let stored_at = outcome_of(stored.2).unwrap().base_offset;
+    assert_eq!(partition.settle(stored.0, stored.1, Outcome::Stored(stored_at)), Settled::Nothing);
     assert_eq!(shown(&partition), None, "not the one that was refused");
-    refused.2.wait().unwrap_err();
-    assert_eq!(partition.settle(refused.0, refused.1, None), Settled::RebuildNow);
-    let log = Arc::clone(partition.log().unwrap());
+    outcome_of(refused.2).unwrap_err();
+    assert_eq!(partition.settle(refused.0, refused.1, Outcome::Refused), Settled::RebuildNow);
+    let log = Arc::clone(partition.lock().log.as_ref().unwrap().log());
     assert_eq!(shown(&read(&sim, &log)), Some(vec![("a".to_owned(), 1), ("b".to_owned(), 3)]));
 }
 
@@ -92,22 +99,22 @@ fn commits_that_are_stored_are_shown_whichever_outcome_comes_first() {
     let begun: Vec<_> = (1..=4).map(|offset| begin(&partition, commit("a", offset))).collect();
     let mut outcomes: Vec<_> = begun
         .into_iter()
-        .map(|(generation, id, ticket)| (generation, id, ticket.wait().unwrap().base_offset))
+        .map(|(generation, id, ticket)| (generation, id, outcome_of(ticket).unwrap().base_offset))
         .collect();
     outcomes.swap(0, 2);
     let mut seen = Vec::new();
     for (generation, id, stored_at) in outcomes {
-        assert_eq!(partition.settle(generation, id, Some(stored_at)), Settled::Nothing);
+        assert_eq!(partition.settle(generation, id, Outcome::Stored(stored_at)), Settled::Nothing);
         seen.push(shown(&partition).unwrap()[0].1);
     }
     assert_eq!(seen, [3, 3, 3, 4]);
     sim.disk().inject(Fault::no_space(CallKind::Write));
     let (generation, id, ticket) = begin(&partition, commit("a", 5));
-    ticket.wait().unwrap_err();
-    assert_eq!(partition.settle(generation, id, None), Settled::Nothing);
+    outcome_of(ticket).unwrap_err();
+    assert_eq!(partition.settle(generation, id, Outcome::Refused), Settled::Nothing);
     let (generation, id, ticket) = begin(&partition, commit("a", 6));
-    let stored_at = ticket.wait().unwrap().base_offset;
-    assert_eq!(partition.settle(generation, id, Some(stored_at)), Settled::Nothing);
+    let stored_at = outcome_of(ticket).unwrap().base_offset;
+    assert_eq!(partition.settle(generation, id, Outcome::Stored(stored_at)), Settled::Nothing);
     assert_eq!(shown(&partition), Some(vec![("a".to_owned(), 6)]));
 }
 
@@ -117,7 +124,7 @@ fn commits_that_are_stored_are_shown_whichever_outcome_comes_first() {
 fn a_million_offsets_are_read_back() {
     let sim = Sim::new(1);
     let (_dir, partition) = partition(&sim);
-    let log = Arc::clone(partition.log().unwrap());
+    let log = Arc::clone(partition.lock().log.as_ref().unwrap().log());
     let mut records = Vec::new();
     for group in 0..1000 {
         let group = GroupId::new(&format!("group-{group}")).unwrap();

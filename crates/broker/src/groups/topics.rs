@@ -27,6 +27,8 @@ pub(super) struct TopicsOf {
 #[derive(Debug)]
 pub(super) struct GroupTopics {
     newest: Mutex<TopicsOf>,
+    /// The version of the newest image that was followed.
+    image: Mutex<u64>,
 }
 
 impl GroupTopics {
@@ -39,7 +41,10 @@ impl GroupTopics {
         });
         let matches = matches.collect();
         let topics = Arc::new(Topics { by_name, matches });
-        GroupTopics { newest: Mutex::new(TopicsOf { version: 1, topics }) }
+        GroupTopics {
+            newest: Mutex::new(TopicsOf { version: 1, topics }),
+            image: Mutex::new(image.version()),
+        }
     }
 
     pub(super) fn newest(&self) -> TopicsOf {
@@ -66,9 +71,31 @@ impl GroupTopics {
         Ok(newest.clone())
     }
 
-    /// Follows an image.
-    pub(super) fn follow(&self, image: &Image) -> TopicsOf {
+    /// The topics with what patterns match that are written down: however many there are, and though they do not compile any more.
+    pub(super) fn hold(&self, patterns: &[Pattern]) -> TopicsOf {
         let mut newest = self.newest.lock();
+        if patterns.iter().all(|pattern| newest.topics.matches.contains_key(pattern)) {
+            return newest.clone();
+        }
+        let mut topics = Topics::clone(&newest.topics);
+        for pattern in patterns {
+            if !topics.matches.contains_key(pattern) {
+                let names = matched(pattern, &topics.by_name).unwrap_or_default();
+                topics.matches.insert(pattern.clone(), names);
+            }
+        }
+        *newest = TopicsOf { version: newest.version + 1, topics: Arc::new(topics) };
+        newest.clone()
+    }
+
+    /// Follows an image, unless a later one was followed before.
+    pub(super) fn follow(&self, image: &Image) -> TopicsOf {
+        let mut followed = self.image.lock();
+        let mut newest = self.newest.lock();
+        if image.version() < *followed {
+            return newest.clone();
+        }
+        *followed = image.version();
         let by_name = by_name(image);
         if by_name != newest.topics.by_name {
             let patterns = newest.topics.matches.keys().cloned();

@@ -8,8 +8,7 @@ use millrace_group::consumer::ConsumerGroup;
 use millrace_group::{
     Event as OffsetsEvent, Front, GroupEpoch, InstanceId, MemberId, OffsetCommitKey, partition_of,
 };
-use millrace_types::limits::CONSUMER_OFFSETS_PARTITIONS;
-use millrace_types::{ErrorCode, GroupId, PartitionIndex, TimestampMs, TopicName};
+use millrace_types::{ErrorCode, GroupId, TimestampMs, TopicName};
 use tokio::sync::oneshot;
 
 use super::coordinated::{Coordinated, Group};
@@ -164,9 +163,10 @@ impl Core {
     pub(crate) fn list_classic(&self, ctx: &Context) -> Result<Vec<ClassicListing>, ApiError> {
         let _in_flight = self.admission.admit(ctx, Operation::ListGroups, Resource::Cluster)?;
         let mut listings = Vec::new();
-        for partition in (0..CONSUMER_OFFSETS_PARTITIONS).map(PartitionIndex) {
-            listings.extend(self.groups.look(partition, |look| look.classics().collect::<Vec<_>>())?);
-        }
+        self.groups.look_at_each(|look| {
+            listings.extend(look.classics());
+            Ok(())
+        })?;
         listings.retain(|listing| {
             let group = Resource::Group(&listing.group);
             self.admission.authorize(ctx, Operation::ListGroups, group).is_ok()

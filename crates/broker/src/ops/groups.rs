@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use millrace_group::{Front, GroupEpoch, GroupState, MemberId, Profile, Standing, partition_of};
 use millrace_metadata::Image;
-use millrace_types::limits::CONSUMER_OFFSETS_PARTITIONS;
 use millrace_types::{ErrorCode, GroupId, Offset, PartitionIndex, TopicPartition};
 
 use crate::admission::{Operation, Resource};
@@ -175,17 +174,15 @@ impl Core {
         let _in_flight = self.admission.admit(ctx, Operation::ListGroups, Resource::Cluster)?;
         let mut groups = BTreeMap::new();
         let nobody = GroupState::default();
-        for partition in (0..CONSUMER_OFFSETS_PARTITIONS).map(PartitionIndex) {
-            self.groups.look(partition, |look| {
-                look.whole()?;
-                let states = look.groups().filter(|(_, state)| !state.is_forgotten());
-                groups.extend(states.map(|(group, state)| (group.clone(), listing(group, state))));
-                for group in look.offsets.groups() {
-                    groups.entry(group.clone()).or_insert_with(|| listing(group, &nobody));
-                }
-                Ok::<(), ApiError>(())
-            })??;
-        }
+        self.groups.look_at_each(|look| {
+            look.whole()?;
+            let states = look.groups().filter(|(_, state)| !state.is_forgotten());
+            groups.extend(states.map(|(group, state)| (group.clone(), listing(group, state))));
+            for group in look.offsets.groups() {
+                groups.entry(group.clone()).or_insert_with(|| listing(group, &nobody));
+            }
+            Ok(())
+        })?;
         groups.retain(|group, _| {
             self.admission.authorize(ctx, Operation::ListGroups, Resource::Group(group)).is_ok()
         });
