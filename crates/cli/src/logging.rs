@@ -11,7 +11,9 @@ use tracing_subscriber::EnvFilter;
 /// # Errors
 /// The filter cannot be read.
 pub(crate) fn install(level: &str, format: LogFormat) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(level).with_context(|| format!("log level {level:?}"))?;
+    // What consensus says of each of its steps is for whoever asks for it; what comes of them we say ourselves.
+    let filter = EnvFilter::try_new(format!("openraft=off,{level}"));
+    let filter = filter.with_context(|| format!("log level {level:?}"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let for_people = match format {
         LogFormat::Auto => std::io::stderr().is_terminal(),

@@ -1,4 +1,4 @@
-//! What a broker of a cluster tells of its part in it when it is asked. A broker that is alone tells nothing of this.
+//! What a broker tells of its part in the cluster when it is asked. A broker that is alone decides for all there is.
 
 use std::fmt;
 use std::sync::Weak;
@@ -23,22 +23,23 @@ impl fmt::Debug for ClusterGauges {
 impl Collector for ClusterGauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let Some(core) = self.core.upgrade() else { return Ok(()) };
-        let Some(cluster) = &core.cluster else { return Ok(()) };
         let mut gauge = |name: &str, help: &str, value: u64| {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
         };
-        let status = cluster.quorum().status();
-        gauge(
-            "quorum_leader",
-            "Whether this node leads the metadata quorum",
-            u64::from(cluster.metadata().leads()),
-        )?;
-        gauge("quorum_term", "The term of the metadata quorum", status.term)?;
         let image = core.metadata.image();
+        let (leads, term, followed) = match &core.cluster {
+            Some(cluster) => {
+                let metadata = cluster.metadata();
+                (metadata.leads(), cluster.quorum().status().term, metadata.applied())
+            }
+            None => (true, 0, image.version()),
+        };
+        gauge("quorum_leader", "Whether this node decides about metadata", u64::from(leads))?;
+        gauge("quorum_term", "The term of the metadata quorum; 0 of a broker that is alone", term)?;
         gauge("metadata_version", "The version of the metadata that this node has", image.version())?;
         let help = "The version of the metadata that its replicas follow";
-        gauge("metadata_version_followed", help, cluster.metadata().applied())?;
+        gauge("metadata_version_followed", help, followed)?;
         let me = core.config.node;
         let (mut led, mut under_replicated, mut below_minimum, mut leaderless) = (0, 0, 0, 0);
         for topic in image.topics() {
