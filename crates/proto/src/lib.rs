@@ -1,4 +1,5 @@
-//! The native API: types generated from `proto/millrace/v1`, and their conversions from and to the product's names.
+//! The native API: types generated from `proto/millrace/v1`, and their conversions from and to the product's names. Beside
+//! it what brokers say to each other, generated from `proto/millrace/internal/v1`.
 
 mod codec;
 mod error;
@@ -22,6 +23,20 @@ pub use topic_ref::{CheckedTopicRef, TopicRefError, id_bytes, topic_id};
 )]
 pub mod v1 {
     tonic::include_proto!("millrace.v1");
+}
+
+/// The generated messages, client and server of package `millrace.internal.v1`: what brokers say to each other.
+#[allow(
+    missing_debug_implementations,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::cast_possible_truncation,
+    clippy::too_many_lines,
+    reason = "generated code follows its generator's habits"
+)]
+pub mod internal {
+    tonic::include_proto!("millrace.internal.v1");
 }
 
 /// The descriptors of the API, for server reflection.

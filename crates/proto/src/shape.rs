@@ -5,9 +5,9 @@
 
 #![deny(clippy::indexing_slicing)]
 
-use millrace_types::limits::{MEMBER_MESSAGE_ELEMENTS_MAX, MESSAGE_ELEMENTS_MAX};
+use millrace_types::limits::{MEMBER_MESSAGE_ELEMENTS_MAX, MESSAGE_ELEMENTS_MAX, PARTITIONS_PER_REQUEST_MAX};
 
-use crate::v1;
+use crate::{internal, v1};
 
 /// Why a message is not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -108,6 +108,47 @@ shapeless! {
     ListGroupsRequest DescribeGroupRequest DeleteGroupRequest GroupLagRequest
     GroupMemberResponse ListGroupsResponse DescribeGroupResponse DeleteGroupResponse ResetGroupOffsetsResponse GroupLagResponse
 }
+
+impl Shape for internal::DecideCall {
+    // proposals -> commands -> (maps, changes, damaged, isr, ends); tails -> partitions
+    const REPEATED: &'static [Repeated] = &[
+        repeated(
+            4,
+            &[repeated(
+                1,
+                &[
+                    repeated(1, &[repeated(5, &[])]),
+                    repeated(3, &[repeated(2, &[])]),
+                    repeated(4, &[repeated(2, &[])]),
+                    repeated(7, &[repeated(8, &[])]),
+                    repeated(12, &[repeated(6, &[])]),
+                    repeated(16, &[repeated(2, &[])]),
+                ],
+            )],
+        ),
+        repeated(6, &[repeated(1, &[])]),
+    ];
+}
+
+impl Shape for internal::DecideAnswer {
+    // proposed -> outcomes -> records -> each; tails -> each
+    const REPEATED: &'static [Repeated] =
+        &[repeated(2, &[repeated(2, &[repeated(1, &[repeated(1, &[])])])]), repeated(4, &[repeated(1, &[])])];
+}
+
+impl Shape for internal::FetchCall {
+    const REPEATED: &'static [Repeated] = &[repeated(5, &[])];
+    const ELEMENTS_MAX: usize = PARTITIONS_PER_REQUEST_MAX;
+}
+
+impl Shape for internal::FetchAnswer {
+    const REPEATED: &'static [Repeated] = &[repeated(1, &[])];
+    const ELEMENTS_MAX: usize = PARTITIONS_PER_REQUEST_MAX;
+}
+
+impl Shape for internal::QuorumCall {}
+impl Shape for internal::QuorumPart {}
+impl Shape for internal::QuorumReply {}
 
 /// Refuses a message of type `M` that would become too many elements.
 ///
