@@ -12,13 +12,12 @@ use millrace_log::format::envelope::{self, FileKind};
 use millrace_schema::{
     QuorumPosition, QuorumSnapshot, QuorumVote, decode_quorum_purged, encode_quorum_purged,
 };
+use millrace_types::limits::QUORUM_SNAPSHOT_BYTES_MAX;
 
 /// The newest version of each of the files.
 const VERSION: u16 = 1;
 /// The largest vote, and the largest file that says what was purged.
 const SMALL_BYTES_MAX: usize = 4096;
-/// The largest snapshot.
-pub(crate) const SNAPSHOT_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Why a file gives nothing.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +75,7 @@ impl Name {
     fn bytes_max(self) -> usize {
         match self {
             Name::Vote | Name::Purged => SMALL_BYTES_MAX,
-            Name::Snapshot => SNAPSHOT_BYTES_MAX + envelope::OVERHEAD_BYTES,
+            Name::Snapshot => QUORUM_SNAPSHOT_BYTES_MAX + envelope::OVERHEAD_BYTES,
         }
     }
 }

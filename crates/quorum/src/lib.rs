@@ -28,7 +28,10 @@ pub use entries::{EntriesError, quorum_log_config};
 pub use error::{FoundError, MembersError, OpenError, ProposeError, ReadError};
 pub use files::FileError;
 pub use log_store::StoreError;
-pub use millrace_schema::{QuorumAnswer, QuorumAsk, QuorumRequest, QuorumVoter};
+pub use millrace_schema::{
+    QuorumAnswer, QuorumAsk, QuorumBallot, QuorumEntry, QuorumPayload, QuorumPosition, QuorumRequest,
+    QuorumVoter,
+};
 pub use network::{CallError, Peer, QuorumNetwork};
 pub use options::{QuorumOptions, QuorumPace};
 pub use quorum::{DecidedRecords, MetadataQuorum, QuorumRole, QuorumStatus};

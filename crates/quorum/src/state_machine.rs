@@ -16,6 +16,7 @@ use bytes::Bytes;
 use millrace_env::Env;
 use millrace_metadata::Image;
 use millrace_schema::{QuorumMembers, QuorumPosition, QuorumSnapshot};
+use millrace_types::limits::QUORUM_SNAPSHOT_BYTES_MAX;
 use openraft::storage::RaftStateMachine;
 use openraft::{
     Entry, EntryPayload, ErrorSubject, ErrorVerb, OptionalSend, RaftSnapshotBuilder, Snapshot, SnapshotMeta,
@@ -24,7 +25,7 @@ use openraft::{
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::files::{FileError, QuorumFiles, SNAPSHOT_BYTES_MAX};
+use crate::files::{FileError, QuorumFiles};
 use crate::raft::{
     Address, Consensus, Outcome, Proposal, RaftId, RaftLogId, RaftStorageError, log_id_of, members_of,
     membership_of, position_of, storage_error,
@@ -220,8 +221,8 @@ impl RaftSnapshotBuilder<Consensus> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot<Consensus>, RaftStorageError> {
         let build = || -> Result<Bytes, RaftStorageError> {
             let frame = self.applied.snapshot().encode();
-            if frame.len() > SNAPSHOT_BYTES_MAX {
-                let what = format!("{} bytes, {SNAPSHOT_BYTES_MAX} at most", frame.len());
+            if frame.len() > QUORUM_SNAPSHOT_BYTES_MAX {
+                let what = format!("{} bytes, {QUORUM_SNAPSHOT_BYTES_MAX} at most", frame.len());
                 return Err(snapshot_error(ErrorVerb::Write, what));
             }
             let kept = self.snapshots.keep(self.applied.last, &frame);

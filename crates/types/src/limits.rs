@@ -335,6 +335,38 @@ const _: () = assert!(HTTP_STREAM_WINDOW_BYTES <= HTTP_CONNECTION_WINDOW_BYTES);
 // A frame has to fit into the window of its stream.
 const _: () = assert!(HTTP_FRAME_BYTES_MAX <= HTTP_STREAM_WINDOW_BYTES);
 
+/// The largest snapshot of the metadata quorum, in bytes.
+pub const QUORUM_SNAPSHOT_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// The largest message of a broker to another, in bytes, but for answers with records and for what travels in parts.
+pub const PEER_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What voters say to each other travels in parts of so many bytes, if it is larger than one of them.
+pub const PEER_PART_BYTES: usize = 1024 * 1024;
+/// The most bytes of what travels in parts: a snapshot and what says whose it is.
+pub const PEER_PARTS_BYTES_MAX: usize = QUORUM_SNAPSHOT_BYTES_MAX + PEER_PART_BYTES;
+/// Requests in parts that a broker takes in at once.
+pub const PEER_PARTS_AT_ONCE_MAX: usize = 2;
+/// The most bytes that a leader answers a follower: what may be fetched, one batch over it, and what surrounds them.
+pub const PEER_FETCH_BYTES_MAX: usize = FETCH_BYTES_MAX + BATCH_BYTES_MAX + 4 * 1024 * 1024;
+/// The longest that a leader waits until it has something to say to a follower, in milliseconds.
+pub const PEER_FETCH_WAIT_MS_MAX: u64 = 10_000;
+/// Calls of one broker to another that may be under way on one connection; more wait.
+pub const PEER_STREAMS_MAX: u32 = 1024;
+/// Connections of other brokers that one broker holds at once: two of each, and as many that are about to break.
+pub const PEER_CONNECTIONS_MAX: usize = 4 * BROKERS_MAX;
+/// Addresses of brokers to which connections are kept: all there may be, and as many that are not in use any more.
+pub const PEER_ADDRESSES_MAX: usize = 2 * BROKERS_MAX;
+/// Bytes of the text of an error that one broker tells another; the rest is cut off. It travels in headers, four times.
+pub const PEER_ERROR_TEXT_BYTES_MAX: usize = 4096;
+/// The most bytes of headers that a broker takes of another.
+pub const PEER_HEADER_LIST_BYTES_MAX: u32 = 64 * 1024;
+
+// A broker can tell of all partitions that it may have, each with less than 64 bytes.
+const _: () = assert!(64 * PARTITIONS_PER_BROKER_MAX as usize <= PEER_MESSAGE_BYTES_MAX);
+// A follower can ask for as many partitions as may be, and hear of each.
+const _: () = assert!(128 * PARTITIONS_PER_REQUEST_MAX <= 4 * 1024 * 1024);
+const _: () = assert!(PEER_PART_BYTES < PEER_MESSAGE_BYTES_MAX);
+const _: () = assert!(4 * PEER_ERROR_TEXT_BYTES_MAX * 4 / 3 < PEER_HEADER_LIST_BYTES_MAX as usize);
+
 /// The largest frame that the Kafka door reads of a client that has not been understood yet. Old clients begin a connection
 /// with a produce, so that the largest batch must fit.
 pub const KAFKA_FIRST_FRAME_BYTES_MAX: usize = BATCH_BYTES_MAX + 64 * 1024;
