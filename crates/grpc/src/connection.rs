@@ -25,7 +25,7 @@ use crate::unread::Unread;
 use crate::windows::{Window, Windows};
 
 /// Bytes of the preface with which every HTTP/2 client begins (RFC 9113, section 3.4).
-const PREFACE_BYTES: usize = 24;
+pub(crate) const PREFACE_BYTES: usize = 24;
 /// How often a silent client is asked whether it is still there, and how long it may take to answer.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(20);
@@ -127,7 +127,7 @@ impl Connections {
 
 /// Spawns a task for each call.
 #[derive(Clone, Debug)]
-struct CallExecutor(Arc<dyn Tasks>);
+pub(crate) struct CallExecutor(pub(crate) Arc<dyn Tasks>);
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for CallExecutor {
     fn execute(&self, call: F) {
@@ -145,17 +145,17 @@ enum End {
 }
 
 /// Where the stream of a connection is left when HTTP/2 is done with it.
-type Leftover = Arc<Mutex<Option<Box<dyn NetStream>>>>;
+pub(crate) type Leftover = Arc<Mutex<Option<Box<dyn NetStream>>>>;
 
 /// A stream that tells how much came in, and survives the connection that runs over it.
-struct CountedIo {
+pub(crate) struct CountedIo {
     inner: Option<Box<dyn NetStream>>,
-    received: Arc<AtomicUsize>,
+    pub(crate) received: Arc<AtomicUsize>,
     leftover: Leftover,
 }
 
 impl CountedIo {
-    fn new(stream: Box<dyn NetStream>, leftover: &Leftover) -> CountedIo {
+    pub(crate) fn new(stream: Box<dyn NetStream>, leftover: &Leftover) -> CountedIo {
         CountedIo { inner: Some(stream), received: Arc::default(), leftover: Arc::clone(leftover) }
     }
 

@@ -64,6 +64,11 @@ pub fn groups(message: Bytes) -> bool {
         || committer.is_ok_and(|member| group_parts::committer(Some(member)).is_ok())
 }
 
+/// Takes a message between brokers apart, and holds what can be read against what is written of it.
+pub fn internal_message(kind: u8, message: Bytes) -> bool {
+    crate::internal::read_and_write(kind, message)
+}
+
 fn nobody() -> Caller {
     let peer = Peer { connection: ConnectionId(0), host: "".into() };
     Caller::of(&http::HeaderMap::new(), &peer, Monotonic::default())

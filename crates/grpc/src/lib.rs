@@ -6,6 +6,8 @@
 //!
 //! A door holds nothing that outlives its connection. Memory is granted for each message before it is read
 //! (`request_body`) and comes back when its call is done; what the broker refuses goes through one table (`error_map`).
+//!
+//! Beside it the internal door (`internal`), by which brokers speak to each other.
 
 mod answer_body;
 mod call;
@@ -19,6 +21,7 @@ mod error_page;
 pub mod fuzzing;
 mod group_parts;
 mod handlers;
+mod internal;
 mod metered;
 mod pace;
 mod parts;
@@ -32,3 +35,4 @@ mod windows;
 pub use door::{GrpcDoor, OpenError, Patience};
 pub use error_map::grpc_code;
 pub use error_page::error_page;
+pub use internal::{InternalDoor, InternalPeers};
