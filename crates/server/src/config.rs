@@ -12,8 +12,8 @@ pub use layers::{Layers, Origin};
 use millrace_broker::GroupSettings;
 use millrace_kafka::{Endpoint, NewTopics};
 use millrace_types::limits::{
-    CLASSIC_INITIAL_DELAY_MS_MAX, HEARTBEAT_INTERVAL_MS_DEFAULT, PARTITIONS_PER_TOPIC_MAX, REQUEST_BYTES_MAX,
-    SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN,
+    BROKERS_MAX, CLASSIC_INITIAL_DELAY_MS_MAX, HEARTBEAT_INTERVAL_MS_DEFAULT, PARTITIONS_PER_TOPIC_MAX,
+    REQUEST_BYTES_MAX, SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN,
 };
 use millrace_types::{ErrorCode, NodeId};
 
@@ -95,6 +95,10 @@ pub struct ServerConfig {
     pub data_dir: PathBuf,
     /// Where the native door listens.
     pub grpc: Listen,
+    /// What clients and brokers are told of the native door, as `host:port`; without it, where it listens.
+    pub grpc_advertised: Option<Endpoint>,
+    /// What makes it one of several brokers; without it, it is alone.
+    pub cluster: Option<ClusterConfig>,
     /// Where the Kafka door listens.
     pub kafka: Listen,
     /// What Kafka clients are told to connect to; without it, the address that they have reached.
@@ -116,6 +120,17 @@ pub struct ServerConfig {
     /// How the log looks.
     pub log_format: LogFormat,
     in_force: Vec<InForce>,
+}
+
+/// How a broker is one of several.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClusterConfig {
+    /// Where the internal door listens.
+    pub internal: Listen,
+    /// What other brokers are told of it; without it, where it listens.
+    pub advertised: Option<Endpoint>,
+    /// Brokers of the cluster to join.
+    pub join: Vec<Endpoint>,
 }
 
 impl ServerConfig {
@@ -144,6 +159,8 @@ impl ServerConfig {
         Ok(ServerConfig {
             data_dir: read(layers, Key::DataDir, directory)?,
             grpc: listen(Key::Grpc)?,
+            grpc_advertised: read(layers, Key::GrpcAdvertised, endpoint)?,
+            cluster: cluster(layers, listen)?,
             kafka: listen(Key::Kafka)?,
             kafka_advertised: read(layers, Key::KafkaAdvertised, endpoint)?,
             new_topics: NewTopics {
@@ -179,6 +196,36 @@ fn read<T>(layers: &Layers, key: Key, parse: impl Fn(&str) -> Result<T, String>)
     parse(&value).map_err(|reason| ConfigError::Value { key, value, origin, reason })
 }
 
+/// What makes a broker one of several, if it has an internal door. What others are told must be an address that can be dialled.
+fn cluster(
+    layers: &Layers,
+    listen: impl Fn(Key) -> Result<Listen, ConfigError>,
+) -> Result<Option<ClusterConfig>, ConfigError> {
+    let join = read(layers, Key::Join, endpoints)?;
+    let advertised = read(layers, Key::InternalAdvertised, endpoint)?;
+    let is_set = |key| !layers.get(key).0.is_empty();
+    if !is_set(Key::Internal) {
+        for key in [Key::Join, Key::InternalAdvertised] {
+            if is_set(key) {
+                return Err(refused(layers, key, "only a broker with an internal door has others"));
+            }
+        }
+        return Ok(None);
+    }
+    let internal = listen(Key::Internal)?;
+    for (key, told) in [(Key::Internal, Key::InternalAdvertised), (Key::Grpc, Key::GrpcAdvertised)] {
+        if listen(key)?.is_everywhere() && !is_set(told) {
+            return Err(refused(layers, key, &format!("nobody can dial that; {told} says what others dial")));
+        }
+    }
+    Ok(Some(ClusterConfig { internal, advertised, join }))
+}
+
+fn refused(layers: &Layers, key: Key, reason: &str) -> ConfigError {
+    let (value, origin) = layers.get(key);
+    ConfigError::Value { key, value, origin, reason: reason.to_owned() }
+}
+
 fn boolean(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "neither true nor false".to_owned())
 }
@@ -189,6 +236,17 @@ fn endpoint(text: &str) -> Result<Option<Endpoint>, String> {
     }
     let wrong = || "an endpoint is written broker.example.org:9092 or [2001:db8::1]:9092".to_owned();
     Endpoint::read(text).map(Some).ok_or_else(wrong)
+}
+
+fn endpoints(text: &str) -> Result<Vec<Endpoint>, String> {
+    let written = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let endpoints =
+        written.map(|part| Ok(endpoint(part)?.into_iter())).collect::<Result<Vec<_>, String>>()?;
+    let endpoints: Vec<Endpoint> = endpoints.into_iter().flatten().collect();
+    if endpoints.len() > BROKERS_MAX {
+        return Err(format!("{} addresses, {BROKERS_MAX} at most", endpoints.len()));
+    }
+    Ok(endpoints)
 }
 
 fn partitions(text: &str) -> Result<u32, String> {

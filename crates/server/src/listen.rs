@@ -29,6 +29,11 @@ impl Listen {
         }
     }
 
+    /// Whether it is no address that somebody could dial: all of the machine's.
+    pub(crate) fn is_everywhere(self) -> bool {
+        matches!(self, Listen::Addr(addr) if addr.ip().is_unspecified())
+    }
+
     /// Opens the listeners. Port 0 picks one port for both families.
     pub(crate) async fn open(self, env: &Env) -> io::Result<Vec<Box<dyn Listener>>> {
         match self {

@@ -1,8 +1,9 @@
 //! Starts the parts of a broker and stops them.
 //!
 //! Start: listeners first, so that a taken port is known before the data directory is touched; then HTTP, which says
-//! `starting` while the broker recovers; then the broker; then its doors. Stop, the other way round: health says no, the
-//! doors answer what is in flight, the broker leaves its clean mark.
+//! `starting` while the broker recovers; then the broker; then its doors. One of several opens its internal door first, and those
+//! for clients once it is one of its cluster. Stop, the other way round: health says no, others lead what it led, the doors answer
+//! what is in flight, the broker leaves its clean mark, and the internal door closes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,16 +11,21 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
-use millrace_broker::{ApiError, Broker, BrokerConfig};
+use millrace_broker::{ApiError, Broker, BrokerConfig, ClusterOptions};
 use millrace_env::{Env, Listener};
-use millrace_grpc::{GrpcDoor, OpenError};
-use millrace_kafka::KafkaDoor;
-use millrace_types::NodeId;
+use millrace_grpc::{GrpcDoor, InternalDoor, InternalPeers, OpenError};
+use millrace_kafka::{Endpoint, KafkaDoor};
+use millrace_types::{ErrorCode, NodeId};
 
-use crate::config::{InForce, Key, Origin, ServerConfig};
+use crate::config::{ClusterConfig, InForce, Key, Origin, ServerConfig};
 use crate::http::{HttpDoor, Readiness};
 use crate::metrics::Measured;
 use crate::{Exit, Listen};
+
+/// How long a stop waits until others lead what the broker led. It takes a moment; longer only where there is nobody to take it.
+const HAND_OVER_PATIENCE: Duration = Duration::from_secs(5);
+/// How long other brokers may take to hear their last answers.
+const INTERNAL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +49,9 @@ pub enum StartError {
     /// The Kafka door did not open.
     #[error("kafka: {0}")]
     Kafka(#[source] io::Error),
+    /// The internal door did not open.
+    #[error("internal: {0}")]
+    Internal(#[source] io::Error),
 }
 
 /// What others need to know of a running server.
@@ -56,6 +65,8 @@ pub struct ServerInfo {
     pub grpc: Vec<SocketAddr>,
     /// Where the Kafka door listens; one port.
     pub kafka: Vec<SocketAddr>,
+    /// Where the internal door listens, if there is one; one port.
+    pub internal: Vec<SocketAddr>,
     /// Where health and metrics are served; one port.
     pub http: Vec<SocketAddr>,
 }
@@ -70,6 +81,7 @@ pub struct RunningServer {
     broker: Arc<Broker>,
     grpc: Arc<GrpcDoor>,
     kafka: Arc<KafkaDoor>,
+    internal: Option<InternalDoor>,
     http: HttpDoor,
 }
 
@@ -81,6 +93,10 @@ pub async fn start(env: Env, config: ServerConfig) -> Result<RunningServer, Star
     let started = env.clock.monotonic();
     let (grpc_listeners, grpc) = listen(&env, Key::Grpc, config.grpc).await?;
     let (kafka_listeners, kafka) = listen(&env, Key::Kafka, config.kafka).await?;
+    let (internal_listeners, internal) = match &config.cluster {
+        Some(cluster) => listen(&env, Key::Internal, cluster.internal).await?,
+        None => (Vec::new(), Vec::new()),
+    };
     let (http_listeners, http_addrs) = listen(&env, Key::Http, config.http).await?;
     let readiness = Arc::new(Readiness::starting());
     let measured = Arc::new(Measured {
@@ -93,17 +109,18 @@ pub async fn start(env: Env, config: ServerConfig) -> Result<RunningServer, Star
     });
     let http = HttpDoor::open(&env, Arc::clone(&measured), http_listeners);
 
-    let listeners = Listeners { grpc: grpc_listeners, kafka: kafka_listeners };
-    match start_broker(&env, &config, listeners, &grpc).await {
-        Ok(Parts { broker, grpc: door, kafka: kafka_door }) => {
+    let listeners = Listeners { grpc: grpc_listeners, kafka: kafka_listeners, internal: internal_listeners };
+    let addresses = Addresses::of(&config, &grpc, &kafka, &internal);
+    match start_broker(&env, &config, listeners, addresses).await {
+        Ok(Parts { broker, grpc: door, kafka: kafka_door, internal: internal_door }) => {
             let took = env.clock.monotonic().since(started);
-            tracing::info!(node = %config.node, ?grpc, ?kafka, http = ?http_addrs, ?took, "accepting");
+            tracing::info!(node = %config.node, ?grpc, ?kafka, ?internal, http = ?http_addrs, ?took, "accepting");
             let _first = measured.broker.set(Arc::clone(&broker));
             let _first = measured.door.set(Arc::clone(&door));
             let _first = measured.kafka.set(Arc::clone(&kafka_door));
             readiness.set_ready();
             let (node, pid) = (config.node, std::process::id());
-            let info = ServerInfo { node, pid, grpc, kafka, http: http_addrs };
+            let info = ServerInfo { node, pid, grpc, kafka, internal, http: http_addrs };
             let drain_timeout = config.drain_timeout;
             Ok(RunningServer {
                 env,
@@ -113,6 +130,7 @@ pub async fn start(env: Env, config: ServerConfig) -> Result<RunningServer, Star
                 broker,
                 grpc: door,
                 kafka: kafka_door,
+                internal: internal_door,
                 http,
             })
         }
@@ -137,28 +155,57 @@ async fn listen(
 struct Listeners {
     grpc: Vec<Box<dyn Listener>>,
     kafka: Vec<Box<dyn Listener>>,
+    internal: Vec<Box<dyn Listener>>,
+}
+
+/// What others are told to connect to, as `host:port`.
+struct Addresses {
+    grpc: String,
+    kafka: String,
+    internal: String,
+}
+
+impl Addresses {
+    /// What is configured, or else where the door listens.
+    fn of(
+        config: &ServerConfig,
+        grpc: &[SocketAddr],
+        kafka: &[SocketAddr],
+        internal: &[SocketAddr],
+    ) -> Addresses {
+        let told = |advertised: &Option<Endpoint>, bound: &[SocketAddr]| match advertised {
+            Some(endpoint) => endpoint.to_string(),
+            None => bound.first().map(SocketAddr::to_string).unwrap_or_default(),
+        };
+        let of_internal = config.cluster.as_ref().and_then(|cluster| cluster.advertised.clone());
+        Addresses {
+            grpc: told(&config.grpc_advertised, grpc),
+            kafka: told(&config.kafka_advertised, kafka),
+            internal: told(&of_internal, internal),
+        }
+    }
 }
 
 struct Parts {
     broker: Arc<Broker>,
     grpc: Arc<GrpcDoor>,
     kafka: Arc<KafkaDoor>,
+    internal: Option<InternalDoor>,
 }
 
 async fn start_broker(
     env: &Env,
     config: &ServerConfig,
     listeners: Listeners,
-    addrs: &[SocketAddr],
+    addresses: Addresses,
 ) -> Result<Parts, StartError> {
-    let advertised = addrs.first().map(SocketAddr::to_string).unwrap_or_default();
     let broker_config = BrokerConfig {
         data_dir: config.data_dir.clone(),
         node: config.node,
         memory_budget_bytes: config.memory_budget_bytes,
-        grpc_advertised: advertised,
+        grpc_advertised: addresses.grpc.clone(),
         groups: config.groups,
-        cluster: None,
+        cluster: config.cluster.as_ref().map(|cluster| cluster_options(env, cluster, &addresses)),
     };
     let broker = Broker::start(env.clone(), broker_config).await?;
     broker.memory().on_scattered(millrace_env::real::give_freed_memory_back);
@@ -176,6 +223,15 @@ async fn start_broker(
     for damaged in &report.damaged {
         tracing::error!(%damaged, "damage below a synced mark; it is kept and not served");
     }
+    let internal = open_internal(env, &broker, listeners.internal)?;
+    tokio::select! {
+        biased;
+        fatal = broker.failed() => {
+            let message = format!("the data directory failed: {fatal:?}");
+            return Err(ApiError::new(ErrorCode::StorageFailed, message).into());
+        }
+        () = broker.joined() => {}
+    }
     let patience = millrace_grpc::Patience::default();
     let grpc = GrpcDoor::open(env.clone(), Arc::clone(&broker), listeners.grpc, patience).await?;
     let settings = millrace_kafka::Settings {
@@ -187,7 +243,29 @@ async fn start_broker(
     };
     let kafka = KafkaDoor::open(env.clone(), Arc::clone(&broker), listeners.kafka, settings);
     let kafka = kafka.map_err(StartError::Kafka)?;
-    Ok(Parts { broker, grpc: Arc::new(grpc), kafka: Arc::new(kafka) })
+    Ok(Parts { broker, grpc: Arc::new(grpc), kafka: Arc::new(kafka), internal })
+}
+
+fn cluster_options(env: &Env, cluster: &ClusterConfig, addresses: &Addresses) -> ClusterOptions {
+    ClusterOptions {
+        peers: Arc::new(InternalPeers::new(env.clone())),
+        internal: addresses.internal.clone(),
+        kafka: addresses.kafka.clone(),
+        join: cluster.join.iter().map(Endpoint::to_string).collect(),
+    }
+}
+
+/// A broker that is alone has no listeners for others.
+fn open_internal(
+    env: &Env,
+    broker: &Arc<Broker>,
+    listeners: Vec<Box<dyn Listener>>,
+) -> Result<Option<InternalDoor>, StartError> {
+    if listeners.is_empty() {
+        return Ok(None);
+    }
+    let answers = Arc::clone(broker);
+    InternalDoor::open(env, answers, listeners).map(Some).map_err(StartError::Internal)
 }
 
 /// What the broker was started with, as clients of Kafka are told of it.
@@ -240,10 +318,13 @@ impl RunningServer {
         }
     }
 
-    /// Answers what is in flight, leaves the clean mark, closes everything.
+    /// Has others lead what this broker leads, answers what is in flight, leaves the clean mark, closes everything.
     pub async fn drain(&self) -> Exit {
         let begun = self.env.clock.monotonic();
         self.readiness.set_draining();
+        if !self.broker.hand_over(self.drain_timeout.min(HAND_OVER_PATIENCE)).await {
+            tracing::warn!("nobody took over what this broker leads; clients will find out by themselves");
+        }
         let (grpc, kafka) =
             futures::join!(self.grpc.drain(self.drain_timeout), self.kafka.drain(self.drain_timeout));
         if !grpc || !kafka {
@@ -251,6 +332,9 @@ impl RunningServer {
         }
         let spent = self.env.clock.monotonic().since(begun);
         let stopped = self.broker.shut_down(self.drain_timeout.saturating_sub(spent)).await;
+        if let Some(internal) = &self.internal {
+            internal.drain(INTERNAL_PATIENCE).await;
+        }
         self.http.close().await;
         match stopped {
             Ok(()) => {

@@ -13,12 +13,18 @@ use millrace_server::{Exit, RunningServer, ServerConfig, StartError, start};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn config(data_dir: &Path) -> ServerConfig {
+    config_with(data_dir, &[])
+}
+
+fn config_with(data_dir: &Path, flags: &[(Key, &str)]) -> ServerConfig {
     let layers = Layers::default()
         .flag(Key::DataDir, data_dir.to_str().unwrap())
         .and_then(|layers| layers.flag(Key::Grpc, "localhost:0"))
         .and_then(|layers| layers.flag(Key::Http, "localhost:0"))
         .and_then(|layers| layers.flag(Key::Kafka, "localhost:0"));
-    ServerConfig::read(&layers.unwrap()).unwrap()
+    let layers =
+        flags.iter().fold(layers.unwrap(), |layers, (key, value)| layers.flag(*key, *value).unwrap());
+    ServerConfig::read(&layers).unwrap()
 }
 
 async fn started(env: &Env, data_dir: &Path) -> RunningServer {
@@ -121,4 +127,37 @@ async fn a_second_stop_does_not_wait() {
     stop.unbounded_send(()).unwrap();
     // Closing the logs leaves this thread, so the second stop is seen before the drain can be done.
     assert_eq!(server.run(stops).await, Exit::Interrupted);
+}
+
+/// The parts of a cluster in one process: what they say to each other goes by sockets all the same.
+async fn member(env: &Env, home: &Path, node: i32, join: &str) -> RunningServer {
+    let number = node.to_string();
+    let flags = [(Key::NodeId, number.as_str()), (Key::Internal, "127.0.0.1:0"), (Key::Join, join)];
+    start(env.clone(), config_with(&home.join(&number), &flags)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_alone_has_no_internal_door() {
+    let (env, scratch) = (real::env(), tempfile::tempdir().unwrap());
+    let server = started(&env, &scratch.path().join("data")).await;
+    assert_eq!(server.info().internal, []);
+    assert_eq!(server.drain().await, Exit::Clean);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_brokers_become_one_cluster_and_take_their_leave_one_by_one() {
+    let (env, scratch) = (real::env(), tempfile::tempdir().unwrap());
+    let first = member(&env, scratch.path(), 1, "").await;
+    let join = first.info().internal[0].to_string();
+    let second = member(&env, scratch.path(), 2, &join).await;
+    // Any of them may be asked.
+    let third = member(&env, scratch.path(), 3, &second.info().internal[0].to_string()).await;
+    let mut ids = Vec::new();
+    for server in [&first, &second, &third] {
+        ids.push(server.broker().describe_cluster(&context()).await.unwrap().cluster_id);
+    }
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    for server in [third, second, first] {
+        assert_eq!(server.drain().await, Exit::Clean);
+    }
 }

@@ -4,13 +4,14 @@ use std::io::Write;
 use std::net::SocketAddr;
 
 use anyhow::Context;
+use futures::StreamExt;
 use millrace_env::real;
-use millrace_server::{ServerInfo, start, stop_signals};
+use millrace_server::{Exit, ServerInfo, start, stop_signals};
 use serde_json::{Map, Value};
 
 use crate::args::ServeArgs;
 use crate::table::row;
-use crate::{commands, logging};
+use crate::{commands, exit, logging};
 
 /// Runs the broker and answers its exit code.
 ///
@@ -21,8 +22,17 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<u8> {
     logging::install(&config.log_level, config.log_format)?;
     // Before anything is opened: the logs take their share of it.
     real::raise_files_max();
-    let signals = stop_signals().context("the handlers of signals cannot be installed")?;
-    let server = start(real::env(), config).await?;
+    let mut signals = stop_signals().context("the handlers of signals cannot be installed")?;
+    let is_member = config.cluster.is_some();
+    let server = tokio::select! {
+        biased;
+        // It may wait for its cluster for ever. What is alone is soon through, and stops cleanly then.
+        Some(()) = signals.next(), if is_member => {
+            exit::tell!("millrace: stopped before it was one of its cluster; the next start recovers");
+            return Ok(Exit::Interrupted.code());
+        }
+        started = start(real::env(), config) => started?,
+    };
     announce(&server.info().clone()).context("standard output")?;
     Ok(server.run(signals).await.code())
 }
@@ -36,13 +46,17 @@ fn announce(info: &ServerInfo) -> std::io::Result<()> {
 }
 
 fn to_json(info: &ServerInfo) -> Map<String, Value> {
-    row! {
+    let mut line = row! {
         "node": info.node.0,
         "pid": info.pid,
         "grpc": first(&info.grpc),
         "kafka": first(&info.kafka),
         "http": first(&info.http),
+    };
+    if let Some(internal) = first(&info.internal) {
+        line.insert("internal".to_owned(), internal.into());
     }
+    line
 }
 
 /// The address to dial: of a door that listens on both loopbacks, the first, which is IPv4's.

@@ -56,13 +56,15 @@ keys! {
     DataDir = "data_dir", "./millrace-data", Enforced, "The directory that holds everything.";
     Grpc = "grpc", "localhost:7070", Enforced, "Where the native door listens.";
     Http = "http", "localhost:7080", Enforced, "Where health and metrics are served.";
-    Internal = "internal", "", NotThereYet, "Where brokers talk to each other.";
+    GrpcAdvertised = "grpc_advertised", "", Enforced, "What clients are told to connect to, as host:port; without it, where the native door listens.";
+    Internal = "internal", "", Enforced, "Where this broker talks to the others of its cluster; without it, it is alone.";
+    InternalAdvertised = "internal_advertised", "", Enforced, "What the other brokers are told to connect to, as host:port; without it, where the internal door listens.";
+    Join = "join", "", Enforced, "Internal addresses of brokers of the cluster to join, with commas between them; without any, a broker whose directory knows no cluster founds one.";
     Kafka = "kafka", "localhost:9092", Enforced, "Where the Kafka door listens.";
     KafkaAdvertised = "kafka_advertised", "", Enforced, "What Kafka clients are told to connect to, as host:port; without it, the address that they have reached.";
     AutoCreateTopics = "auto.create.topics.enable", "true", Enforced, "Whether a topic that a Kafka client asks for is made.";
     NumPartitions = "num.partitions", "1", Enforced, "How many partitions a topic gets from the Kafka door that leaves it open.";
     Amqp = "amqp", "", NotThereYet, "Where the AMQP door listens.";
-    ClusterJoin = "cluster.join", "", NotThereYet, "A broker of the cluster to be joined.";
     NodeId = "node_id", "1", Enforced, "This node's number, from 1.";
     MemoryBudget = "memory_budget", "512MiB", Enforced, "What requests, answers and caches may hold together.";
     OffsetsRetentionMinutes = "offsets.retention.minutes", "10080", Enforced, "How long committed offsets are kept once nobody reads by them.";

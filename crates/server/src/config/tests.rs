@@ -56,12 +56,47 @@ fn unknown_keys_are_refused_wherever_they_stand() {
 
 #[test]
 fn what_is_not_there_yet_says_so() {
-    let by_file = Layers::default().file("[cluster]\njoin = \"10.0.0.1:7071\"").unwrap_err();
-    assert_eq!(by_file, ConfigError::NotThereYet { key: Key::ClusterJoin, origin: Origin::File });
-    for key in [Key::Amqp, Key::Internal, Key::ClusterJoin] {
-        let refused = Layers::default().flag(key, "127.0.0.1:1").unwrap_err();
-        assert_eq!(refused.code(), ErrorCode::Unsupported);
-        assert!(refused.to_string().starts_with("UNSUPPORTED: --"), "{refused}");
+    let by_file = Layers::default().file("amqp = \"127.0.0.1:5672\"").unwrap_err();
+    assert_eq!(by_file, ConfigError::NotThereYet { key: Key::Amqp, origin: Origin::File });
+    let refused = Layers::default().flag(Key::Amqp, "127.0.0.1:1").unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::Unsupported);
+    assert!(refused.to_string().starts_with("UNSUPPORTED: --"), "{refused}");
+}
+
+#[test]
+fn a_broker_with_an_internal_door_is_one_of_several() {
+    let endpoint = |host: &str, port| Endpoint { host: host.to_owned(), port };
+    assert_eq!(ServerConfig::read(&Layers::default()).unwrap().cluster, None);
+    let file =
+        "internal = \"localhost:0\"\njoin = \"a.example:7071, [::1]:7072,\"\ninternal_advertised = \"b:1\"";
+    let config = ServerConfig::read(&Layers::default().file(file).unwrap()).unwrap();
+    let expected = ClusterConfig {
+        internal: Listen::Loopback(0),
+        advertised: Some(endpoint("b", 1)),
+        join: vec![endpoint("a.example", 7071), endpoint("::1", 7072)],
+    };
+    assert_eq!(config.cluster, Some(expected));
+}
+
+#[test]
+fn what_makes_no_cluster_is_refused() {
+    let many = vec!["a:1"; BROKERS_MAX + 1].join(",");
+    let cases: [(&[(Key, &str)], &str); 6] = [
+        (&[(Key::Join, "a:1")], "--join = \"a:1\": only a broker with an internal door has others"),
+        (&[(Key::InternalAdvertised, "a:1")], "only a broker with an internal door"),
+        (&[(Key::Internal, "localhost:0"), (Key::Join, "a")], "an endpoint is written"),
+        (&[(Key::Internal, "localhost:0"), (Key::Join, &many)], "129 addresses, 128 at most"),
+        (&[(Key::Internal, "0.0.0.0:7071")], "is not loopback"),
+        (
+            &[(Key::Internal, "0.0.0.0:7071"), (Key::InsecureListen, "true")],
+            "nobody can dial that; internal_advertised says what others dial",
+        ),
+    ];
+    for (flags, reason) in cases {
+        let layers =
+            flags.iter().fold(Layers::default(), |layers, (key, value)| layers.flag(*key, *value).unwrap());
+        let refused = ServerConfig::read(&layers).unwrap_err().to_string();
+        assert!(refused.contains(reason), "{refused}");
     }
 }
 
@@ -128,7 +163,7 @@ fn every_variable_leads_back_to_its_key() {
         assert_eq!(Key::of_variable(&key.variable()), Some(*key));
         assert_eq!(Key::of_name(key.name()), Some(*key));
     }
-    assert_eq!(Key::ClusterJoin.variable(), "MILLRACE_CLUSTER_JOIN");
+    assert_eq!(Key::InternalAdvertised.variable(), "MILLRACE_INTERNAL_ADVERTISED");
 }
 
 #[test]
