@@ -1,5 +1,4 @@
 //! Every command there and back, cut at every byte, and wrong.
-#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 use std::collections::BTreeMap;
 

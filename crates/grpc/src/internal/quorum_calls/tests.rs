@@ -1,5 +1,4 @@
 //! Requests in parts, whole and not, and replies.
-#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 use millrace_broker::QuorumVoter;
 use millrace_types::NodeId;
