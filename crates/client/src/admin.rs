@@ -14,6 +14,7 @@ pub use groups::{
     PartitionLag, PartitionsOfTopic, ResetTo,
 };
 pub use offsets::{CommittedOffset, OffsetAnswer, OffsetAt, OffsetCommit, OffsetQuery};
+pub(crate) use topics::leaderships;
 pub use topics::{ConfigEntry, NewTopic, PartitionDescription, TopicDescription, TopicSummary};
 
 use crate::client::Retry;
@@ -48,6 +49,10 @@ pub struct BrokerDescription {
     pub node: NodeId,
     /// Where its gRPC door is reached, `host:port`.
     pub grpc: String,
+    /// Where its Kafka door is reached, `host:port`, if it has said.
+    pub kafka: Option<String>,
+    /// Whether it may lead and be in sync.
+    pub is_active: bool,
 }
 
 impl Admin {
@@ -69,10 +74,19 @@ impl Admin {
         Ok(ClusterDescription {
             id,
             controller: node(answer.controller),
-            brokers: brokers.map(|b| BrokerDescription { node: NodeId(b.node), grpc: b.grpc }).collect(),
+            brokers: brokers.map(describe_broker).collect(),
             version: answer.version,
             feature_level: answer.feature_level,
         })
+    }
+}
+
+fn describe_broker(broker: v1::Broker) -> BrokerDescription {
+    BrokerDescription {
+        node: NodeId(broker.node),
+        grpc: broker.grpc,
+        kafka: Some(broker.kafka).filter(|kafka| !kafka.is_empty()),
+        is_active: broker.active,
     }
 }
 

@@ -6,6 +6,9 @@ use millrace_env::{Rng, RngExt};
 
 use crate::ClientOptions;
 
+/// The longest pause of whoever follows a leader from broker to broker: another one is there within seconds.
+const FOLLOWING_MAX: Duration = Duration::from_millis(250);
+
 /// Counts the attempts of one purpose.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
@@ -17,6 +20,11 @@ pub(crate) struct Backoff {
 impl Backoff {
     pub(crate) fn new(options: &ClientOptions) -> Backoff {
         Backoff { min: options.backoff_min, max: options.backoff_max, attempts: 0 }
+    }
+
+    /// For whoever follows a leader.
+    pub(crate) fn following(options: &ClientOptions) -> Backoff {
+        Backoff { max: options.backoff_max.min(FOLLOWING_MAX), ..Backoff::new(options) }
     }
 
     /// The pause before the next attempt.

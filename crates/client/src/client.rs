@@ -17,8 +17,15 @@ use crate::consumer::ConsumerBuilder;
 use crate::metadata::TopicCache;
 use crate::producer::ProducerBuilder;
 use crate::reader::ReaderBuilder;
+use crate::whereabouts::Whereabouts;
 use crate::{Admin, ClientError, ClientOptions};
 
+pub(crate) mod look_up;
+
+/// How long a server that is reached may take for its first answer, before the next one is tried.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+/// How often a call goes at once to where it was sent: brokers that send it to each other are given a moment.
+pub(crate) const REDIRECTS_MAX: u32 = 2;
 /// The most addresses that channels are kept for; a cluster has fewer brokers.
 const CHANNELS_MAX: usize = 1024;
 
@@ -34,11 +41,26 @@ pub struct Client {
 #[derive(Debug)]
 struct Inner {
     options: ClientOptions,
-    servers: Vec<String>,
+    /// Those that the client was told, and behind them the others of their cluster.
+    servers: Mutex<Vec<String>>,
+    /// How many it was told.
+    bootstrap: usize,
     /// Which of `servers` is asked first.
     home: AtomicUsize,
+    /// Which of them is asked next who leads.
+    turn: AtomicUsize,
     channels: Mutex<BTreeMap<String, Rpc>>,
     topics: TopicCache,
+    whereabouts: Whereabouts,
+}
+
+/// Who can answer a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Whom<'a> {
+    /// Every broker.
+    Any,
+    /// The coordinator of that group.
+    Coordinator(&'a str),
 }
 
 /// Which failed calls are made again.
@@ -64,9 +86,10 @@ impl Client {
         S: Into<String>,
     {
         let client = Client::lazy(servers, options)?;
-        let limit = client.inner.options.connect_timeout;
+        // A broker that is reached may be busy.
+        let limit = client.inner.options.connect_timeout.max(ANSWER_PATIENCE);
         let mut last = None;
-        for _ in 0..client.inner.servers.len() {
+        for _ in 0..client.inner.bootstrap {
             let server = client.home();
             let asked = client.attempt(
                 &server,
@@ -75,7 +98,10 @@ impl Client {
                 &|mut rpc: Rpc, request| async move { rpc.describe_cluster(request).await },
             );
             match asked.await {
-                Ok(_) => return Ok(client),
+                Ok(cluster) => {
+                    client.learn_brokers(cluster);
+                    return Ok(client);
+                }
                 Err(error) => {
                     client.leave(&server);
                     last = Some(error);
@@ -102,9 +128,19 @@ impl Client {
         if servers.is_empty() {
             return Err(no_servers());
         }
-        let topics = TopicCache::default();
-        let (home, channels) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
-        Ok(Client { inner: Arc::new(Inner { options, servers, home, channels, topics }) })
+        let bootstrap = servers.len();
+        Ok(Client {
+            inner: Arc::new(Inner {
+                options,
+                servers: Mutex::new(servers),
+                bootstrap,
+                home: AtomicUsize::new(0),
+                turn: AtomicUsize::new(0),
+                channels: Mutex::new(BTreeMap::new()),
+                topics: TopicCache::default(),
+                whereabouts: Whereabouts::default(),
+            }),
+        })
     }
 
     /// Topics, offsets, groups and the cluster.
@@ -145,20 +181,50 @@ impl Client {
         &self.inner.topics
     }
 
-    /// The server that is asked first.
-    pub(crate) fn home(&self) -> String {
-        let index = self.inner.home.load(Ordering::Relaxed) % self.inner.servers.len();
-        self.inner.servers.get(index).cloned().unwrap_or_default()
+    pub(crate) fn whereabouts(&self) -> &Whereabouts {
+        &self.inner.whereabouts
     }
 
-    /// Asks the next server of the list from now on, unless someone else has left `server` already.
+    /// The server that is asked first.
+    pub(crate) fn home(&self) -> String {
+        self.server(self.inner.home.load(Ordering::Relaxed))
+    }
+
+    fn server(&self, index: usize) -> String {
+        let servers = self.inner.servers.lock();
+        servers.get(index % servers.len().max(1)).cloned().unwrap_or_default()
+    }
+
+    /// The servers in turn.
+    fn next_server(&self) -> String {
+        self.server(self.inner.turn.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Asks the next server of the list from now on, unless someone else has left `server` already. What it leads and
+    /// coordinates may be another's.
     pub(crate) fn leave(&self, server: &str) {
+        self.inner.whereabouts.lost(server);
         let index = self.inner.home.load(Ordering::Relaxed);
         if self.home() == server {
-            let next = (index + 1) % self.inner.servers.len();
+            let next = index.wrapping_add(1);
             // Whoever loses this race has left the same server.
             let _ = self.inner.home.compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
         }
+    }
+
+    /// Whom to ask about a group.
+    pub(crate) fn coordinator(&self, group: &str) -> String {
+        self.inner.whereabouts.coordinator(group).unwrap_or_else(|| self.home())
+    }
+
+    /// Notes what the failure of a call about a group says of where to ask for it; answers whether another broker was named.
+    pub(crate) fn heed_coordinator(&self, group: &str, server: &str, error: &ClientError) -> bool {
+        if error.code() == Some(ErrorCode::NotCoordinator) {
+            self.inner.whereabouts.not_coordinator(group, error.leader());
+        } else if deserves_another_server(error) {
+            self.leave(server);
+        }
+        error.leader().is_some_and(|named| named != server)
     }
 
     /// The channel to `server`, kept for the next call.
@@ -210,22 +276,64 @@ impl Client {
         F: Fn(Rpc, tonic::Request<Q>) -> Fut,
         Fut: Future<Output = Result<tonic::Response<A>, tonic::Status>>,
     {
+        self.call_whom(Whom::Any, retry, request, send).await
+    }
+
+    /// The same to whoever coordinates a group.
+    pub(crate) async fn call_coordinator<Q, A, F, Fut>(
+        &self,
+        group: &str,
+        retry: Retry,
+        request: Q,
+        send: F,
+    ) -> Result<A, ClientError>
+    where
+        Q: Clone,
+        F: Fn(Rpc, tonic::Request<Q>) -> Fut,
+        Fut: Future<Output = Result<tonic::Response<A>, tonic::Status>>,
+    {
+        self.call_whom(Whom::Coordinator(group), retry, request, send).await
+    }
+
+    async fn call_whom<Q, A, F, Fut>(
+        &self,
+        whom: Whom<'_>,
+        retry: Retry,
+        request: Q,
+        send: F,
+    ) -> Result<A, ClientError>
+    where
+        Q: Clone,
+        F: Fn(Rpc, tonic::Request<Q>) -> Fut,
+        Fut: Future<Output = Result<tonic::Response<A>, tonic::Status>>,
+    {
         let clock = &self.env().clock;
         let deadline = clock.monotonic().after(self.inner.options.request_timeout);
         let mut backoff = Backoff::new(&self.inner.options);
-        let mut leader = None;
+        let (mut named, mut redirects) = (None, 0);
         loop {
-            let server = leader.take().unwrap_or_else(|| self.home());
+            let server = named.take().unwrap_or_else(|| match whom {
+                Whom::Any => self.home(),
+                Whom::Coordinator(group) => self.coordinator(group),
+            });
             let left = deadline.since(clock.monotonic());
             let error = match self.attempt(&server, left, request.clone(), &send).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            if deserves_another_server(&error) {
-                self.leave(&server);
-            }
-            leader = error.leader().map(str::to_owned);
-            let pause = backoff.next(&*self.env().rng);
+            let is_redirect = match whom {
+                Whom::Any => {
+                    if deserves_another_server(&error) {
+                        self.leave(&server);
+                    }
+                    named = error.leader().map(str::to_owned);
+                    named.is_some()
+                }
+                Whom::Coordinator(group) => self.heed_coordinator(group, &server, &error),
+            };
+            redirects += u32::from(is_redirect);
+            let is_at_once = is_redirect && redirects <= REDIRECTS_MAX;
+            let pause = if is_at_once { Duration::ZERO } else { backoff.next(&*self.env().rng) };
             let late = clock.monotonic().after(pause) >= deadline;
             if late || !is_worth_repeating(&error, retry) {
                 return Err(error);

@@ -23,9 +23,9 @@ const STREAM_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 /// What a connection may have on its way.
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// A broker that vanished without a word is noticed after this and [`KEEPALIVE_TIMEOUT`].
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 /// How long a broker has to answer a ping.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(4);
 /// The largest answer: the most that a fetch answers, one batch over it, and what surrounds them.
 const ANSWER_BYTES_MAX: usize = FETCH_BYTES_MAX + BATCH_BYTES_MAX + 1024 * 1024;
 

@@ -53,6 +53,8 @@ mod options;
 mod producer;
 mod reader;
 mod records;
+mod scatter;
+mod whereabouts;
 
 pub use admin::{
     Admin, BrokerDescription, ClusterDescription, CommittedOffset, ConfigChange, ConfigEntry,

@@ -74,7 +74,7 @@ impl Client {
         match self.topics().known(name) {
             Some(topic) => Ok(topic),
             None => {
-                let topic = self.admin().describe_topic(name).await?;
+                let topic = self.admin().describe_topic_once(name).await?;
                 Ok(self.topics().remember(TopicInfo::of(topic)?))
             }
         }

@@ -23,7 +23,7 @@ pub struct ClientOptions {
     pub env: Env,
     /// Who is calling, for the broker's logs and quotas: visible ASCII, 255 bytes at most.
     pub client_id: String,
-    /// How long one attempt to connect may take. 5 s.
+    /// How long one attempt to connect may take, before another broker is tried. 1 s.
     pub connect_timeout: Duration,
     /// How long a call may take, retries included. 30 s.
     pub request_timeout: Duration,
@@ -38,7 +38,7 @@ impl Default for ClientOptions {
         ClientOptions {
             env: millrace_env::real::env(),
             client_id: "millrace-rust".to_owned(),
-            connect_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(1),
             request_timeout: Duration::from_secs(30),
             backoff_min: Duration::from_millis(20),
             backoff_max: Duration::from_secs(1),

@@ -1,5 +1,8 @@
 //! Changing what there is: configurations, more partitions, fewer records.
 
+use std::time::Duration;
+
+use futures::future::BoxFuture;
 use millrace_proto::v1;
 use millrace_types::{Offset, PartitionIndex};
 
@@ -7,7 +10,8 @@ use super::topics::{describe, offset};
 use super::{Admin, check_length, check_topic};
 use crate::client::Retry;
 use crate::connection::Rpc;
-use crate::{ClientError, Refusal, TopicDescription};
+use crate::scatter::{Answers, Question};
+use crate::{Client, ClientError, Refusal, TopicDescription};
 
 /// A change of one key of a topic's configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -85,24 +89,39 @@ impl Admin {
         &self,
         partitions: &[RecordsToDelete],
     ) -> Result<Vec<Result<Offset, Refusal>>, ClientError> {
-        let wanted = partitions.iter().map(|wanted| {
-            Ok(v1::RecordsToDelete {
-                topic: Some(v1::TopicRef::by_name(&check_topic(&wanted.topic)?)),
+        let questions = partitions.iter().map(|wanted| {
+            let name = check_topic(&wanted.topic)?;
+            let question = v1::RecordsToDelete {
+                topic: Some(v1::TopicRef::by_name(&name)),
                 partition: wanted.partition.get(),
                 before_offset: wanted.before.map_or(-1, Offset::get),
-            })
+            };
+            Ok(Question { topic: name.to_string(), partition: wanted.partition, question })
         });
-        let request = v1::DeleteRecordsRequest { partitions: wanted.collect::<Result<_, ClientError>>()? };
-        let send = |mut rpc: Rpc, request| async move { rpc.delete_records(request).await };
+        let questions = questions.collect::<Result<_, ClientError>>()?;
         // Up to the high watermark, a repetition may delete what came in between.
         let to_the_end = partitions.iter().any(|wanted| wanted.before.is_none());
         let retry = if to_the_end { Retry::Definite } else { Retry::Always };
-        let answer = self.client.call(retry, request, send).await?;
-        check_length(answer.partitions.len(), partitions.len())?;
+        self.client.ask_leaders(retry, questions, ask_to_delete).await
+    }
+}
+
+/// Asks one broker.
+fn ask_to_delete(
+    client: Client,
+    server: String,
+    limit: Duration,
+    partitions: Vec<v1::RecordsToDelete>,
+) -> BoxFuture<'static, Answers<Offset>> {
+    Box::pin(async move {
+        let expected = partitions.len();
+        let send = |mut rpc: Rpc, request| async move { rpc.delete_records(request).await };
+        let answer = client.attempt(&server, limit, v1::DeleteRecordsRequest { partitions }, &send).await?;
+        check_length(answer.partitions.len(), expected)?;
         let results = answer.partitions.into_iter().map(|deleted| match deleted.error {
             Some(error) => Ok(Err(Refusal::of(error))),
             None => Ok(Ok(offset(deleted.log_start_offset)?)),
         });
         results.collect()
-    }
+    })
 }

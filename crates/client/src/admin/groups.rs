@@ -226,14 +226,24 @@ pub struct PartitionLag {
 }
 
 impl Admin {
-    /// Lists the groups, by name.
+    /// Lists the groups, by name. Each broker lists those that it coordinates: one that does not answer is left out, if others do.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn list_groups(&self) -> Result<Vec<GroupListing>, ClientError> {
         let send = |mut rpc: Rpc, request| async move { rpc.list_groups(request).await };
-        let answer = self.client.call(Retry::Always, v1::ListGroupsRequest {}, send).await?;
-        Ok(answer.groups.into_iter().map(listing).collect())
+        let mut groups = self.client.call(Retry::Always, v1::ListGroupsRequest {}, send).await?.groups;
+        let (limit, brokers) = (self.client.options().connect_timeout, self.client.whereabouts().addresses());
+        let of_broker = |server: String| async move {
+            let answer = self.client.attempt(&server, limit, v1::ListGroupsRequest {}, &send).await;
+            answer.inspect_err(|error| tracing::warn!(%server, %error, "a broker does not list its groups"))
+        };
+        for answer in futures::future::join_all(brokers.into_iter().map(of_broker)).await {
+            groups.extend(answer.map(|answer| answer.groups).unwrap_or_default());
+        }
+        groups.sort_by(|a, b| a.group.cmp(&b.group));
+        groups.dedup_by(|a, b| a.group == b.group);
+        Ok(groups.into_iter().map(listing).collect())
     }
 
     /// Describes a group and its members.
@@ -243,7 +253,7 @@ impl Admin {
     pub async fn describe_group(&self, group: &str) -> Result<GroupDescription, ClientError> {
         let request = v1::DescribeGroupRequest { group: group.to_owned() };
         let send = |mut rpc: Rpc, request| async move { rpc.describe_group(request).await };
-        describe(self.client.call(Retry::Always, request, send).await?)
+        describe(self.client.call_coordinator(group, Retry::Always, request, send).await?)
     }
 
     /// Forgets a group that nobody is in, with all that it has committed.
@@ -255,7 +265,7 @@ impl Admin {
     pub async fn delete_group(&self, group: &str) -> Result<(), ClientError> {
         let request = v1::DeleteGroupRequest { group: group.to_owned() };
         let send = |mut rpc: Rpc, request| async move { rpc.delete_group(request).await };
-        self.client.call(Retry::Definite, request, send).await?;
+        self.client.call_coordinator(group, Retry::Definite, request, send).await?;
         Ok(())
     }
 
@@ -272,7 +282,8 @@ impl Admin {
         // A shift that is repeated shifts twice.
         let retry = if reset.request.dry_run { Retry::Always } else { Retry::Definite };
         let send = |mut rpc: Rpc, request| async move { rpc.reset_group_offsets(request).await };
-        let answer = self.client.call(retry, reset.request, send).await?;
+        let group = reset.request.group.clone();
+        let answer = self.client.call_coordinator(&group, retry, reset.request, send).await?;
         answer.offsets.into_iter().map(reset_of).collect()
     }
 
@@ -283,7 +294,7 @@ impl Admin {
     pub async fn group_lag(&self, group: &str) -> Result<Vec<PartitionLag>, ClientError> {
         let request = v1::GroupLagRequest { group: group.to_owned() };
         let send = |mut rpc: Rpc, request| async move { rpc.group_lag(request).await };
-        let answer = self.client.call(Retry::Always, request, send).await?;
+        let answer = self.client.call_coordinator(group, Retry::Always, request, send).await?;
         answer.partitions.into_iter().map(lag_of).collect()
     }
 }

@@ -1,5 +1,8 @@
 //! Offsets: found by position or time, committed and fetched for groups.
 
+use std::time::Duration;
+
+use futures::future::BoxFuture;
 use millrace_proto::v1;
 use millrace_types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicName};
 
@@ -7,7 +10,8 @@ use super::{Admin, check_length, check_topic};
 use crate::admin::topics::offset;
 use crate::client::Retry;
 use crate::connection::Rpc;
-use crate::{ClientError, Refusal};
+use crate::scatter::{Answers, Question};
+use crate::{Client, ClientError, Refusal};
 
 /// Which offset of a partition is wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,26 +87,17 @@ impl Admin {
         &self,
         queries: &[OffsetQuery],
     ) -> Result<Vec<Result<OffsetAnswer, Refusal>>, ClientError> {
-        let queries = queries.iter().map(|query| {
-            Ok(v1::OffsetQuery {
-                topic: Some(v1::TopicRef::by_name(&check_topic(&query.topic)?)),
+        let questions = queries.iter().map(|query| {
+            let name = check_topic(&query.topic)?;
+            let question = v1::OffsetQuery {
+                topic: Some(v1::TopicRef::by_name(&name)),
                 partition: query.partition.get(),
                 at: Some(at(query.at)),
-            })
+            };
+            Ok(Question { topic: name.to_string(), partition: query.partition, question })
         });
-        let request = v1::ListOffsetsRequest { queries: queries.collect::<Result<_, ClientError>>()? };
-        let expected = request.queries.len();
-        let send = |mut rpc: Rpc, request| async move { rpc.list_offsets(request).await };
-        let answer = self.client.call(Retry::Always, request, send).await?;
-        check_length(answer.answers.len(), expected)?;
-        let results = answer.answers.into_iter().map(|answer| match answer.error {
-            Some(error) => Ok(Err(Refusal::of(error))),
-            None => Ok(Ok(OffsetAnswer {
-                offset: answer.offset.map(offset).transpose()?,
-                timestamp: answer.timestamp_ms.map(TimestampMs),
-            })),
-        });
-        results.collect()
+        let questions = questions.collect::<Result<_, ClientError>>()?;
+        self.client.ask_leaders(Retry::Always, questions, ask_offsets).await
     }
 
     /// Commits offsets for a group; one result for each, in order.
@@ -128,7 +123,7 @@ impl Admin {
         let request = v1::CommitOffsetsRequest { group: group.to_owned(), offsets, member: None };
         let send = |mut rpc: Rpc, request| async move { rpc.commit_offsets(request).await };
         // Repeating a commit writes the same offsets again.
-        let answer = self.client.call(Retry::Always, request, send).await?;
+        let answer = self.client.call_coordinator(group, Retry::Always, request, send).await?;
         check_length(answer.offsets.len(), expected)?;
         let result = |committed: v1::OffsetCommitted| committed.error.map_or(Ok(()), |e| Err(Refusal::of(e)));
         Ok(answer.offsets.into_iter().map(result).collect())
@@ -151,9 +146,32 @@ impl Admin {
         let partitions = keys.collect::<Result<_, ClientError>>()?;
         let request = v1::FetchOffsetsRequest { group: group.to_owned(), partitions, member: None };
         let send = |mut rpc: Rpc, request| async move { rpc.fetch_offsets(request).await };
-        let answer = self.client.call(Retry::Always, request, send).await?;
+        let answer = self.client.call_coordinator(group, Retry::Always, request, send).await?;
         answer.offsets.into_iter().map(committed).collect()
     }
+}
+
+/// Asks one broker.
+fn ask_offsets(
+    client: Client,
+    server: String,
+    limit: Duration,
+    queries: Vec<v1::OffsetQuery>,
+) -> BoxFuture<'static, Answers<OffsetAnswer>> {
+    Box::pin(async move {
+        let expected = queries.len();
+        let send = |mut rpc: Rpc, request| async move { rpc.list_offsets(request).await };
+        let answer = client.attempt(&server, limit, v1::ListOffsetsRequest { queries }, &send).await?;
+        check_length(answer.answers.len(), expected)?;
+        let results = answer.answers.into_iter().map(|answer| match answer.error {
+            Some(error) => Ok(Err(Refusal::of(error))),
+            None => Ok(Ok(OffsetAnswer {
+                offset: answer.offset.map(offset).transpose()?,
+                timestamp: answer.timestamp_ms.map(TimestampMs),
+            })),
+        });
+        results.collect()
+    })
 }
 
 fn at(at: OffsetAt) -> v1::offset_query::At {

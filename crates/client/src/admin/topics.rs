@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use millrace_proto::v1;
-use millrace_types::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, TopicName};
+use millrace_types::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, TopicName, TopicPartition};
 
 use super::{Admin, check_topic, node};
 use crate::client::Retry;
 use crate::connection::Rpc;
+use crate::whereabouts::{Leadership, Place};
 use crate::{Client, ClientError};
 
 /// A topic to be created.
@@ -121,6 +122,8 @@ pub struct PartitionDescription {
     pub replicas: Vec<NodeId>,
     /// Who of them is in sync.
     pub isr: Vec<NodeId>,
+    /// Who is not in sync and holds everything that is committed nevertheless (KIP-966).
+    pub eligible: Vec<NodeId>,
     /// The first readable offset.
     pub log_start: Offset,
     /// The first offset that is not committed: where readers end.
@@ -175,16 +178,68 @@ impl Admin {
         list(&self.client, v1::ListTopicsRequest { include_internal: true }).await
     }
 
-    /// Describes a topic, its partitions and its configs.
+    /// Describes a topic, its partitions and its configs. Offsets and sizes are those of each partition's leader; zeros, if the
+    /// leader cannot be asked.
     ///
     /// # Errors
     /// [`ClientError`]; an unknown topic is [`millrace_types::ErrorCode::UnknownTopicOrPartition`].
     pub async fn describe_topic(&self, name: &str) -> Result<TopicDescription, ClientError> {
+        let mut topic = self.describe_topic_once(name).await?;
+        let mut asked: BTreeMap<String, Vec<PartitionIndex>> = BTreeMap::new();
+        for partition in &topic.partitions {
+            let at = TopicPartition { topic: topic.id, partition: partition.partition };
+            if let Place::At(server) = self.client.whereabouts().leader(at) {
+                asked.entry(server).or_default().push(partition.partition);
+            }
+        }
+        let (id, limit) = (topic.id, self.client.options().connect_timeout);
+        let of_leader = |server: String, led: Vec<PartitionIndex>| async move {
+            let request = v1::DescribeTopicRequest { topic: Some(v1::TopicRef::by_id(id)) };
+            let send = |mut rpc: Rpc, request| async move { rpc.describe_topic(request).await };
+            let answer = self.client.attempt(&server, limit, request, &send).await;
+            (led, answer.and_then(|answer| describe(answer.topic)))
+        };
+        let answers = asked.into_iter().map(|(server, led)| of_leader(server, led));
+        for (led, answer) in futures::future::join_all(answers).await {
+            match answer {
+                Ok(mut said) => take_figures(&mut topic, &mut said, &led),
+                Err(error) => tracing::debug!(%error, "a leader does not describe what it leads"),
+            }
+        }
+        Ok(topic)
+    }
+
+    /// Describes a topic as one broker sees it.
+    pub(crate) async fn describe_topic_once(&self, name: &str) -> Result<TopicDescription, ClientError> {
         let request = v1::DescribeTopicRequest { topic: Some(v1::TopicRef::by_name(&check_topic(name)?)) };
         let send = |mut rpc: Rpc, request| async move { rpc.describe_topic(request).await };
-        let answer = self.client.call(Retry::Always, request, send).await?;
-        describe(answer.topic)
+        let topic = describe(self.client.call(Retry::Always, request, send).await?.topic)?;
+        let led = topic.partitions.iter().map(|partition| {
+            let at = TopicPartition { topic: topic.id, partition: partition.partition };
+            (at, partition.leader, partition.leader_epoch)
+        });
+        self.client.whereabouts().learn_leaders(led);
+        Ok(topic)
     }
+}
+
+/// What a leader says of the partitions that it leads.
+fn take_figures(topic: &mut TopicDescription, said: &mut TopicDescription, led: &[PartitionIndex]) {
+    for (ours, theirs) in topic.partitions.iter_mut().zip(&mut said.partitions) {
+        if led.contains(&ours.partition) && ours.partition == theirs.partition {
+            std::mem::swap(ours, theirs);
+        }
+    }
+}
+
+/// Who leads the partitions of a topic, as a broker says it.
+pub(crate) fn leaderships(id: TopicId, answer: &v1::DescribeTopicResponse) -> Vec<Leadership> {
+    let partitions = answer.topic.iter().flat_map(|topic| &topic.partitions);
+    let leadership = |partition: &v1::Partition| {
+        let at = TopicPartition { topic: id, partition: PartitionIndex::new(partition.partition)? };
+        Some((at, node(partition.leader), LeaderEpoch(partition.leader_epoch)))
+    };
+    partitions.filter_map(leadership).collect()
 }
 
 async fn list(client: &Client, request: v1::ListTopicsRequest) -> Result<Vec<TopicSummary>, ClientError> {
@@ -224,6 +279,7 @@ fn describe_partition(partition: v1::Partition) -> Result<PartitionDescription, 
         leader_epoch: LeaderEpoch(partition.leader_epoch),
         replicas: nodes(partition.replicas),
         isr: nodes(partition.isr),
+        eligible: nodes(partition.eligible),
         log_start: offset(partition.log_start_offset)?,
         high_watermark: offset(partition.high_watermark)?,
         end_offset: offset(partition.end_offset)?,

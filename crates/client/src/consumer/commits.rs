@@ -16,7 +16,6 @@ use super::held::{AssignedPartition, Mark};
 use super::state::{Identity, Membership, Shared};
 use super::{CommitError, CommitFailure};
 use crate::backoff::Backoff;
-use crate::client::deserves_another_server;
 use crate::connection::Rpc;
 use crate::{Client, ClientError, Refusal};
 
@@ -140,7 +139,7 @@ impl Committer {
         let asked: Vec<Wish> = wanted.values().take(PARTITIONS_PER_REQUEST_MAX).cloned().collect();
         let request = self.request(identity, &asked);
         let left = deadline.since(self.client.env().clock.monotonic());
-        let server = self.client.home();
+        let server = self.client.coordinator(&self.group);
         let send = |mut rpc: Rpc, request| async move { rpc.commit_offsets(request).await };
         let answer = match self.client.attempt(&server, left, request, &send).await {
             Ok(answer) if answer.offsets.len() == asked.len() => answer,
@@ -151,9 +150,7 @@ impl Committer {
                 return None;
             }
             Err(error) => {
-                if deserves_another_server(&error) {
-                    self.client.leave(&server);
-                }
+                self.client.heed_coordinator(&self.group, &server, &error);
                 tracing::debug!(%server, %error, "a commit failed");
                 let failure = match error {
                     ClientError::Refused(refusal) => CommitFailure::Refused(refusal),

@@ -25,7 +25,7 @@ use super::steps::{Done, Steps};
 use super::stream::{Event, MemberStream};
 use super::{ConsumeError, GroupOptions, Leaving};
 use crate::backoff::Backoff;
-use crate::client::deserves_another_server;
+use crate::client::REDIRECTS_MAX;
 use crate::{Client, ClientError};
 
 /// How long an answer to a heartbeat may take before the stream is taken for broken, if the broker has not said yet how long a
@@ -53,8 +53,9 @@ pub(super) struct Driver {
     stream: Option<MemberStream>,
     /// Whether this stream has brought an assignment yet.
     is_greeted: bool,
-    leader: Option<String>,
     backoff: Backoff,
+    /// How often it was sent to another broker since the last assignment.
+    redirects: u32,
     connect_at: Monotonic,
     heartbeat_interval: Duration,
     session_timeout: Option<Duration>,
@@ -81,7 +82,8 @@ impl Driver {
         let now = client.env().clock.monotonic();
         let member = draw_member(&client);
         Driver {
-            backoff: Backoff::new(client.options()),
+            backoff: Backoff::following(client.options()),
+            redirects: 0,
             client,
             shared,
             options,
@@ -90,7 +92,6 @@ impl Driver {
             joined: None,
             stream: None,
             is_greeted: false,
-            leader: None,
             connect_at: now,
             heartbeat_interval: HEARTBEAT_INTERVAL,
             session_timeout: None,
@@ -205,7 +206,7 @@ impl Driver {
         if self.stream.is_some() || now < self.connect_at {
             return Ok(());
         }
-        let server = self.leader.take().unwrap_or_else(|| self.client.home());
+        let server = self.client.coordinator(&self.options.group);
         let rpc = self.client.rpc(&server)?;
         let join = self.options.join(&self.member, self.progress());
         self.stream = Some(MemberStream::open(self.client.env(), server, rpc, join));
@@ -359,6 +360,7 @@ impl Driver {
         self.beat_at = self.beat_at.min(now.after(self.heartbeat_interval));
         (self.heard_at, self.unanswered) = (now, None);
         self.backoff.reset();
+        self.redirects = 0;
         let identity = Identity { member: self.member.clone(), epoch: assignment.epoch };
         let is_leaving = self.leave_by.is_some();
         let waiting = usize::try_from(assignment.waiting).unwrap_or(usize::MAX);
@@ -441,14 +443,12 @@ impl Driver {
 
     /// The stream is of no use any more; there will be another.
     fn on_broken(&mut self, error: ClientError) {
-        let pause = self.backoff.next(&*self.client.env().rng);
+        let server = self.stream.take().map(|stream| stream.server.clone()).unwrap_or_default();
+        let is_redirect = self.client.heed_coordinator(&self.options.group, &server, &error);
+        self.redirects += u32::from(is_redirect);
+        let is_at_once = is_redirect && self.redirects <= REDIRECTS_MAX;
+        let pause = if is_at_once { Duration::ZERO } else { self.backoff.next(&*self.client.env().rng) };
         tracing::debug!(group = %self.options.group, %error, ?pause, "the member stream broke");
-        if let Some(stream) = self.stream.take()
-            && deserves_another_server(&error)
-        {
-            self.client.leave(&stream.server);
-        }
-        self.leader = error.leader().map(str::to_owned);
         self.shared.note_trouble(error);
         self.is_greeted = false;
         self.unanswered = None;

@@ -68,7 +68,7 @@ impl Fetcher {
             starts,
             feeds: BTreeMap::new(),
             memory: Arc::new(Semaphore::new(rules.prefetch_bytes)),
-            backoff: Backoff::new(client.options()),
+            backoff: Backoff::following(client.options()),
             start_backoff: Backoff::new(client.options()),
             rotation: 0,
             look_up_after: Monotonic::default(),
@@ -162,17 +162,18 @@ impl Fetcher {
 
     /// Begins a fetch at every broker that has partitions to be fetched and no fetch on its way.
     fn begin(&mut self, now: Monotonic, fetches: &mut Fetches) {
-        let home = self.client.home();
-        let server_of = |cursor: &Cursor| cursor.leader.clone().unwrap_or_else(|| home.clone());
-        let cursors = || self.feeds.iter().map(|(number, feed)| (*number, &feed.cursor));
-        let busy: BTreeSet<String> =
-            cursors().filter(|(_, cursor)| cursor.is_busy).map(|(_, cursor)| server_of(cursor)).collect();
+        let busy = self.feeds.values().filter(|feed| feed.cursor.is_busy);
+        let busy: BTreeSet<String> = busy.map(|feed| feed.cursor.server.clone()).collect();
         self.rotation = (self.rotation + 1) % self.feeds.len().max(1);
-        let in_turn = cursors().skip(self.rotation).chain(cursors().take(self.rotation));
+        let numbers: Vec<u64> = self.feeds.keys().copied().collect();
+        let (last, first) = numbers.split_at(self.rotation.min(numbers.len()));
         let mut due: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-        for (number, cursor) in in_turn {
-            let server = server_of(cursor);
-            if cursor.is_due(now) && !busy.contains(&server) {
+        for number in first.iter().chain(last).copied() {
+            let feed = self.feeds.get_mut(&number).filter(|feed| feed.cursor.is_due(now));
+            let Some(server) = feed.and_then(|feed| feed.cursor.server_now(&self.client, now)) else {
+                continue;
+            };
+            if !busy.contains(&server) {
                 due.entry(server).or_default().push(number);
             }
         }
@@ -186,7 +187,7 @@ impl Fetcher {
         let mut partitions = Vec::with_capacity(feeds.len());
         for number in &feeds {
             if let Some(feed) = self.feeds.get_mut(number) {
-                feed.cursor.is_busy = true;
+                feed.cursor.begin(&server);
                 partitions.push(feed.cursor.request());
             }
         }
@@ -258,6 +259,7 @@ impl Fetcher {
             let pause = self.backoff.next(&*self.client.env().rng);
             tracing::debug!(topic = %cursor.topic.name, partition = %cursor.partition, %refusal, "a fetch was refused");
             cursor.paused_until = now.after(pause);
+            self.client.heed(Some(cursor.at()), &refusal);
             let verdict = cursor.on_refusal(refusal, now);
             return self.obey(number, key, verdict);
         }
@@ -312,7 +314,6 @@ impl Fetcher {
         for number in feeds.iter().copied() {
             let Some(feed) = self.feeds.get_mut(&number) else { continue };
             let (key, cursor) = (feed.key, &mut feed.cursor);
-            cursor.leader = None;
             cursor.paused_until = now.after(pause);
             let verdict = match error {
                 ClientError::Refused(refusal) => cursor.on_refusal(refusal.clone(), now),

@@ -153,14 +153,12 @@ impl Starts {
             partitions: asked.iter().map(key).collect(),
             member: Some(identity.on_the_wire(self.instance.as_deref())),
         };
-        let server = self.client.home();
+        let server = self.client.coordinator(&self.group);
         let send = |mut rpc: Rpc, request| async move { rpc.fetch_offsets(request).await };
         let limit = self.client.options().request_timeout;
         let asked = self.client.attempt(&server, limit, request, &send).await;
-        if let Err(error) = &asked
-            && crate::client::deserves_another_server(error)
-        {
-            self.client.leave(&server);
+        if let Err(error) = &asked {
+            self.client.heed_coordinator(&self.group, &server, error);
         }
         asked
     }

@@ -3,6 +3,8 @@
 //! All decisions about a partition are the lane's; this file moves bytes between lanes and connections and keeps
 //! the time.
 
+mod servers;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,16 +15,18 @@ use millrace_proto::v1;
 use millrace_types::{ErrorCode, Outcome, ProducerEpoch, ProducerId, TopicPartition};
 use tokio::sync::mpsc;
 
+use self::servers::Shunned;
 use super::accumulator::{Collected, Ticket};
 use super::config::ProducerConfig;
 use super::delivery::BatchAck;
-use super::lane::{Lane, LostAttempt, Settled};
+use super::lane::{Lane, Settled};
 use super::stamp::Identity;
 use super::stream::{Event, Stream};
 use super::wire::{ack_of, describe, is_of, partition_produce};
 use super::{ProduceError, Shared};
 use crate::backoff::Backoff;
-use crate::client::{Retry, deserves_another_server};
+use crate::client::look_up::LOOK_UP_PAUSE;
+use crate::client::{REDIRECTS_MAX, Retry};
 use crate::connection::Rpc;
 use crate::metadata::TopicInfo;
 use crate::{Client, ClientError, Refusal};
@@ -37,19 +41,17 @@ const EVENTS_MAX: usize = 256;
 struct Route {
     lane: Lane<Ticket>,
     topic: Arc<TopicInfo>,
-    /// The broker that said to lead it; otherwise whichever the client asks first.
-    leader: Option<String>,
     /// Where the last attempt went. While one is open the next follows it: two connections keep no order.
     server: String,
+    /// The pauses between refusals, and how often it was sent elsewhere since something was stored.
+    backoff: Backoff,
+    redirects: u32,
 }
 
 impl Route {
-    fn next_server(&self, home: &str) -> String {
-        match &self.leader {
-            _ if self.lane.is_in_flight() => self.server.clone(),
-            Some(leader) => leader.clone(),
-            None => home.to_owned(),
-        }
+    /// Where the next attempt goes; `None` while that is being looked up.
+    fn next_server(&self, at: TopicPartition, client: &Client) -> Option<String> {
+        if self.lane.is_in_flight() { Some(self.server.clone()) } else { client.server_of(at) }
     }
 }
 
@@ -69,8 +71,9 @@ pub(crate) struct Driver {
     /// Whether a lane with batches to come cannot go on without a producer id.
     wants_identity: bool,
     identity_request: Option<BoxFuture<'static, Result<Identity, ClientError>>>,
-    backoff: Backoff,
-    connect_after: Monotonic,
+    shunned: BTreeMap<String, Shunned>,
+    /// When to look again who leads, if that was not known for some partition.
+    route_after: Option<Monotonic>,
 }
 
 /// Batches of several partitions for one broker.
@@ -88,7 +91,6 @@ impl Driver {
         shared: Arc<Shared>,
     ) -> (Driver, mpsc::Receiver<Event>) {
         let (events_in, events) = mpsc::channel(EVENTS_MAX);
-        let backoff = Backoff::new(client.options());
         let driver = Driver {
             client,
             config,
@@ -101,8 +103,8 @@ impl Driver {
             identity: None,
             wants_identity: false,
             identity_request: None,
-            backoff,
-            connect_after: Monotonic::default(),
+            shunned: BTreeMap::new(),
+            route_after: None,
         };
         (driver, events)
     }
@@ -152,12 +154,14 @@ impl Driver {
     fn next_event(&self, now: Monotonic) -> Option<Monotonic> {
         let lanes = self.active.iter().filter_map(|at| self.routes.get(at)?.lane.next_event(now));
         let timeout = self.client.options().request_timeout;
-        let streams =
+        let silent =
             self.streams.values().filter_map(|stream| Some(stream.outstanding.front()?.sent.after(timeout)));
+        let streams = self.streams.values().filter_map(Stream::suspect_at).chain(silent);
         let state = self.shared.state.lock();
         let lingering = state.accumulator.next_ready(now);
         let expiring = state.accumulator.oldest().map(|since| since.after(self.config.delivery_timeout));
-        let connect = Some(self.connect_after).filter(|at| *at > now && !self.active.is_empty());
+        let shunned = self.shunned.values().map(|shunned| shunned.connect_after);
+        let connect = shunned.chain(self.route_after).filter(|at| *at > now && !self.active.is_empty());
         lanes.chain(streams).chain(lingering).chain(expiring).chain(connect).min()
     }
 
@@ -167,19 +171,6 @@ impl Driver {
         self.expire(now);
         while self.fill_lanes(now) | self.send_all(now) {}
         self.request_identity();
-    }
-
-    /// Gives up connections whose oldest request has no answer within the request timeout.
-    fn drop_silent_streams(&mut self, now: Monotonic) {
-        let timeout = self.client.options().request_timeout;
-        let is_silent = |stream: &Stream| {
-            stream.outstanding.front().is_some_and(|oldest| now.since(oldest.sent) >= timeout)
-        };
-        let silent = self.streams.iter().filter(|(_, stream)| is_silent(stream));
-        for server in silent.map(|(server, _)| server.clone()).collect::<Vec<_>>() {
-            let error = ClientError::TimedOut { server: server.clone(), after: timeout };
-            self.end_stream(&server, &error);
-        }
     }
 
     fn expire(&mut self, now: Monotonic) {
@@ -226,7 +217,8 @@ impl Driver {
             Entry::Vacant(place) => {
                 let topic = self.shared.state.lock().accumulator.topic_of(at)?;
                 let lane = Lane::new(self.config.delivering(), self.config.max_in_flight);
-                place.insert(Route { lane, topic, leader: None, server: String::new() })
+                let backoff = Backoff::following(self.client.options());
+                place.insert(Route { lane, topic, server: String::new(), backoff, redirects: 0 })
             }
         };
         if route.lane.wants_identity() {
@@ -266,10 +258,16 @@ impl Driver {
     /// Sends one batch of every lane that may send. Returns whether it sent any.
     fn send_all(&mut self, now: Monotonic) -> bool {
         let mut outgoing: BTreeMap<String, Outgoing> = BTreeMap::new();
-        let home = self.client.home();
         let mut sent = false;
+        self.route_after = None;
         for at in self.active.clone() {
-            let Some(server) = self.routes.get(&at).map(|route| route.next_server(&home)) else { continue };
+            let Some(route) = self.routes.get(&at).filter(|route| route.lane.would_send(now)) else {
+                continue;
+            };
+            let Some(server) = route.next_server(at, &self.client) else {
+                self.route_after = Some(now.after(LOOK_UP_PAUSE));
+                continue;
+            };
             if !self.has_stream(&server, now) {
                 continue;
             }
@@ -305,29 +303,6 @@ impl Driver {
         }
     }
 
-    /// Whether `server` takes one more request; connects to it if there is no connection.
-    fn has_stream(&mut self, server: &str, now: Monotonic) -> bool {
-        if let Some(stream) = self.streams.get(server) {
-            return stream.has_room();
-        }
-        if self.connect_after > now {
-            return false;
-        }
-        match self.client.rpc(server) {
-            Ok(rpc) => {
-                let (env, events) = (self.client.env(), self.events_in.clone());
-                let stream = Stream::open(env, server.to_owned(), rpc, self.next_stream, events);
-                self.next_stream += 1;
-                self.streams.insert(server.to_owned(), stream);
-                true
-            }
-            Err(error) => {
-                self.pause(server, &error);
-                false
-            }
-        }
-    }
-
     fn on_event(&mut self, event: Option<Event>) {
         // The task holds a sender itself, so there always is a next event.
         match event {
@@ -356,7 +331,7 @@ impl Driver {
             stream.outstanding.push_front(request);
             return self.end_stream(&server, &ClientError::Answer("to another request".to_owned()));
         }
-        self.backoff.reset();
+        self.shunned.remove(&server);
         let mut answers = answer.partitions.into_iter().peekable();
         for (at, attempt) in request.attempts {
             // Without durability only what was refused at once is answered, still in the order of the request.
@@ -371,54 +346,30 @@ impl Driver {
 
     fn on_result(&mut self, at: TopicPartition, attempt: u64, result: Result<BatchAck, Refusal>) {
         let now = self.now();
-        let retry_at = now.after(self.client.options().backoff_min);
         let Some(route) = self.routes.get_mut(&at) else { return };
         match result {
-            Ok(ack) => route.lane.on_ack(attempt, ack),
+            Ok(ack) => {
+                route.backoff.reset();
+                route.redirects = 0;
+                route.lane.on_ack(attempt, ack);
+            }
             Err(refusal) => {
                 tracing::debug!(partition = %at, %refusal, "a batch was refused");
-                match refusal.code {
-                    Some(ErrorCode::NotLeader) => route.leader.clone_from(&refusal.leader),
-                    Some(ErrorCode::UnknownTopicOrPartition | ErrorCode::BatchTooLarge) => {
-                        self.client.topics().forget(route.topic.name.as_str());
-                    }
-                    _ => {}
+                self.client.heed(Some(at), &refusal);
+                if let Some(ErrorCode::UnknownTopicOrPartition | ErrorCode::BatchTooLarge) = refusal.code {
+                    self.client.topics().forget(route.topic.name.as_str());
                 }
-                // A leader that was just named is asked at once; everything else gets a moment.
-                let is_redirect = refusal.code == Some(ErrorCode::NotLeader) && refusal.leader.is_some();
-                let retry_at = if is_redirect { now } else { retry_at };
+                // A leader that was just named is asked at once, unless brokers send us to each other; everything else gets a
+                // moment.
+                let named = refusal.leader.as_ref().filter(|leader| **leader != route.server);
+                let is_redirect = refusal.code == Some(ErrorCode::NotLeader) && named.is_some();
+                route.redirects += u32::from(is_redirect);
+                let is_at_once = is_redirect && route.redirects <= REDIRECTS_MAX;
+                let retry_at =
+                    if is_at_once { now } else { now.after(route.backoff.next(&*self.client.env().rng)) };
                 route.lane.on_refusal(attempt, refusal, now, retry_at);
             }
         }
-    }
-
-    /// Gives up a connection: whatever it has not answered is lost, and sent again by the lanes.
-    fn end_stream(&mut self, server: &str, error: &ClientError) {
-        let Some(mut stream) = self.streams.remove(server) else { return };
-        let outstanding = std::mem::take(&mut stream.outstanding);
-        drop(stream);
-        self.pause(server, error);
-        // Whatever the connection ended with, requests that it carried may have been served before.
-        let never_sent = matches!(error, ClientError::Unreachable { .. });
-        let outcome = if never_sent { Outcome::Definite } else { Outcome::Indefinite };
-        let lost = LostAttempt { reason: error.to_string(), outcome };
-        for (at, attempt) in outstanding.into_iter().flat_map(|request| request.attempts) {
-            if let Some(route) = self.routes.get_mut(&at) {
-                route.leader = None;
-                route.lane.on_lost(attempt, &lost, self.connect_after);
-            }
-            self.settle(at);
-        }
-    }
-
-    /// After a failure of `server`: waits a moment, and asks another one then.
-    fn pause(&mut self, server: &str, error: &ClientError) {
-        let pause = self.backoff.next(&*self.client.env().rng);
-        self.connect_after = self.now().after(pause);
-        if deserves_another_server(error) {
-            self.client.leave(server);
-        }
-        tracing::debug!(%server, %error, ?pause, "connecting again");
     }
 
     /// Asks for a producer id where a lane waits for one.

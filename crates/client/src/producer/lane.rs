@@ -206,9 +206,16 @@ impl<T> Lane<T> {
         });
     }
 
+    /// Whether there is a batch to be sent now.
+    pub(crate) fn would_send(&self, now: Monotonic) -> bool {
+        self.may_send(now)
+            && self.in_flight() < self.window_now()
+            && self.entries.iter().any(|entry| entry.state == State::Waiting)
+    }
+
     /// The next batch to send, if one may be sent now.
     pub(crate) fn send(&mut self, now: Monotonic) -> Option<Attempt> {
-        if !self.may_send(now) || self.in_flight() >= self.window_now() {
+        if !self.would_send(now) {
             return None;
         }
         let entry = self.entries.iter_mut().find(|entry| entry.state == State::Waiting)?;

@@ -1,6 +1,7 @@
 //! One pipelined connection to a broker: requests go out in order, answers come back in order.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use millrace_env::{Env, Monotonic, TaskHandle};
 use millrace_proto::v1;
@@ -13,6 +14,10 @@ use crate::connection::Rpc;
 
 /// Requests on their way through one connection; more wait in their lanes.
 pub(crate) const REQUESTS_IN_FLIGHT_MAX: usize = 64;
+
+/// How long a broker may leave a request without an answer before others are asked whether it still leads, and how often they are.
+const SUSPECT_AFTER: Duration = Duration::from_millis(1500);
+const SUSPECT_AGAIN: Duration = Duration::from_millis(500);
 
 /// What a connection reports.
 #[derive(Debug)]
@@ -35,6 +40,8 @@ pub(crate) struct Outstanding {
 pub(crate) struct Stream {
     pub(crate) number: u64,
     pub(crate) outstanding: VecDeque<Outstanding>,
+    /// When it was asked last whether the broker still leads.
+    pub(crate) suspected_at: Monotonic,
     requests: mpsc::Sender<v1::ProduceRequest>,
     task: Box<dyn TaskHandle>,
     next_correlation: u64,
@@ -56,7 +63,14 @@ impl Stream {
             let _ = events.send(Event::Ended { stream: number, error }).await;
         };
         let task = env.tasks.spawn("produce stream", Box::pin(run));
-        Stream { number, outstanding: VecDeque::new(), requests, task, next_correlation: 0 }
+        let (outstanding, suspected_at) = (VecDeque::new(), Monotonic::default());
+        Stream { number, outstanding, suspected_at, requests, task, next_correlation: 0 }
+    }
+
+    /// When to ask others whether its broker still leads.
+    pub(crate) fn suspect_at(&self) -> Option<Monotonic> {
+        let oldest = self.outstanding.front()?;
+        Some(oldest.sent.after(SUSPECT_AFTER).max(self.suspected_at.after(SUSPECT_AGAIN)))
     }
 
     /// Whether one more request may be sent.

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use millrace_env::Monotonic;
 use millrace_proto::v1;
 use millrace_record::{Batch, split_batches};
-use millrace_types::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
+use millrace_types::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicPartition};
 
 use super::{OnOutOfRange, ReadError};
-use crate::Refusal;
+use crate::client::look_up::LOOK_UP_PAUSE;
 use crate::metadata::TopicInfo;
+use crate::{Client, Refusal};
 
 /// How long a topic may be unknown to the broker before that is believed.
 const UNKNOWN_TOPIC_GRACE: Duration = Duration::from_secs(10);
@@ -25,11 +26,11 @@ pub(crate) struct Cursor {
     pub(crate) next: Offset,
     /// The first offset that is not wanted.
     pub(crate) end: Option<Offset>,
-    /// The broker that said to lead it; otherwise whichever the client asks first.
-    pub(crate) leader: Option<String>,
     pub(crate) paused_until: Monotonic,
     /// Whether a fetch is on its way.
     pub(crate) is_busy: bool,
+    /// Which broker was asked last.
+    pub(crate) server: String,
     is_ended: bool,
     last_epoch: Option<LeaderEpoch>,
     failing_since: Option<Monotonic>,
@@ -77,9 +78,9 @@ impl Cursor {
             partition,
             next,
             end,
-            leader: None,
             paused_until: Monotonic::default(),
             is_busy: false,
+            server: String::new(),
             is_ended: end.is_some_and(|end| end <= next),
             last_epoch: None,
             failing_since: None,
@@ -91,6 +92,26 @@ impl Cursor {
     pub(crate) fn after(mut self, last_epoch: Option<LeaderEpoch>) -> Cursor {
         self.last_epoch = last_epoch;
         self
+    }
+
+    /// Its name.
+    pub(crate) fn at(&self) -> TopicPartition {
+        TopicPartition { topic: self.topic.id, partition: self.partition }
+    }
+
+    /// Whom to ask for it; pauses it while that is being looked up.
+    pub(crate) fn server_now(&mut self, client: &Client, now: Monotonic) -> Option<String> {
+        let server = client.server_of(self.at());
+        if server.is_none() {
+            self.paused_until = now.after(LOOK_UP_PAUSE);
+        }
+        server
+    }
+
+    /// It is asked for now.
+    pub(crate) fn begin(&mut self, server: &str) {
+        self.is_busy = true;
+        server.clone_into(&mut self.server);
     }
 
     /// Whether there is nothing more to fetch: the bound is reached, or it has failed.
@@ -197,12 +218,7 @@ impl Cursor {
                     false => Verdict::Fail(ReadError::Refused { topic, partition, refusal }),
                 }
             }
-            _ if refusal.is_retriable => {
-                if refusal.code == Some(ErrorCode::NotLeader) {
-                    self.leader.clone_from(&refusal.leader);
-                }
-                self.on_failure(&refusal.to_string(), now)
-            }
+            _ if refusal.is_retriable => self.on_failure(&refusal.to_string(), now),
             _ => Verdict::Fail(ReadError::Refused { topic, partition, refusal }),
         };
         self.is_ended |= matches!(verdict, Verdict::Fail(_));

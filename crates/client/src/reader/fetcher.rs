@@ -2,7 +2,7 @@
 
 mod subscribed;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ impl Fetcher {
         items: mpsc::Sender<Item>,
     ) -> Fetcher {
         let memory = Arc::new(Semaphore::new(rules.prefetch_bytes));
-        let backoff = Backoff::new(client.options());
+        let backoff = Backoff::following(client.options());
         let (rotation, feeds_begun, fed_by) = (0, 0, BTreeMap::new());
         Fetcher {
             client,
@@ -124,16 +124,17 @@ impl Fetcher {
 
     /// Begins a fetch at every broker that has partitions to be fetched and no fetch on its way.
     fn begin(&mut self, now: Monotonic, fetches: &mut FuturesUnordered<BoxFuture<'static, Fetched>>) {
-        let home = self.client.home();
-        let server_of = |cursor: &Cursor| cursor.leader.clone().unwrap_or_else(|| home.clone());
-        let busy: Vec<_> = self.cursors.iter().filter(|cursor| cursor.is_busy).map(server_of).collect();
+        let busy = self.cursors.iter().filter(|cursor| cursor.is_busy);
+        let busy: BTreeSet<String> = busy.map(|cursor| cursor.server.clone()).collect();
         let mut due: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         let count = self.cursors.len();
         self.rotation = (self.rotation + 1) % count.max(1);
         for index in (0..count).map(|index| (index + self.rotation) % count) {
-            let Some(cursor) = self.cursors.get(index) else { continue };
-            let server = server_of(cursor);
-            if cursor.is_due(now) && !busy.contains(&server) {
+            let Some(cursor) = self.cursors.get_mut(index).filter(|cursor| cursor.is_due(now)) else {
+                continue;
+            };
+            let Some(server) = cursor.server_now(&self.client, now) else { continue };
+            if !busy.contains(&server) {
                 due.entry(server).or_default().push(index);
             }
         }
@@ -146,7 +147,7 @@ impl Fetcher {
         let mut partitions = Vec::with_capacity(indexes.len());
         for index in &indexes {
             if let Some(cursor) = self.cursors.get_mut(*index) {
-                cursor.is_busy = true;
+                cursor.begin(&server);
                 partitions.push(cursor.request());
             }
         }
@@ -237,6 +238,7 @@ impl Fetcher {
         let Some(cursor) = self.cursors.get_mut(index) else { return };
         tracing::debug!(topic = %cursor.topic.name, partition = %cursor.partition, %refusal, "a fetch was refused");
         cursor.paused_until = now.after(pause);
+        self.client.heed(Some(cursor.at()), &refusal);
         match cursor.on_refusal(refusal, now) {
             Verdict::Retry => {}
             Verdict::Reset => self.reset(index).await,
@@ -273,7 +275,6 @@ impl Fetcher {
         let now = self.now();
         for index in indexes.iter().copied() {
             let Some(cursor) = self.cursors.get_mut(index) else { continue };
-            cursor.leader = None;
             cursor.paused_until = now.after(pause);
             let verdict = match error {
                 ClientError::Refused(refusal) => cursor.on_refusal(refusal.clone(), now),

@@ -82,12 +82,13 @@ impl Fetcher {
 
     /// Opens a stream from every broker that leads partitions which no stream feeds.
     fn open_feeds(&mut self, now: Monotonic, feeds: &mut SelectAll<BoxStream<'static, News>>) {
-        let home = self.client.home();
         let mut due: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (index, cursor) in self.cursors.iter_mut().enumerate() {
-            if cursor.is_due(now) {
-                cursor.is_busy = true;
-                due.entry(cursor.leader.clone().unwrap_or_else(|| home.clone())).or_default().push(index);
+            if cursor.is_due(now)
+                && let Some(server) = cursor.server_now(&self.client, now)
+            {
+                cursor.begin(&server);
+                due.entry(server).or_default().push(index);
             }
         }
         for (server, indexes) in due {
