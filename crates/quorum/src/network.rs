@@ -22,6 +22,9 @@ pub enum CallError {
     /// Nobody is there, or the way is cut: not to be tried again at once.
     #[error("cannot be reached: {0}")]
     Unreachable(String),
+    /// Somebody is there and has not answered in time, or the way broke under the answer: to be tried again at once.
+    #[error("does not answer: {0}")]
+    NoAnswer(String),
     /// The node is another voter by now.
     #[error("is voter {found} now")]
     OtherVoter {

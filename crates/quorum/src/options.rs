@@ -47,9 +47,10 @@ pub struct QuorumPace {
 impl Default for QuorumPace {
     fn default() -> QuorumPace {
         QuorumPace {
-            heartbeat: Duration::from_millis(75),
-            election_min: Duration::from_millis(300),
-            election_max: Duration::from_millis(600),
+            // It is also how long an append may take, sync included.
+            heartbeat: Duration::from_millis(150),
+            election_min: Duration::from_millis(500),
+            election_max: Duration::from_millis(1000),
             answer: Duration::from_secs(10),
             snapshot: Duration::from_secs(30),
             snapshot_every: 5000,

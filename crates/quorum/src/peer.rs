@@ -54,10 +54,11 @@ impl Connection {
     }
 }
 
-/// Everything but a bad answer is waited out before the next attempt: a peer that is gone is not asked in a loop.
+/// A peer that is gone, or takes no part any more, is not asked in a loop: the next attempt waits. One that was too slow, because its
+/// disk was, is asked again at once: a pause would look like a leader that has died.
 fn failed(error: &CallError) -> CallFailed {
     match error {
-        CallError::Protocol(_) => NetworkError::new(error).into(),
+        CallError::Protocol(_) | CallError::NoAnswer(_) => NetworkError::new(error).into(),
         _ => Unreachable::new(error).into(),
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct Sessions {
 struct State {
     /// The term in which it leads.
     term: Option<u64>,
+    /// The term in which it has applied all that was decided before.
+    confirmed: Option<u64>,
     heard: BTreeMap<NodeId, (BrokerEpoch, Monotonic)>,
     /// The newest voice of each node.
     voices: BTreeMap<NodeId, (QuorumVoter, String)>,
@@ -102,9 +104,7 @@ impl Cluster {
         let term = self.quorum().status().term;
         if state.term != Some(term) {
             state.term = Some(term);
-            let now = self.env.clock.monotonic();
-            let image = self.quorum().image();
-            state.heard = image.brokers().map(|broker| (broker.node, (broker.epoch, now))).collect();
+            state.heard.clear();
             tracing::info!(term, node = %self.me, "this node leads the metadata quorum");
         }
         true
@@ -119,7 +119,7 @@ impl Cluster {
             return Err(ApiError::new(ErrorCode::QuorumUnavailable, "this node does not lead the quorum"));
         }
         let PeerHeartbeat { node, epoch, applied, draining } = says;
-        let image = self.quorum().image();
+        let image = self.confirmed().await?;
         let Some(broker) = image.broker(node).filter(|broker| broker.epoch == epoch) else {
             return Ok(HeartbeatAnswer { registered: false, active: false, may_stop: false });
         };
@@ -146,18 +146,37 @@ impl Cluster {
         })
     }
 
+    /// The image, once this leader has applied all that was decided before it: by its own image of before nobody might be a broker.
+    async fn confirmed(&self) -> Result<Arc<Image>, ApiError> {
+        let term = self.quorum().status().term;
+        if self.sessions.state.lock().confirmed == Some(term) {
+            return Ok(self.quorum().image());
+        }
+        let read = self.quorum().read().await;
+        let image = read.map_err(|error| ApiError::new(ErrorCode::QuorumUnavailable, error.to_string()))?;
+        self.sessions.state.lock().confirmed = Some(term);
+        Ok(image)
+    }
+
     async fn fence_silent(&self) {
         let now = self.env.clock.monotonic();
-        let image = self.quorum().image();
+        let Ok(image) = self.confirmed().await else { return };
         let silent = {
-            let state = self.sessions.state.lock();
-            let is_silent = |broker: &&Broker| {
-                let heard = state.heard.get(&broker.node).filter(|(epoch, _)| *epoch == broker.epoch);
-                // Whoever has registered and not been heard yet is fenced anyway.
-                broker.node != self.me && heard.is_some_and(|(_, at)| now.since(*at) >= SESSION)
+            let mut state = self.sessions.state.lock();
+            let mut is_silent = |broker: &&Broker| {
+                // A new leader learns of brokers as it applies what was decided before it.
+                let heard = state.heard.entry(broker.node).or_insert((broker.epoch, now));
+                if heard.0 != broker.epoch {
+                    *heard = (broker.epoch, now);
+                }
+                now.since(heard.1) >= SESSION
             };
             let unfenced = image.brokers().filter(|broker| broker.standing != Standing::Fenced);
-            unfenced.filter(is_silent).map(|broker| (broker.node, broker.epoch)).collect::<Vec<_>>()
+            let others = unfenced.filter(|broker| broker.node != self.me);
+            others
+                .filter(|broker| is_silent(broker))
+                .map(|broker| (broker.node, broker.epoch))
+                .collect::<Vec<_>>()
         };
         for (node, epoch) in silent {
             tracing::warn!(%node, after = ?SESSION, "a broker was silent for too long and is fenced");
@@ -209,7 +228,7 @@ impl Cluster {
     }
 
     async fn chores(&self, rebalance: bool) -> Result<(), ApiError> {
-        let image = self.quorum().image();
+        let image = self.confirmed().await?;
         let mut commands = Vec::new();
         if image.feature_level() < FEATURE_LEVEL_NEWEST {
             commands.push(Command::RaiseFeatureLevel { level: FEATURE_LEVEL_NEWEST });

@@ -125,6 +125,11 @@ impl Replicas {
             let configure = old.is_some_and(|old| old.config != topic.config);
             changed.push(Arc::clone(topic));
             for (at, partition) in topic.numbered() {
+                // Most partitions of a large topic are as they were.
+                let was = old.and_then(|old| old.partition(at.partition));
+                if was == Some(partition) && !all && !configure {
+                    continue;
+                }
                 if partition.replicas.contains(&self.me) {
                     let (view, brokers) = (view_of(topic, at, partition), Arc::clone(&brokers));
                     let here = self.here(at);

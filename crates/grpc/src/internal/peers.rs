@@ -193,9 +193,8 @@ fn call_error(failure: Failure, address: String, within: Duration) -> CallError 
     match peer_error(failure, address, within) {
         // The request itself was not understood.
         PeerError::Refused(error) => CallError::Protocol(error.to_string()),
-        error @ (PeerError::Unreachable { .. } | PeerError::NoAnswer { .. }) => {
-            CallError::Unreachable(error.to_string())
-        }
+        error @ PeerError::Unreachable { .. } => CallError::Unreachable(error.to_string()),
+        error @ PeerError::NoAnswer { .. } => CallError::NoAnswer(error.to_string()),
     }
 }
 

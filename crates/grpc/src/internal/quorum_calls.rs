@@ -61,7 +61,7 @@ pub(super) fn to_reply(answer: Result<QuorumAnswer, CallError>) -> internal::Quo
         Err(CallError::OtherVoter { found }) => Reply::OtherVoter(to_voter(found)),
         Err(CallError::Stopped(why)) => Reply::Stopped(why),
         Err(CallError::Protocol(why)) => Reply::Protocol(why),
-        Err(CallError::Unreachable(why)) => Reply::Unreachable(why),
+        Err(CallError::Unreachable(why) | CallError::NoAnswer(why)) => Reply::Unreachable(why),
     };
     internal::QuorumReply { reply: Some(reply) }
 }
