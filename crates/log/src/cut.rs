@@ -95,7 +95,7 @@ impl LogInner {
         let outcome = change(&mut self.turn()).map(|found| waited = found);
         let reason = AppendError::StorageFailed("the batch was truncated".to_owned());
         let gone = waited.gone.iter().filter_map(|cell| cell.refuse(reason.clone()));
-        let wakers: Vec<_> = gone.chain(waited.safe.iter().filter_map(|cell| cell.take_waker())).collect();
+        let wakers: Vec<_> = gone.chain(waited.safe.iter().filter_map(|cell| cell.settle())).collect();
         wakers.into_iter().for_each(std::task::Waker::wake);
         self.combine();
         outcome

@@ -121,10 +121,19 @@ impl SyncState {
         None
     }
 
-    /// Takes note of who waits for bytes that were written and are not held yet.
-    pub(crate) fn wait_for(&mut self, waiting: &mut Vec<Unsynced>) {
+    /// Takes note of who waits for bytes that were written. Tells whether some of them are held already.
+    pub(crate) fn wait_for(&mut self, waiting: &mut Vec<Unsynced>) -> bool {
         let held = self.held;
-        self.waiting.extend(waiting.drain(..).filter(|waiting| waiting.last >= held));
+        let some_held = waiting.iter().any(|waiting| waiting.last < held);
+        self.waiting.append(waiting);
+        some_held
+    }
+
+    /// Takes those whose batches end before `held`, which everybody can see to be held.
+    pub(crate) fn take_held(&mut self, held: Offset) -> Vec<Unsynced> {
+        let (safe, waiting) = self.waiting.drain(..).partition(|waiting| waiting.last < held);
+        self.waiting = waiting;
+        safe
     }
 
     /// Moves what is held as far as the sync mode allows at this time. Hands back who need not wait any more, to be woken
@@ -139,9 +148,7 @@ impl SyncState {
             return Vec::new();
         }
         self.held = to;
-        let (safe, waiting) = self.waiting.drain(..).partition(|waiting| waiting.last < to);
-        self.waiting = waiting;
-        safe
+        self.take_held(to)
     }
 
     /// Whether all that is written may be acknowledged before a sync: a power cut takes the unsynced bytes, and those were
@@ -427,9 +434,14 @@ impl LogInner {
             view.synced_end = view.synced_end.max(job.until.offset);
         }
         self.publish_held(held);
-        self.sync.lock().in_flight = false;
+        let late = {
+            let mut sync = self.sync.lock();
+            sync.in_flight = false;
+            // Who came between the two looks saw that the batch is held, and could not be told so yet.
+            sync.take_held(held)
+        };
         self.sync_idle.notify_all();
-        let wakers = safe.iter().filter_map(|waiting| waiting.cell.take_waker());
+        let wakers = safe.iter().chain(&late).filter_map(|waiting| waiting.cell.settle());
         wakers.chain(self.take_passed()).for_each(std::task::Waker::wake);
         self.plan_sync();
         self.combine();

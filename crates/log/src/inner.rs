@@ -281,17 +281,17 @@ impl LogInner {
         self.waiters.wake_all();
     }
 
-    /// Whether the append that ended at `last` is safe: `None` while that is not known.
+    /// Whether the append that ended at `last`, or one that was held before, is safe: `None` while that is not known.
     ///
     /// After a failure nothing is acknowledged, not even what was synced before: which of the two came first is not
     /// worth a race.
-    pub(crate) fn acknowledgement(&self, last: Offset) -> Option<Result<(), AppendError>> {
+    pub(crate) fn acknowledgement(&self, last: Option<Offset>) -> Option<Result<(), AppendError>> {
         if let Some(error) = self.shared.failure.append_error() {
             return Some(Err(error));
         }
         #[cfg(feature = "teeth")]
         millrace_types::planted!(AckBeforeSync => return Some(Ok(())));
-        (self.held() > last).then_some(Ok(()))
+        last.is_none_or(|last| self.held() > last).then_some(Ok(()))
     }
 
     /// Waits until whoever unlinks or replaces segments has shown readers the log as it is then.

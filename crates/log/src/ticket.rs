@@ -20,6 +20,8 @@ pub(crate) struct Cell {
 #[derive(Debug, Default)]
 struct State {
     fate: Fate,
+    /// It was held, and could be seen to be: a truncation that comes later does not take that back.
+    held: bool,
     waker: Option<Waker>,
 }
 
@@ -57,9 +59,11 @@ impl Cell {
         }
     }
 
-    /// Hands back whom to wake, because more is held.
-    pub(crate) fn take_waker(&self) -> Option<Waker> {
-        self.state.lock().waker.take()
+    /// The batch is held. Hands back whom to wake.
+    pub(crate) fn settle(&self) -> Option<Waker> {
+        let mut state = self.state.lock();
+        state.held = true;
+        state.waker.take()
     }
 
     /// The answer, if there is one by now; else `waker`, if there is one, is kept.
@@ -68,7 +72,8 @@ impl Cell {
         let answer = match &state.fate {
             Fate::Refused(error) => Some(Err(error.clone())),
             Fate::Written(appended) => {
-                log.acknowledgement(appended.last_offset).map(|safe| safe.map(|()| *appended))
+                let last = (!state.held).then_some(appended.last_offset);
+                log.acknowledgement(last).map(|safe| safe.map(|()| *appended))
             }
             Fate::Queued => None,
         };

@@ -194,7 +194,7 @@ impl LogInner {
                 (sync.held(), safe)
             };
             self.publish_held(held);
-            let wakers = safe.iter().filter_map(|waiting| waiting.cell.take_waker());
+            let wakers = safe.iter().filter_map(|waiting| waiting.cell.settle());
             let wakers: Vec<_> = wakers.chain(self.take_passed()).collect();
             wakers.into_iter().for_each(std::task::Waker::wake);
         }

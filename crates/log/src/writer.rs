@@ -27,6 +27,7 @@ use crate::passing::is_storage_full;
 use crate::producers::{BatchFacts, ProducerState, Verdict};
 use crate::queue::Pending;
 use crate::segment::Segment;
+use crate::ticket::Unsynced;
 use crate::{AppendError, Appended, LogConfig, TimestampType};
 use group::{Group, Placed};
 
@@ -274,21 +275,30 @@ impl LogInner {
         };
         if mode != SyncMode::Always {
             self.publish_held(held);
-            woken.extend(safe.iter().filter_map(|waiting| waiting.cell.take_waker()));
+            woken.extend(safe.iter().filter_map(|waiting| waiting.cell.settle()));
         }
         woken.extend(self.take_passed());
     }
 
     /// Tells the tickets of a written group where their batches lie.
     fn answer(&self, group: &mut Group, woken: &mut Vec<Waker>) {
-        let unsynced = &mut group.take_unsynced();
-        if !unsynced.is_empty() {
-            self.sync.lock().wait_for(unsynced);
-        }
+        let unsynced = group.take_unsynced();
         let log_start = self.view.read().log_start;
         for (cell, appended) in group.take_answers() {
             woken.extend(cell.written(Appended { log_start, ..appended }));
         }
+        self.wait_for(unsynced, woken);
+    }
+
+    /// Sees to it that the tickets of written batches hear when those are held, at once if they are.
+    fn wait_for(&self, mut unsynced: Vec<Unsynced>, woken: &mut Vec<Waker>) {
+        if unsynced.is_empty() || !self.sync.lock().wait_for(&mut unsynced) {
+            return;
+        }
+        // What a sync that ends right now is about to show is left to it.
+        let held = self.held();
+        let safe = self.sync.lock().take_held(held);
+        woken.extend(safe.iter().filter_map(|waiting| waiting.cell.settle()));
     }
 
     /// The write failed: nothing of the group may be seen, in the file, the indexes or the producer state.
@@ -314,8 +324,8 @@ impl LogInner {
             group.take_answers().into_iter().partition(|(_, appended)| appended.last_offset < writer.end);
         let mut unsynced = group.take_unsynced();
         unsynced.retain(|waiting| waiting.last < writer.end);
-        self.sync.lock().wait_for(&mut unsynced);
         woken.extend(stored.into_iter().filter_map(|(cell, appended)| cell.written(appended)));
+        self.wait_for(unsynced, woken);
         woken.extend(lost.into_iter().filter_map(|(cell, _)| cell.refuse(answer.clone())));
     }
 

@@ -2,14 +2,15 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, mpsc};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use millrace_env::counting::CallKind;
 use millrace_env::sim::Fault;
+use millrace_types::{Offset, SyncMode};
 
-use crate::fixture::{batch, fresh, stamp};
-use crate::{AppendError, Log, Ticket};
+use crate::fixture::{batch, fresh, meta, small, stamp};
+use crate::{AppendError, Log, LogConfig, Ticket};
 
 /// A safety net: nothing waits that long unless something is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -80,4 +81,36 @@ fn a_ticket_that_was_asked_while_no_sync_could_begin_is_answered_afterwards() {
     drop(turn);
     woken.recv_timeout(PATIENCE).unwrap();
     assert_eq!(log.offsets().synced_end.get(), 1, "without anybody asking again");
+}
+
+/// What a ticket that nobody has polled before answers.
+fn asked(mut ticket: Ticket) -> Poll<Result<crate::Appended, AppendError>> {
+    Pin::new(&mut ticket).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+#[test]
+fn what_was_held_before_a_truncation_is_acknowledged_after_it() {
+    let (_sim, _dir, log) = fresh(6);
+    let append = || log.append(batch(&[b"a"], None)).unwrap();
+    let held = append();
+    append().wait().unwrap();
+    let written = append();
+    log.truncate_to(Offset::ZERO).unwrap();
+    let Poll::Ready(Ok(answer)) = asked(held) else { panic!("it was synced with the one behind it") };
+    assert_eq!(answer.base_offset, Offset::ZERO);
+    assert!(matches!(asked(written), Poll::Ready(Err(AppendError::StorageFailed(_)))));
+}
+
+#[test]
+fn what_is_held_as_soon_as_it_is_written_is_acknowledged_whatever_comes() {
+    let (_sim, dir, _log) = fresh(7);
+    let config = LogConfig { sync_mode: SyncMode::Os, ..small() };
+    let log = dir.create(meta(1), config).unwrap();
+    let first = log.append(batch(&[b"a"], stamp(5, 0))).unwrap();
+    let retry = log.append(batch(&[b"a"], stamp(5, 0))).unwrap();
+    log.truncate_to(Offset::ZERO).unwrap();
+    for (ticket, duplicate) in [(first, false), (retry, true)] {
+        let Poll::Ready(Ok(answer)) = asked(ticket) else { panic!("it was held") };
+        assert_eq!((answer.base_offset, answer.duplicate), (Offset::ZERO, duplicate));
+    }
 }
