@@ -9,7 +9,7 @@
 //! ```
 //! A broker that registered without an epoch, alone in its cluster, is active until it is fenced.
 
-use millrace_schema::{BrokerRegistered, BrokerStarted};
+use millrace_schema::{BrokerRegistered, BrokerStarted, Standing};
 use millrace_types::{BrokerEpoch, DirectoryId, IncarnationId, NodeId};
 
 /// A broker.
@@ -33,17 +33,6 @@ pub struct Broker {
     pub standing: Standing,
     /// The version of the image that its standing came with: whoever wants to be unfenced has come that far.
     pub standing_since: u64,
-}
-
-/// What a broker may do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Standing {
-    /// It leads and is in sync where the partitions say so.
-    Active,
-    /// It leads nothing any more and will be in sync with nothing: it is about to stop.
-    Draining,
-    /// It leads nothing and is in sync with nothing, because it was not heard of, or has only just started.
-    Fenced,
 }
 
 impl Broker {

@@ -17,7 +17,7 @@ mod refusal;
 mod topic_config;
 mod topic_keys;
 
-pub use broker::{Broker, Standing};
+pub use broker::Broker;
 pub use command::{
     AlterPartition, Command, ConfigChange, CreateTopic, InSync, Owner, ReplicaEnd, StartBroker,
 };
@@ -31,7 +31,7 @@ pub use image::{ApplyError, FEATURE_LEVEL_ALONE, FEATURE_LEVEL_NEWEST, Image, To
 pub use millrace_schema::{
     BrokerRegistered, BrokerResumed, BrokerRun, BrokerStarted, FrameError, ImageResumed, Losses,
     LossyElection, MetadataRecord, PartitionChanged, PartitionPlaced, PartitionState, PartitionsAdded,
-    ProducerIdsTaken, StandingResumed, TopicConfigured, TopicCreated, TopicResumed,
+    ProducerIdsTaken, Standing, TopicConfigured, TopicCreated, TopicResumed,
 };
 pub use partition::Partition;
 pub use refusal::Refusal;

@@ -88,6 +88,11 @@ impl Partition {
         }
     }
 
+    /// What comes next, so far like this: every change is one more of them.
+    pub(crate) fn successor(&self) -> Partition {
+        Partition { partition_epoch: self.partition_epoch.saturating_add(1), ..self.clone() }
+    }
+
     /// Whether it is led by another replica than the preferred one, which is in sync and could lead.
     #[must_use]
     pub fn is_away(&self) -> bool {

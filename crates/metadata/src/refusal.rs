@@ -26,7 +26,7 @@ pub enum Refusal {
         /// The one in its way.
         existing: TopicName,
     },
-    /// Names with two leading underscores are the product's.
+    /// The product keeps it for itself: it is one of Kafka's internal topics, or begins with `__millrace`.
     #[error("{0}: this name belongs to the product")]
     NameReserved(TopicName),
     /// The id is taken, or one of those with a meaning of their own.

@@ -17,7 +17,7 @@ pub use groups::{
 pub use metadata::{
     BrokerRegistered, BrokerResumed, BrokerRun, BrokerStarted, ImageResumed, Losses, LossyElection,
     MetadataRecord, PartitionChanged, PartitionPlaced, PartitionState, PartitionsAdded, ProducerIdsTaken,
-    StandingResumed, TopicConfigured, TopicCreated, TopicResumed,
+    Standing, TopicConfigured, TopicCreated, TopicResumed,
 };
 pub use offsets::{OffsetCommitKey, OffsetCommitValue, OffsetsError, OffsetsKey, decode_offsets_key};
 pub use quorum::{

@@ -37,7 +37,7 @@ mod resumed;
 
 pub use brokers::{BrokerRun, BrokerStarted, Losses};
 pub use partition::{LossyElection, PartitionChanged, PartitionState};
-pub use resumed::{BrokerResumed, ImageResumed, StandingResumed, TopicResumed};
+pub use resumed::{BrokerResumed, ImageResumed, Standing, TopicResumed};
 
 const TOPIC_CREATED: u16 = 1;
 const TOPIC_DELETED: u16 = 2;

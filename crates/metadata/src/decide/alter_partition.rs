@@ -125,9 +125,7 @@ pub(super) fn decide(image: &Image, wanted: &AlterPartition) -> Result<Vec<Metad
     let after = Change::new(image.rules(topic), partition).in_sync(isr).finish();
     // A leader asks for the set that is in force to be rid of what it has asked for before: a copy of a request that was
     // refused may still come, and be right by then. With the next partition epoch it is stale.
-    let voided =
-        || Partition { partition_epoch: partition.partition_epoch.saturating_add(1), ..partition.clone() };
-    Ok(record_of(at, Some(after.unwrap_or_else(voided))))
+    Ok(record_of(at, Some(after.unwrap_or_else(|| partition.successor()))))
 }
 
 /// Lets a leader go on in an epoch above one that it has found in its log. A broker alone in its cluster begins epochs
@@ -148,11 +146,7 @@ pub(super) fn raise_epoch(
     if above < partition.leader_epoch {
         return Ok(Vec::new());
     }
-    let raised = Partition {
-        leader_epoch: above.next(),
-        partition_epoch: partition.partition_epoch.saturating_add(1),
-        ..partition.clone()
-    };
+    let raised = Partition { leader_epoch: above.next(), ..partition.successor() };
     Ok(record_of(at, Some(raised)))
 }
 

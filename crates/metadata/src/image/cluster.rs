@@ -18,7 +18,7 @@ use crate::{Broker, Partition, Standing};
 /// Otherwise it could shrink the in-sync set by the new number and go on to commit by the old one.
 pub(super) fn min_insync_changes(topic: &mut Topic) {
     for partition in &mut topic.partitions {
-        partition.partition_epoch = partition.partition_epoch.saturating_add(1);
+        *partition = partition.successor();
         #[cfg(feature = "teeth")]
         millrace_types::planted!(ElrKept => continue);
         if partition.leader.is_some() {

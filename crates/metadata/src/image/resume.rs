@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use millrace_schema::{BrokerResumed, ImageResumed, MetadataRecord, StandingResumed, TopicResumed};
+use millrace_schema::{BrokerResumed, ImageResumed, MetadataRecord, TopicResumed};
 
 use super::{ApplyError, FEATURE_LEVEL_NEWEST, Image, Topic};
-use crate::{Broker, Partition, Standing, TopicConfig};
+use crate::{Broker, Partition, TopicConfig};
 
 impl Image {
     /// Records that fold, from an empty image on, into one that is equal to this.
@@ -61,11 +61,7 @@ impl Image {
             internal: record.internal.clone(),
             epoch: record.epoch,
             incarnation: record.incarnation,
-            standing: match record.standing {
-                StandingResumed::Active => Standing::Active,
-                StandingResumed::Draining => Standing::Draining,
-                StandingResumed::Fenced => Standing::Fenced,
-            },
+            standing: record.standing,
             standing_since: record.standing_since,
         };
         Arc::make_mut(&mut self.brokers).insert(record.node, broker);
@@ -102,11 +98,7 @@ fn of_broker(broker: &Broker) -> BrokerResumed {
         grpc: broker.grpc.clone(),
         kafka: broker.kafka.clone(),
         internal: broker.internal.clone(),
-        standing: match broker.standing {
-            Standing::Active => StandingResumed::Active,
-            Standing::Draining => StandingResumed::Draining,
-            Standing::Fenced => StandingResumed::Fenced,
-        },
+        standing: broker.standing,
         standing_since: broker.standing_since,
     }
 }

@@ -115,11 +115,7 @@ impl<'a> Change<'a> {
         if new_epoch {
             after.leader_epoch = after.leader_epoch.next();
         }
-        if after == *self.was {
-            return None;
-        }
-        after.partition_epoch = after.partition_epoch.saturating_add(1);
-        Some(after)
+        if after == *self.was { None } else { Some(after.successor()) }
     }
 
     fn complete_reassignment(&mut self) -> bool {

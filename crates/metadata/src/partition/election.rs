@@ -39,11 +39,10 @@ pub(crate) fn lossy_election(was: &Partition, node: NodeId) -> Partition {
     Partition {
         leader: Some(node),
         leader_epoch,
-        partition_epoch: was.partition_epoch.saturating_add(1),
         isr: Arc::from([node].as_slice()),
         elr: Vec::new(),
         last_known_elr: Vec::new(),
         lossy: Some(LossyElection { leader_epoch, given_up }),
-        ..was.clone()
+        ..was.successor()
     }
 }

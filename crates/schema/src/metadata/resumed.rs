@@ -46,19 +46,19 @@ pub struct BrokerResumed {
     /// Its address for other brokers; may be empty.
     pub internal: String,
     /// What it may do.
-    pub standing: StandingResumed,
+    pub standing: Standing,
     /// The version of the image that its standing came with.
     pub standing_since: u64,
 }
 
 /// What a broker may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum StandingResumed {
-    /// Lead and be in sync.
+pub enum Standing {
+    /// It leads and is in sync where the partitions say so.
     Active,
-    /// Nothing any more: it is about to stop.
+    /// It leads nothing any more and will be in sync with nothing: it is about to stop.
     Draining,
-    /// Nothing: it was not heard of, or has only just started.
+    /// It leads nothing and is in sync with nothing, because it was not heard of, or has only just started.
     Fenced,
 }
 
@@ -119,9 +119,9 @@ impl BrokerResumed {
             kafka: self.kafka.clone(),
             internal: self.internal.clone(),
             standing: match self.standing {
-                StandingResumed::Active => 0,
-                StandingResumed::Draining => 1,
-                StandingResumed::Fenced => 2,
+                Standing::Active => 0,
+                Standing::Draining => 1,
+                Standing::Fenced => 2,
             },
             standing_since: self.standing_since,
         }
@@ -139,9 +139,9 @@ impl BrokerResumed {
             return Err(frame.invalid("epoch", format!("{epoch}, or no run that it was given to")));
         }
         let standing = match message.standing {
-            0 => StandingResumed::Active,
-            1 => StandingResumed::Draining,
-            2 => StandingResumed::Fenced,
+            0 => Standing::Active,
+            1 => Standing::Draining,
+            2 => Standing::Fenced,
             other => return Err(frame.invalid("standing", format!("{other}, which has no meaning"))),
         };
         Ok(BrokerResumed {

@@ -68,7 +68,7 @@ fn every_kind() -> Vec<MetadataRecord> {
             grpc: "127.0.0.1:7070".to_owned(),
             kafka: String::new(),
             internal: "127.0.0.1:7071".to_owned(),
-            standing: StandingResumed::Fenced,
+            standing: Standing::Fenced,
             standing_since: 70,
         }),
         MetadataRecord::ImageResumed(ImageResumed {
