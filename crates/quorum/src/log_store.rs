@@ -12,14 +12,14 @@ use millrace_log::Log;
 use millrace_schema::{QuorumEntry, QuorumPosition, QuorumVote, QuorumVoter};
 use millrace_types::NodeId;
 use openraft::storage::{LogFlushed, RaftLogStorage};
-use openraft::{Entry, ErrorSubject, ErrorVerb, LogState, OptionalSend, RaftLogReader, StorageIOError};
+use openraft::{Entry, ErrorSubject, ErrorVerb, LogState, OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::entries::{Entries, EntriesError};
 use crate::files::{FileError, QuorumFiles};
 use crate::raft::{
-    Consensus, RaftId, RaftLogId, RaftStorageError, RaftVote, ballot_of, entry_of, log_id_of, position_of,
+    Consensus, RaftLogId, RaftStorageError, RaftVote, ballot_of, entry_of, log_id_of, position_of,
     raft_entry_of, storage_error, vote_of,
 };
 use crate::runtime::blocking;
@@ -304,14 +304,8 @@ impl RaftLogStorage<Consensus> for LogStore {
             self.entries.begin_at(purged.index + 1)?;
             Ok(self.entries.range().is_empty())
         };
-        let is_empty = blocking(&self.env, change).map_err(|error| {
-            let subject = ErrorSubject::Log(log_id);
-            RaftStorageError::from(StorageIOError::<RaftId>::new(
-                subject,
-                ErrorVerb::Delete,
-                openraft::AnyError::error(error),
-            ))
-        })?;
+        let is_empty = blocking(&self.env, change)
+            .map_err(|error| storage_error(ErrorSubject::Log(log_id), ErrorVerb::Delete, error))?;
         let mut state = self.state.lock();
         state.purged = Some(purged);
         if is_empty {

@@ -223,6 +223,12 @@ fn records_from_wire(records: &[bytes::Bytes]) -> Result<Vec<MetadataRecord>, Fr
     records.iter().map(|record| MetadataRecord::decode(record)).collect()
 }
 
+/// A frame of the only kind that may stand here.
+fn frame_of(kind: u16, bytes: &[u8]) -> Result<Frame<'_>, FrameError> {
+    let frame = decode_frame(bytes)?;
+    if frame.kind == kind { Ok(frame) } else { Err(frame.unknown_kind()) }
+}
+
 impl QuorumEntry {
     /// The bytes of the entry, as the value of a record.
     #[must_use]
@@ -288,10 +294,7 @@ impl QuorumSnapshot {
     /// # Errors
     /// As [`QuorumEntry::decode`].
     pub fn decode(bytes: &[u8]) -> Result<QuorumSnapshot, FrameError> {
-        let frame = decode_frame(bytes)?;
-        if frame.kind != SNAPSHOT {
-            return Err(frame.unknown_kind());
-        }
+        let frame = frame_of(SNAPSHOT, bytes)?;
         let message: wire::QuorumSnapshot = frame.message(NEWEST)?;
         Ok(QuorumSnapshot {
             last: QuorumPosition::maybe_from_wire(&frame, message.last)?,
@@ -331,10 +334,7 @@ impl QuorumVote {
     /// # Errors
     /// As [`QuorumEntry::decode`].
     pub fn decode(bytes: &[u8]) -> Result<QuorumVote, FrameError> {
-        let frame = decode_frame(bytes)?;
-        if frame.kind != VOTE {
-            return Err(frame.unknown_kind());
-        }
+        let frame = frame_of(VOTE, bytes)?;
         let message: wire::QuorumVote = frame.message(NEWEST)?;
         let ballot = message.ballot.map(|ballot| QuorumBallot::from_wire(&frame, ballot));
         let own = QuorumVoter::from_wire(&frame, message.own)?;
@@ -353,10 +353,7 @@ pub fn encode_quorum_purged(last: QuorumPosition) -> Vec<u8> {
 /// # Errors
 /// As [`QuorumEntry::decode`].
 pub fn decode_quorum_purged(bytes: &[u8]) -> Result<QuorumPosition, FrameError> {
-    let frame = decode_frame(bytes)?;
-    if frame.kind != PURGED {
-        return Err(frame.unknown_kind());
-    }
+    let frame = frame_of(PURGED, bytes)?;
     let message: wire::QuorumPurged = frame.message(NEWEST)?;
     QuorumPosition::from_wire(&frame, message.last)
 }

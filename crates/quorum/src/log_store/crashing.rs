@@ -15,6 +15,7 @@ use openraft::storage::RaftLogStorageExt;
 
 use super::tests::{DIR, Process, try_start};
 use super::*;
+use crate::raft::RaftId;
 use crate::runtime::{enter, within};
 
 /// What a voter knows.

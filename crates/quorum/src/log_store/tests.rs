@@ -12,6 +12,7 @@ use openraft::storage::RaftLogStorageExt;
 
 use super::*;
 use crate::entries::quorum_log_config;
+use crate::raft::RaftId;
 use crate::runtime::{enter, within};
 
 pub(super) const NODE: NodeId = NodeId(7);

@@ -5,10 +5,10 @@
 
 use bytes::Bytes;
 
-use super::{NEWEST, QuorumBallot, QuorumEntry, QuorumPosition, QuorumVoter};
+use super::{NEWEST, QuorumBallot, QuorumEntry, QuorumPosition, QuorumVoter, frame_of};
 use crate::wire::quorum_answer::Answer;
 use crate::wire::quorum_request::Ask;
-use crate::{Frame, FrameError, decode_frame, encode_frame, wire};
+use crate::{Frame, FrameError, encode_frame, wire};
 
 const REQUEST: u16 = 70;
 const ANSWER: u16 = 71;
@@ -96,10 +96,7 @@ impl QuorumRequest {
     /// # Errors
     /// [`FrameError`] names the kind and the version, and the field that breaks its rule.
     pub fn decode(bytes: &[u8]) -> Result<QuorumRequest, FrameError> {
-        let frame = decode_frame(bytes)?;
-        if frame.kind != REQUEST {
-            return Err(frame.unknown_kind());
-        }
+        let frame = frame_of(REQUEST, bytes)?;
         let message: wire::QuorumRequest = frame.message(NEWEST)?;
         let position = |at| QuorumPosition::maybe_from_wire(&frame, at);
         let ask = match message.ask {
@@ -147,10 +144,7 @@ impl QuorumAnswer {
     /// # Errors
     /// As [`QuorumRequest::decode`].
     pub fn decode(bytes: &[u8]) -> Result<QuorumAnswer, FrameError> {
-        let frame = decode_frame(bytes)?;
-        if frame.kind != ANSWER {
-            return Err(frame.unknown_kind());
-        }
+        let frame = frame_of(ANSWER, bytes)?;
         let message: wire::QuorumAnswer = frame.message(NEWEST)?;
         let position = |at| QuorumPosition::maybe_from_wire(&frame, at);
         Ok(match message.answer {
