@@ -41,6 +41,8 @@ use tokio::sync::watch;
 
 pub(crate) use self::metadata::ClusterMetadata;
 pub(crate) use self::opening::{OpenedCluster, QUORUM_LOG, open};
+#[cfg(test)]
+pub(crate) use self::outbox::ReplicaOutbox;
 pub use self::peers::{
     Greeted, Greeting, HeartbeatAnswer, PeerAnswer, PeerCall, PeerError, PeerHeartbeat, PeerRequest,
     PeerService, Peers, ProposalOutcome, Proposed, ReplicaFetch, ReplicaFetched, ReplicaTail,

@@ -1,5 +1,7 @@
 //! Outcomes that are taken in another order than the log has them.
 
+mod replicated;
+
 use std::path::PathBuf;
 
 use millrace_env::counting::CallKind;

@@ -1,5 +1,7 @@
 //! Three brokers in one process: real logs, real quorum, and calls from one to the other that need no sockets.
 
+mod coordinators;
+
 use std::collections::BTreeMap;
 use std::fmt;
 

@@ -1,5 +1,7 @@
 //! Groups: who is in them, what each owns, and whose commits are taken.
 
+mod moving;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_env::counting::CallKind;
