@@ -211,7 +211,8 @@ impl LogDir {
         let env = &Env { fs: Arc::new(RoomyFs::new(&handles)), ..env.clone() };
         let layout = layout::open(env, &path, node)?;
         let FoundPartitions { readable: found, damaged, .. } = layout.partitions;
-        let shared_syncs = opening::prepare(&*env.fs, &path, (layout.last_stop, found.len()))?;
+        let shared_syncs = opening::prepare(&*env.fs, &path, (layout.last_stop, found.len()))
+            .inspect_err(|_| layout::doubt_cache(&*env.fs, &path))?;
         let all = found.iter().map(|meta| meta.id).chain(damaged.iter().map(|(id, _)| *id));
         let unrecovered = all.filter(|_| layout.last_stop == LastStop::Unclean).collect();
         let report = StartReport {
@@ -239,6 +240,8 @@ impl LogDir {
             gone: Mutex::new(true),
             report: Mutex::new(report),
         });
+        let (fs, marked) = (Arc::clone(&shared.env.fs), shared.path.clone());
+        shared.failure.on_fatal(Box::new(move |_| layout::doubt_cache(&*fs, &marked)));
         let logs = Arc::new(Mutex::new(Logs { unrecovered, ..Logs::default() }));
         let left = Mutex::new(layout.left);
         let scrubbed = Mutex::new(ScrubReport::nothing());

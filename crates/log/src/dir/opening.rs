@@ -125,7 +125,11 @@ impl LogDir {
         let last_stop = if clean { LastStop::Clean } else { LastStop::Unclean };
         let left = self.left.lock().get(&id).copied();
         let request = OpenRequest { meta, path, config, mark, last_stop, left };
-        let Recovered { inner, epochs } = recovery::open(&self.shared, request)?;
+        let recovered = recovery::open(&self.shared, request);
+        // It may have been the sync of what an earlier process has written.
+        let recovered =
+            recovered.inspect_err(|_| layout::doubt_cache(&*self.shared.env.fs, &self.shared.path));
+        let Recovered { inner, epochs } = recovered?;
         self.left.lock().remove(&id);
         Ok(StagedLog { inner, epochs, reservation })
     }
