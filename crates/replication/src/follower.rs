@@ -204,7 +204,9 @@ impl Follower {
             }
             FetchAnswer::BelowStart { log_start } => {
                 self.phase = Phase::Working { fetch };
-                self.high_watermark = self.high_watermark.min(log_start);
+                // A leader deletes only what is committed: so is all that lies below where its log starts.
+                self.high_watermark = self.high_watermark.max(log_start);
+                self.learned_in = self.view.leader_epoch;
                 effects.push(Effect::Reset(log_start));
             }
             FetchAnswer::Refused(_) => {

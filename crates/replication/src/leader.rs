@@ -303,7 +303,7 @@ impl Leader {
         if let Some(refusal) = self.refusal(fetch) {
             return FetchAnswer::Refused(refusal);
         }
-        if fetch.next < self.log.start {
+        if fetch.next < self.log.start || self.is_unknown(fetch, found) {
             return FetchAnswer::BelowStart { log_start: self.log.start };
         }
         if let Comparison::Parts(theirs) = compare(fetch.next, fetch.last_epoch, found, self.log.end) {
@@ -327,6 +327,17 @@ impl Leader {
             high_watermark: self.high_watermark,
             log_start: self.log.start,
         }
+    }
+
+    /// Whether a follower that is where this log starts may have had other records before that: they are of an epoch from before all
+    /// that is known here, since what this log had of it is deleted.
+    fn is_unknown(&self, fetch: &Fetch, found: Option<EpochEnd>) -> bool {
+        let before_all = EpochEnd { epoch: fetch.last_epoch, end: self.log.start };
+        let is_last = fetch.last_epoch == self.log.last_epoch;
+        fetch.next == self.log.start
+            && !is_last
+            && fetch.last_epoch != LeaderEpoch::NONE
+            && found == Some(before_all)
     }
 
     fn refusal(&self, fetch: &Fetch) -> Option<FetchRefusal> {

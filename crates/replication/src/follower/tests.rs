@@ -156,3 +156,15 @@ fn with_everything_it_waits_before_it_asks_again() {
     assert_eq!(follower.step(FollowerEvent::Log(log(10, 10)), Moment(1)), []);
     assert!(sent(&follower.step(FollowerEvent::Tick, Moment(11))).is_some());
 }
+
+#[test]
+fn where_its_leaders_log_starts_behind_its_own_end_it_begins_anew_and_all_before_is_committed() {
+    let (mut follower, fetch) = follower(view());
+    let log_start = offset(15);
+    let effects = follower.step(answered(fetch, FetchAnswer::BelowStart { log_start }), Moment(1));
+    assert_eq!(effects, [Effect::Reset(log_start)]);
+    assert_eq!(follower.high_watermark(), log_start, "as its log says from then on");
+    let reset = LogFacts { start: log_start, last_epoch: LeaderEpoch::NONE, ..log(15, 15) };
+    let next = sent(&follower.step(FollowerEvent::Log(reset), Moment(2))).unwrap();
+    assert_eq!((next.next, next.last_epoch), (log_start, LeaderEpoch::NONE));
+}

@@ -245,3 +245,23 @@ fn a_log_that_parts_does_not_count() {
     assert_eq!(answer(&leader.step(event, Moment(1))), FetchAnswer::Diverging(found));
     assert_eq!(leader.high_watermark(), offset(8));
 }
+
+#[test]
+fn a_follower_whose_records_may_be_others_than_those_that_were_deleted_begins_anew() {
+    let mut leader = leader(&[1, 2]);
+    let trimmed = LogFacts { start: offset(10), ..log(12, 12) };
+    leader.step(LeaderEvent::Log(trimmed), Moment(1));
+    let mut ask = |last_epoch: i32, found: Option<EpochEnd>| {
+        let fetch = Fetch { last_epoch: LeaderEpoch(last_epoch), ..fetch(2, 10, 10) };
+        answer(&leader.step(LeaderEvent::Fetch { fetch, found }, Moment(2)))
+    };
+    let before_all = EpochEnd { epoch: LeaderEpoch(3), end: offset(10) };
+    let anew = FetchAnswer::BelowStart { log_start: offset(10) };
+    assert_eq!(ask(3, Some(before_all)), anew, "nobody knows which leader's records they are");
+    let known = EpochEnd { epoch: LeaderEpoch(4), end: offset(12) };
+    assert!(
+        matches!(ask(4, Some(known)), FetchAnswer::Records { .. }),
+        "one leader has written all of an epoch"
+    );
+    assert!(matches!(ask(-1, None), FetchAnswer::Records { .. }), "it has none");
+}
