@@ -4,10 +4,13 @@
 //! The same seed makes the same run. What must hold is in `invariants`, one file each, apart from the code under test.
 
 mod clients;
+mod deletions;
+mod disks;
 mod faults;
 mod helm;
 mod invariants;
 mod marks;
+mod more;
 mod node;
 mod plots;
 mod rest;
@@ -19,6 +22,7 @@ mod world;
 
 pub use marks::Marks;
 
+use more::More;
 use world::World;
 
 /// How a run ended.
@@ -46,7 +50,24 @@ pub enum Story {
 /// Runs the world of a seed: faults first, then none, and everything must come to rest.
 #[must_use]
 pub fn run(seed: u64, story: Story) -> Ended {
-    let mut world = match World::new(seed) {
+    run_with(seed, story, More::Nothing)
+}
+
+/// As [`run`], and syncs fail.
+#[must_use]
+pub fn run_on_failing_disks(seed: u64, story: Story) -> Ended {
+    run_with(seed, story, More::FailingDisks)
+}
+
+/// As [`run`], and records are deleted from the front. No producer is idempotent: what a replica remembers of one goes with the
+/// records that it never had.
+#[must_use]
+pub fn run_with_deletions(seed: u64, story: Story) -> Ended {
+    run_with(seed, story, More::Deletions)
+}
+
+fn run_with(seed: u64, story: Story, more: More) -> Ended {
+    let mut world = match World::new(seed, more) {
         Ok(world) => world,
         Err(broken) => {
             return Ended { marks: Marks::default(), story: Vec::new(), broken: Some(broken), hash: 0 };

@@ -1,36 +1,79 @@
 //! Replicas of a partition by the thousand: no run of the simulated world breaks what replication promises.
 //!
 //! `MILLRACE_SEED=n` runs that seed alone and tells what happened.
+#![expect(clippy::print_stdout, reason = "a suite reports what it has tried")]
 
-use millrace_sim::replication::{Marks, Story, run};
+use millrace_sim::replication::{Ended, Marks, Story, run, run_on_failing_disks, run_with_deletions};
 use millrace_sim::sweep::{self, seed_wanted};
 
-/// Runs seeds; what is broken is printed with its seed.
-fn sweep(first: u64, seeds: u64) -> Marks {
-    sweep::sweep(first, seeds, |seed| {
+/// What happens on failing disks only.
+const OF_DISKS: &[&str] = &["processes ended by a failed sync", "starts that a failed sync has ended"];
+/// What happens only where records are deleted.
+const OF_DELETIONS: &[&str] = &["deletions of records", "logs that began anew where their leader's starts"];
+/// What happens only to idempotent producers.
+const OF_RETRIES: &[&str] = &[
+    "appends sent again",
+    "retries that found their batch",
+    "appends that an old leader took for too early",
+];
+
+/// Runs seeds; what is broken is printed with its seed. All has happened but `but`.
+fn sweep(first: u64, seeds: u64, run: fn(u64, Story) -> Ended, but: &[&[&str]]) {
+    let marks: Marks = sweep::sweep(first, seeds, |seed| {
         let ended = run(seed, Story::Untold);
         (ended.marks, ended.broken)
-    })
+    });
+    assert_eq!(marks.never(), but.concat(), "never happened");
+}
+
+/// One seed, told.
+fn tell(seed: u64, run: fn(u64, Story) -> Ended) {
+    let ended = run(seed, Story::Told);
+    ended.story.iter().for_each(|line| println!("{line}"));
+    println!("{}", ended.marks);
+    assert_eq!(ended.broken, None, "seed {seed}");
 }
 
 #[test]
 fn two_thousand_histories_of_replicas_break_no_promise() {
-    if let Some(seed) = seed_wanted() {
-        let ended = run(seed, Story::Told);
-        ended.story.iter().for_each(|line| println!("{line}"));
-        println!("{}", ended.marks);
-        assert_eq!(ended.broken, None, "seed {seed}");
-        return;
+    match seed_wanted() {
+        Some(seed) => tell(seed, run),
+        None => sweep(0, 2_000, run, &[OF_DELETIONS, OF_DISKS]),
     }
-    let marks = sweep(0, 2_000);
-    assert!(marks.never().is_empty(), "never happened: {:?}", marks.never());
 }
 
 #[test]
 #[ignore = "minutes: cargo xtask soak"]
 fn a_hundred_thousand_histories_of_replicas_break_no_promise() {
-    let marks = sweep(1_000_000, 100_000);
-    assert!(marks.never().is_empty(), "never happened: {:?}", marks.never());
+    sweep(1_000_000, 100_000, run, &[OF_DELETIONS, OF_DISKS]);
+}
+
+#[test]
+fn a_thousand_histories_of_replicas_on_failing_disks_break_no_promise() {
+    match seed_wanted() {
+        Some(seed) => tell(seed, run_on_failing_disks),
+        None => sweep(0, 1_000, run_on_failing_disks, &[OF_DELETIONS]),
+    }
+}
+
+#[test]
+#[ignore = "minutes: cargo xtask soak"]
+fn fifty_thousand_histories_of_replicas_on_failing_disks_break_no_promise() {
+    sweep(1_000_000, 50_000, run_on_failing_disks, &[OF_DELETIONS]);
+}
+
+#[test]
+fn a_thousand_histories_of_replicas_whose_records_are_deleted_break_no_promise() {
+    match seed_wanted() {
+        Some(seed) => tell(seed, run_with_deletions),
+        None => sweep(0, 1_000, run_with_deletions, &[OF_RETRIES, OF_DISKS]),
+    }
+}
+
+#[test]
+#[ignore = "minutes: cargo xtask soak"]
+fn fifty_thousand_histories_of_replicas_whose_records_are_deleted_break_no_promise() {
+    sweep(1_000_000, 50_000, run_with_deletions, &[OF_RETRIES, OF_DISKS]);
 }
 
 /// Every class of what the suite has found, by the seeds that showed it.

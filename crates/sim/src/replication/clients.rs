@@ -3,6 +3,8 @@
 use millrace_replication::reads::{Position, Served};
 use millrace_types::{LeaderEpoch, NodeId, Offset, TopicId};
 
+use super::more::More;
+use super::truth::place;
 use super::weather::Weather;
 use super::wire::{Answer, Message, Place, Produced, RequestNo, Value};
 use super::world::World;
@@ -46,10 +48,10 @@ pub(crate) struct Consumer {
 }
 
 impl Client {
-    pub(crate) fn all(weather: &Weather) -> Vec<Client> {
+    pub(crate) fn all(weather: &Weather, more: More) -> Vec<Client> {
         let producers = (0..weather.producers).map(|number| {
             // The first is idempotent, the second is not, the third does not wait for other replicas.
-            let id = (number == 0).then_some(1_000);
+            let id = (number == 0 && more != More::Deletions).then_some(1_000);
             Kind::Producer(Producer {
                 id,
                 acks_all: number < 2,
@@ -164,8 +166,16 @@ impl World {
                 }
             }
             Kind::Consumer(consumer) => {
-                let Answer::Read { asked, entries, .. } = answer else { return };
+                let Answer::Read { asked, entries, served } = answer else { return };
                 if consumer.topic == Some(topic) && asked.next == consumer.position {
+                    if *served == Served::OutOfRange && place(consumer.position) < self.truth.deleted_to {
+                        // It asks where the partition begins, and hears of which epoch that is.
+                        let before = self.truth.deleted_to.saturating_sub(1);
+                        let entry = self.truth.committed.get(before);
+                        consumer.position = Offset::from_count(self.truth.deleted_to as u64);
+                        consumer.last_epoch = entry.map(|entry| LeaderEpoch(entry.epoch));
+                        return;
+                    }
                     consumer.position = consumer.position.saturating_add(entries.len() as u64);
                     let last = entries.last().map(|entry| LeaderEpoch(entry.epoch));
                     consumer.last_epoch = last.or(consumer.last_epoch);

@@ -19,7 +19,7 @@ impl World {
     /// Whether what a broker has may be lost: another one that may be elected has all that is committed, for certain.
     ///
     /// So many disks may be lost at a time as the minimum of in-sync replicas is above one.
-    fn is_spare(&self, id: NodeId) -> bool {
+    pub(super) fn is_spare(&self, id: NodeId) -> bool {
         let partition = &self.helm.partition;
         if partition.view.isr_min < 2 || self.is_short(Some(id)) {
             return false;
@@ -56,7 +56,7 @@ impl World {
         Ok(())
     }
 
-    fn back_soon(&mut self, id: NodeId) {
+    pub(super) fn back_soon(&mut self, id: NodeId) {
         let wait = match self.rng.below(3) {
             0 => 5 + self.rng.below(50),
             1 => 200 + self.rng.below(800),
@@ -117,11 +117,12 @@ impl World {
 
     /// A broker stops, cleanly.
     pub(crate) fn gone(&mut self, id: NodeId) -> Verdict {
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.stop()?;
-            self.marks.clean_stops += 1;
-            self.back_soon(id);
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        if let Err(error) = node.stop() {
+            return self.died(id, error);
         }
+        self.marks.clean_stops += 1;
+        self.back_soon(id);
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 mod admission;
 mod candidates;
 mod committed;
+mod deleted;
 mod durable;
 mod eligible;
 mod fencing;
@@ -100,6 +101,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(quorum::QuorumSuperset),
         Box::new(fencing::Fencing),
         Box::new(reads::Reads),
+        Box::new(deleted::Deleted),
         Box::new(eligible::Eligible),
         Box::new(registrations::Registrations::default()),
         Box::new(admission::Admission::default()),

@@ -57,5 +57,9 @@ counted! {
     returned: "replicas taken out and brought back behind the leader's back",
     recreated: "topics deleted and created again",
     slow_disks: "disks made slow",
+    deletions: "deletions of records",
+    resets: "logs that began anew where their leader's starts",
+    failed_syncs: "processes ended by a failed sync",
+    failed_starts: "starts that a failed sync has ended",
     healed: "partitions at rest after all",
 }

@@ -16,6 +16,7 @@ use millrace_replication::{
 use millrace_types::{BrokerEpoch, NodeId, Offset, SyncMode, TopicId};
 
 use super::store::{Outcome, Store, open_dir};
+use super::truth::place;
 use super::wire::{Answer, Entry, Known, Message, Place, Produced, Registration, RequestNo, batch, entries};
 
 pub(crate) const TIMING: Timing = Timing { lag_ms_max: 1_200, retry_ms: 250, idle_ms: 30 };
@@ -53,6 +54,10 @@ pub(crate) enum Did {
         records: usize,
     },
     Cut {
+        topic: TopicId,
+    },
+    /// The log begins where the leader's starts.
+    Reset {
         topic: TopicId,
     },
     Led {
@@ -95,6 +100,8 @@ pub(crate) struct Node {
     pub(crate) paused: bool,
     /// What is on its disk, as far as is certain; all that is written while it runs.
     pub(crate) mirrors: BTreeMap<TopicId, Mirror>,
+    /// Where each log starts. What a mirror has before that is of no meaning.
+    starts: BTreeMap<TopicId, usize>,
     /// How slow its disk is.
     pub(crate) disk_ms: u64,
     /// How much of each log was synced when the last process ended.
@@ -105,6 +112,8 @@ pub(crate) struct Node {
     pub(crate) suspect: bool,
     /// It has lost records, and has not had all that is committed since; or a leader does not know of it.
     pub(crate) lacking: bool,
+    /// A sync of its disk will fail.
+    pub(crate) failing: bool,
     /// Which disk it has, counted from 0.
     disk: u64,
     /// What a start has found lost and the controller has not heard of. It outlives the process: the next start of one that died
@@ -132,6 +141,14 @@ pub(crate) struct Part {
     pub(crate) sync_due: bool,
 }
 
+impl Run {
+    /// The log of a topic is deleted.
+    fn drop_part(&mut self, topic: TopicId) -> Result<(), String> {
+        self.parts.remove(&topic);
+        self.dir.delete(super::store::partition_of(topic)).map_err(|error| format!("deleting: {error}"))
+    }
+}
+
 impl Node {
     pub(crate) fn new(id: NodeId, seed: u64) -> Node {
         let mirrors = BTreeMap::new();
@@ -142,11 +159,13 @@ impl Node {
             runs: 0,
             paused: false,
             mirrors,
+            starts: BTreeMap::new(),
             disk_ms: 0,
             synced: BTreeMap::new(),
             before_cut: BTreeMap::new(),
             suspect: false,
             lacking: false,
+            failing: false,
             disk: 0,
             unreported: Losses::Nothing,
         }
@@ -176,9 +195,17 @@ impl Node {
     pub(crate) fn wipe(&mut self, seed: u64) {
         self.kill();
         self.sim = Sim::new(seed);
+        self.failing = false;
         self.mirrors.clear();
+        self.starts.clear();
         self.unreported = Losses::Nothing;
         self.disk += 1;
+    }
+
+    /// No sync fails any more.
+    pub(crate) fn repair(&mut self) {
+        self.failing = false;
+        self.sim.disk().heal();
     }
 
     /// A process starts. Answers of which topics the log is shorter than it was known to be.
@@ -192,16 +219,21 @@ impl Node {
             let topic = meta.id.topic;
             let store = Store::open(&dir, topic, mode)?;
             let found = store.all().map_err(|error| format!("{} at its start: {error}", self.id))?;
-            let before = self.mirrors.get(&topic).map_or(&[][..], Vec::as_slice);
-            if self.before_cut.remove(&topic).is_some_and(|length| found.len() < length) {
+            let start = place(store.facts().start);
+            let mut mirror = self.mirrors.remove(&topic).unwrap_or_default();
+            if self.before_cut.remove(&topic).is_some_and(|length| start + found.len() < length) {
                 shorter.push(topic);
             }
+            let before = mirror.get(start..).unwrap_or_default();
             if before.get(..found.len()) != Some(found.as_slice())
                 && found.get(..before.len()) != Some(before)
             {
                 return Err(format!("{} has other records of {topic} than it wrote", self.id));
             }
-            self.mirrors.insert(topic, found);
+            mirror.resize(start, Entry::DELETED);
+            mirror.extend(found);
+            self.mirrors.insert(topic, mirror);
+            self.starts.insert(topic, start);
             parts.insert(topic, Part { store, replica: None, sync_due: false });
         }
         let report = dir.start_report();
@@ -255,10 +287,10 @@ impl Node {
         // Topics that were deleted: by name there is only one, and another id has taken it.
         let gone: Vec<TopicId> = run.parts.keys().filter(|id| **id != topic).copied().collect();
         for id in gone {
-            run.parts.remove(&id);
             self.mirrors.remove(&id);
-            if let Err(error) = run.dir.delete(super::store::partition_of(id)) {
-                return vec![Did::Died(format!("deleting: {error}"))];
+            self.starts.remove(&id);
+            if let Err(error) = run.drop_part(id) {
+                return vec![Did::Died(error)];
             }
         }
         if !run.parts.contains_key(&topic) {
@@ -273,12 +305,9 @@ impl Node {
         }
         if !known.view.replicas.contains(&self.id) {
             // What is removed from the replicas goes; should it come back, it begins with nothing.
-            run.parts.remove(&topic);
             self.mirrors.remove(&topic);
-            return match run.dir.delete(super::store::partition_of(topic)) {
-                Ok(()) => Vec::new(),
-                Err(error) => vec![Did::Died(format!("deleting: {error}"))],
-            };
+            self.starts.remove(&topic);
+            return run.drop_part(topic).err().map(Did::Died).into_iter().collect();
         }
         let (me, mut did) = (self.id, Vec::new());
         let Some(part) = run.parts.get_mut(&topic) else { return Vec::new() };
@@ -345,11 +374,17 @@ impl Node {
             Effect::Reset(to) => {
                 part.store.log.reset_to(to).map_err(text)?;
                 part.store.was_cut();
-                self.shorten(topic, to);
+                self.mirrors.entry(topic).or_default().resize(place(to), Entry::DELETED);
+                self.starts.insert(topic, place(to));
+                did.push(Did::Reset { topic });
                 self.tell(topic, now, did);
             }
             Effect::Append { .. } => self.replicate(doing, did)?,
-            Effect::Trim(to) => part.store.log.trim_to(to).map_err(text)?,
+            Effect::Trim(to) => {
+                part.store.log.trim_to(to).map_err(text)?;
+                let start = place(part.store.facts().start);
+                self.starts.insert(topic, start);
+            }
             Effect::HighWatermark(to) => {
                 let _now = part.store.log.raise_high_watermark(to);
                 let leads = part.replica.as_ref().is_some_and(|replica| replica.leader().is_some());
@@ -551,6 +586,36 @@ impl Node {
         }
         let read = part.store.read(position.next, Some(end)).and_then(|bytes| entries(&bytes));
         (served, read.map(|entries| entries.into_values().collect()).unwrap_or_default())
+    }
+
+    /// Where a log starts.
+    pub(crate) fn start_of(&self, topic: TopicId) -> usize {
+        self.starts.get(&topic).copied().unwrap_or_default()
+    }
+
+    /// What is known here to be committed.
+    pub(crate) fn high_watermark(&self, topic: TopicId) -> Offset {
+        let part = self.run.as_ref().and_then(|run| run.parts.get(&topic));
+        part.map_or(Offset::ZERO, |part| part.store.log.offsets().high_watermark)
+    }
+
+    /// Deletes records as a leader. Answers where its log starts then.
+    pub(crate) fn delete_records(
+        &mut self,
+        topic: TopicId,
+        to: Offset,
+        now: u64,
+        did: &mut Vec<Did>,
+    ) -> Option<usize> {
+        let part = self.part(topic)?;
+        if let Err(error) = part.store.log.trim_to(to) {
+            did.push(Did::Died(error.to_string()));
+            return None;
+        }
+        let start = place(part.store.facts().start);
+        self.starts.insert(topic, start);
+        self.tell(topic, now, did);
+        Some(start)
     }
 
     pub(crate) fn latest(&self, topic: TopicId) -> Option<Answer> {

@@ -23,6 +23,8 @@ pub(crate) struct Truth {
     pub(crate) sent: BTreeSet<Value>,
     /// How much was committed when the leader of each epoch was elected.
     pub(crate) elected_at: BTreeMap<i32, usize>,
+    /// Up to where a leader was told to delete.
+    pub(crate) deleted_to: usize,
 }
 
 pub(crate) fn place(offset: Offset) -> usize {
@@ -39,6 +41,7 @@ impl Truth {
             refused: BTreeSet::new(),
             sent: BTreeSet::new(),
             elected_at: BTreeMap::new(),
+            deleted_to: 0,
         }
     }
 
@@ -56,7 +59,8 @@ impl Truth {
         for (id, node) in nodes {
             let mirror = node.mirrors.get(&self.topic).map_or(&[][..], Vec::as_slice);
             let agrees = self.agrees.entry(*id).or_default();
-            *agrees = (*agrees).min(mirror.len());
+            // What it has deleted, or never had because it was, is nobody's to hold.
+            *agrees = (*agrees).max(node.start_of(self.topic).min(self.committed.len())).min(mirror.len());
             let ahead = self.committed.iter().skip(*agrees).zip(mirror.iter().skip(*agrees));
             *agrees += ahead.take_while(|(committed, found)| committed == found).count();
         }

@@ -23,6 +23,11 @@ pub(crate) struct Entry {
     pub(crate) epoch: i32,
 }
 
+impl Entry {
+    /// In the place of one that was deleted.
+    pub(crate) const DELETED: Entry = Entry { value: 0, epoch: -1 };
+}
+
 /// A client's request.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct RequestNo(pub(crate) u64);

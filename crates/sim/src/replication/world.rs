@@ -17,6 +17,7 @@ use super::clients::Client;
 use super::helm::{Helm, Partition};
 use super::invariants::{Invariant, Scene, Verdict, all};
 use super::marks::Marks;
+use super::more::More;
 use super::node::{Did, Node};
 use super::plots::Plot;
 use super::truth::Truth;
@@ -44,11 +45,14 @@ pub(crate) enum Happening {
     Plot(Plot),
     Overdue(usize, RequestNo),
     Fault,
+    More,
 }
 
 pub(crate) struct World {
     pub(crate) rng: Arc<SimRng>,
     pub(crate) weather: Weather,
+    pub(super) more: More,
+    pub(super) more_rng: Arc<SimRng>,
     pub(crate) now: u64,
     tick: u64,
     queue: BTreeMap<(u64, u64), Happening>,
@@ -74,7 +78,7 @@ pub(crate) struct World {
 pub(crate) const REPLICAS: usize = 3;
 
 impl World {
-    pub(crate) fn new(seed: u64) -> Result<World, String> {
+    pub(crate) fn new(seed: u64, more: More) -> Result<World, String> {
         let rng = Arc::new(SimRng::new(seed));
         let weather = Weather::draw(&rng);
         let ids: Vec<NodeId> = (1..=weather.brokers).map(NodeId).collect();
@@ -84,7 +88,9 @@ impl World {
         let nodes: BTreeMap<NodeId, Node> = nodes.collect();
         let truth = Truth::new(helm.topic());
         let mut world = World {
-            clients: Client::all(&weather),
+            clients: Client::all(&weather, more),
+            more,
+            more_rng: More::draw(seed),
             now: 0,
             tick: 0,
             queue: BTreeMap::new(),
@@ -115,6 +121,7 @@ impl World {
         if let Some(every) = world.weather.fault_every_ms {
             world.later(800 + every, Happening::Fault);
         }
+        world.plan_more();
         Ok(world)
     }
 
@@ -243,6 +250,7 @@ impl World {
                 self.overdue(client, request);
                 Ok(())
             }
+            Happening::More => self.happen_more(),
             Happening::Fault => {
                 if let Some(every) = self.weather.fault_every_ms {
                     let next = every / 2 + self.rng.below(every);
@@ -262,7 +270,13 @@ impl World {
     fn start(&mut self, id: NodeId) -> Verdict {
         let mode = self.weather.sync_mode;
         let Some(node) = self.nodes.get_mut(&id).filter(|node| node.run.is_none()) else { return Ok(()) };
-        let shorter = node.start(mode)?;
+        let shorter = match node.start(mode) {
+            Ok(shorter) => shorter,
+            Err(why) => {
+                self.marks.failed_starts += 1;
+                return if self.ended_by_disk(id) { Ok(()) } else { Err(why) };
+            }
+        };
         let run = node.runs;
         self.marks.torn += shorter.len() as u64;
         self.truth.forget(id);
@@ -472,23 +486,18 @@ impl World {
             {
                 self.truth.rose(node, *to);
             }
-            if matches!(did, Did::Cut { .. }) {
+            if matches!(did, Did::Cut { .. } | Did::Reset { .. }) {
                 self.truth.forget(id);
             }
             self.truth.look(&self.nodes);
-            if let Some(node) = self.nodes.get(&id) {
-                let scene = Scene {
-                    nodes: &self.nodes,
-                    helm: &self.helm,
-                    truth: &self.truth,
-                    always: self.weather.sync_mode == SyncMode::Always,
-                };
-                for invariant in &mut self.invariants {
-                    let verdict = invariant.did(scene, node, &did);
-                    verdict.map_err(|what| format!("{}: {what}", invariant.name()))?;
-                }
-            }
+            self.watch(|invariant, scene| {
+                scene.nodes.get(&id).map_or(Ok(()), |node| invariant.did(scene, node, &did))
+            })?;
+            let ends = matches!(did, Did::Died(_));
             self.note(id, did)?;
+            if ends {
+                break;
+            }
         }
         Ok(())
     }
@@ -532,6 +541,7 @@ impl World {
             Did::HighWatermark { .. } => {}
             Did::Replicated { .. } => self.marks.replicated += 1,
             Did::Cut { .. } => self.marks.cut += 1,
+            Did::Reset { .. } => self.marks.resets += 1,
             Did::Led { again } => self.marks.elected_again += u64::from(again),
             Did::Refused(refusal) => {
                 use millrace_replication::FetchRefusal as No;
@@ -544,8 +554,17 @@ impl World {
                 }
             }
             Did::Halted(halt) => return Err(format!("R11 {id} halts: {halt}")),
-            Did::Died(why) => return Err(format!("{id} dies: {why}")),
+            Did::Died(why) => return self.died(id, why),
         }
+        Ok(())
+    }
+
+    /// A process has ended by itself: only a disk that fails may do that.
+    pub(crate) fn died(&mut self, id: NodeId, why: String) -> Verdict {
+        if !self.ended_by_disk(id) {
+            return Err(format!("{id} dies: {why}"));
+        }
+        self.marks.failed_syncs += 1;
         Ok(())
     }
 

@@ -25,7 +25,7 @@ impl Invariant for Reads {
                         known.len()
                     ));
                 }
-                let exists = from <= known.len();
+                let exists = (scene.truth.deleted_to..=known.len()).contains(&from);
                 if exists && matches!(served, Served::OutOfRange | Served::Truncated(_)) {
                     return Err(format!("{node} says {served:?} of {from}; {} are committed", known.len()));
                 }
