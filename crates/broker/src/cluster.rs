@@ -142,9 +142,10 @@ impl Cluster {
     /// Begins everything that goes on beside requests.
     pub(crate) fn begin(self: &Arc<Self>, core: &Arc<Core>) -> Vec<Box<dyn TaskHandle>> {
         let tasks = &self.env.tasks;
+        let deciding = self.peers.tasks().unwrap_or_else(|| Arc::clone(tasks));
         vec![
-            tasks.spawn("cluster life", Box::pin(life::run(Arc::clone(self)))),
-            tasks.spawn("controller", Box::pin(controller::run(Arc::clone(self)))),
+            deciding.spawn("cluster life", Box::pin(life::run(Arc::clone(self)))),
+            deciding.spawn("controller", Box::pin(controller::run(Arc::clone(self)))),
             tasks.spawn("replica fetches", Box::pin(fetcher::run(Arc::clone(self)))),
             tasks.spawn("metadata follower", Box::pin(chores::follow(Arc::clone(self), Arc::clone(core)))),
             tasks.spawn("in-sync replicas", Box::pin(chores::alter(Arc::clone(self)))),

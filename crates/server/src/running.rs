@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use millrace_broker::{ApiError, Broker, BrokerConfig, ClusterOptions};
+use millrace_env::real::OwnThread;
 use millrace_env::{Env, Listener};
 use millrace_grpc::{GrpcDoor, InternalDoor, InternalPeers, OpenError};
 use millrace_kafka::{Endpoint, KafkaDoor};
 use millrace_types::{ErrorCode, NodeId};
+use tokio::sync::oneshot;
 
-use crate::config::{ClusterConfig, InForce, Key, Origin, ServerConfig};
+use crate::config::{InForce, Key, Origin, ServerConfig};
 use crate::http::{HttpDoor, Readiness};
 use crate::metrics::Measured;
 use crate::{Exit, Listen};
@@ -82,6 +84,8 @@ pub struct RunningServer {
     grpc: Arc<GrpcDoor>,
     kafka: Arc<KafkaDoor>,
     internal: Option<InternalDoor>,
+    /// Drives what decides in the cluster, apart from records.
+    _deciding: Option<OwnThread>,
     http: HttpDoor,
 }
 
@@ -93,9 +97,13 @@ pub async fn start(env: Env, config: ServerConfig) -> Result<RunningServer, Star
     let started = env.clock.monotonic();
     let (grpc_listeners, grpc) = listen(&env, Key::Grpc, config.grpc).await?;
     let (kafka_listeners, kafka) = listen(&env, Key::Kafka, config.kafka).await?;
-    let (internal_listeners, internal) = match &config.cluster {
-        Some(cluster) => listen(&env, Key::Internal, cluster.internal).await?,
-        None => (Vec::new(), Vec::new()),
+    let deciding = match &config.cluster {
+        Some(_) => Some(OwnThread::start("deciding").map_err(StartError::Internal)?),
+        None => None,
+    };
+    let (internal_listeners, internal) = match (&config.cluster, &deciding) {
+        (Some(cluster), Some(deciding)) => listen_there(&env, deciding, cluster.internal).await?,
+        _ => (Vec::new(), Vec::new()),
     };
     let (http_listeners, http_addrs) = listen(&env, Key::Http, config.http).await?;
     let readiness = Arc::new(Readiness::starting());
@@ -111,7 +119,7 @@ pub async fn start(env: Env, config: ServerConfig) -> Result<RunningServer, Star
 
     let listeners = Listeners { grpc: grpc_listeners, kafka: kafka_listeners, internal: internal_listeners };
     let addresses = Addresses::of(&config, &grpc, &kafka, &internal);
-    match start_broker(&env, &config, listeners, addresses).await {
+    match start_broker(&env, &config, deciding.as_ref(), listeners, addresses).await {
         Ok(Parts { broker, grpc: door, kafka: kafka_door, internal: internal_door }) => {
             let took = env.clock.monotonic().since(started);
             tracing::info!(node = %config.node, ?grpc, ?kafka, ?internal, http = ?http_addrs, ?took, "accepting");
@@ -131,6 +139,7 @@ pub async fn start(env: Env, config: ServerConfig) -> Result<RunningServer, Star
                 grpc: door,
                 kafka: kafka_door,
                 internal: internal_door,
+                _deciding: deciding,
                 http,
             })
         }
@@ -150,6 +159,26 @@ async fn listen(
     let listeners = listen.open(env).await.map_err(failed)?;
     let addrs = listeners.iter().map(|listener| listener.local_addr()).collect::<io::Result<_>>();
     Ok((listeners, addrs.map_err(failed)?))
+}
+
+/// The environment as it is on a thread of its own.
+fn env_there(env: &Env, there: &OwnThread) -> Env {
+    Env { tasks: there.tasks(), ..env.clone() }
+}
+
+/// As [`listen`], but connections are noticed by the thread that will drive them: a socket belongs to the runtime in which it was made.
+async fn listen_there(
+    env: &Env,
+    there: &OwnThread,
+    at: Listen,
+) -> Result<(Vec<Box<dyn Listener>>, Vec<SocketAddr>), StartError> {
+    let (env, (tell, heard)) = (env_there(env, there), oneshot::channel());
+    let inner = env.clone();
+    let listening = async move {
+        let _waits = tell.send(listen(&inner, Key::Internal, at).await);
+    };
+    let _runs_on = env.tasks.spawn("internal listener", Box::pin(listening));
+    heard.await.unwrap_or_else(|_| Err(StartError::Internal(io::ErrorKind::BrokenPipe.into())))
 }
 
 struct Listeners {
@@ -196,6 +225,7 @@ struct Parts {
 async fn start_broker(
     env: &Env,
     config: &ServerConfig,
+    deciding: Option<&OwnThread>,
     listeners: Listeners,
     addresses: Addresses,
 ) -> Result<Parts, StartError> {
@@ -205,7 +235,7 @@ async fn start_broker(
         memory_budget_bytes: config.memory_budget_bytes,
         grpc_advertised: addresses.grpc.clone(),
         groups: config.groups,
-        cluster: config.cluster.as_ref().map(|cluster| cluster_options(env, cluster, &addresses)),
+        cluster: cluster_options(env, config, deciding, &addresses),
     };
     let broker = Broker::start(env.clone(), broker_config).await?;
     broker.memory().on_scattered(millrace_env::real::give_freed_memory_back);
@@ -223,7 +253,7 @@ async fn start_broker(
     for damaged in &report.damaged {
         tracing::error!(%damaged, "damage below a synced mark; it is kept and not served");
     }
-    let internal = open_internal(env, &broker, listeners.internal)?;
+    let internal = open_internal(env, deciding, &broker, listeners.internal)?;
     tokio::select! {
         biased;
         fatal = broker.failed() => {
@@ -246,26 +276,32 @@ async fn start_broker(
     Ok(Parts { broker, grpc: Arc::new(grpc), kafka: Arc::new(kafka), internal })
 }
 
-fn cluster_options(env: &Env, cluster: &ClusterConfig, addresses: &Addresses) -> ClusterOptions {
-    ClusterOptions {
-        peers: Arc::new(InternalPeers::new(env.clone())),
+fn cluster_options(
+    env: &Env,
+    config: &ServerConfig,
+    deciding: Option<&OwnThread>,
+    addresses: &Addresses,
+) -> Option<ClusterOptions> {
+    let (cluster, deciding) = config.cluster.as_ref().zip(deciding)?;
+    Some(ClusterOptions {
+        peers: Arc::new(InternalPeers::new(env.clone()).deciding_on(deciding.tasks())),
         internal: addresses.internal.clone(),
         kafka: addresses.kafka.clone(),
         join: cluster.join.iter().map(Endpoint::to_string).collect(),
-    }
+    })
 }
 
 /// A broker that is alone has no listeners for others.
 fn open_internal(
     env: &Env,
+    deciding: Option<&OwnThread>,
     broker: &Arc<Broker>,
     listeners: Vec<Box<dyn Listener>>,
 ) -> Result<Option<InternalDoor>, StartError> {
-    if listeners.is_empty() {
-        return Ok(None);
-    }
-    let answers = Arc::clone(broker);
-    InternalDoor::open(env, answers, listeners).map(Some).map_err(StartError::Internal)
+    let Some(deciding) = deciding else { return Ok(None) };
+    let (answers, reading) = (Arc::clone(broker), Arc::clone(&env.tasks));
+    let opened = InternalDoor::open(&env_there(env, deciding), reading, answers, listeners);
+    opened.map(Some).map_err(StartError::Internal)
 }
 
 /// What the broker was started with, as clients of Kafka are told of it.

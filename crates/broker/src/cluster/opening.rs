@@ -142,7 +142,11 @@ async fn open_quorum(
     let log = log.await??;
     let watched = Arc::clone(&network.watched);
     let options = QuorumOptions { node, log, dir: path, network: watched, pace: QuorumPace::default() };
-    MetadataQuorum::open(env, options).await.map_err(|error| {
+    let mut deciding = env.clone();
+    if let Some(tasks) = network.watched.peers.tasks() {
+        deciding.tasks = tasks;
+    }
+    MetadataQuorum::open(&deciding, options).await.map_err(|error| {
         let message = format!("the metadata quorum: {error}");
         ApiError::new(ErrorCode::Corrupt, message)
     })

@@ -1,10 +1,11 @@
 //! What brokers say to each other. How it travels is the internal door's business (`grpc::internal`).
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_env::BoxFuture;
+use millrace_env::{BoxFuture, Tasks};
 use millrace_metadata::{Command, MetadataRecord};
 use millrace_quorum::{CallError, QuorumAnswer, QuorumNetwork, QuorumRequest, QuorumVoter};
 use millrace_replication::{Fetch, Fetched};
@@ -174,6 +175,11 @@ pub trait Peers: QuorumNetwork {
         call: PeerCall,
         within: Duration,
     ) -> BoxFuture<Result<PeerAnswer, PeerError>>;
+
+    /// Where what decides runs, if not among everything else: who is busy with records must not seem dead.
+    fn tasks(&self) -> Option<Arc<dyn Tasks>> {
+        None
+    }
 }
 
 /// Who answers other brokers.

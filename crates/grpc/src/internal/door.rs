@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_broker::PeerService;
-use millrace_env::{Entrance, Env, Listener};
+use millrace_env::{Entrance, Env, Listener, Tasks};
 use millrace_proto::internal::internal_server::InternalServer;
 use millrace_types::limits::{PEER_CONNECTIONS_MAX, PEER_MESSAGE_BYTES_MAX, PEER_PARTS_AT_ONCE_MAX};
 use tokio::sync::Semaphore;
@@ -23,19 +23,22 @@ pub struct InternalDoor {
 }
 
 impl InternalDoor {
-    /// Opens the door over `listeners`; `service` answers. What it is asked it may be asked again, and nobody may be there any
+    /// Opens the door over `listeners`; `service` answers. Connections are driven by the tasks of `env`, what reads logs for followers
+    /// runs as `reading`. What it is asked it may be asked again, and nobody may be there any
     /// more to hear the answer: its future is dropped then.
     ///
     /// # Errors
     /// A listener does not say where it listens.
     pub fn open(
         env: &Env,
+        reading: Arc<dyn Tasks>,
         service: Arc<dyn PeerService>,
         listeners: Vec<Box<dyn Listener>>,
     ) -> io::Result<InternalDoor> {
         let addrs = listeners.iter().map(|listener| listener.local_addr()).collect::<io::Result<Vec<_>>>()?;
         let entrance = Entrance::new(env, "internal", PEER_CONNECTIONS_MAX);
-        let answering = Answering { service, parts: Arc::new(Semaphore::new(PEER_PARTS_AT_ONCE_MAX)) };
+        let answering =
+            Answering { service, parts: Arc::new(Semaphore::new(PEER_PARTS_AT_ONCE_MAX)), reading };
         let internal = InternalServer::new(answering).max_decoding_message_size(PEER_MESSAGE_BYTES_MAX);
         let connections = Connections {
             routes: Routes::new(internal).prepare(),

@@ -10,7 +10,7 @@ use http::Uri;
 use millrace_broker::{
     CallError, Peer, PeerAnswer, PeerCall, PeerError, Peers, QuorumAnswer, QuorumNetwork, QuorumRequest,
 };
-use millrace_env::{BoxFuture, Env};
+use millrace_env::{BoxFuture, Env, Tasks};
 use millrace_proto::error_of;
 use millrace_proto::internal;
 use millrace_proto::internal::internal_client::InternalClient;
@@ -30,6 +30,8 @@ use super::wire::api_error;
 #[derive(Clone, Debug)]
 pub struct InternalPeers {
     env: Env,
+    /// Where the connections for what decides are driven.
+    control: Option<Arc<dyn Tasks>>,
     links: Arc<Mutex<BTreeMap<String, Links>>>,
 }
 
@@ -43,9 +45,13 @@ struct Links {
 }
 
 impl Links {
-    fn new(env: &Env, address: &str) -> Links {
-        let link = || Arc::new(Link::new(env.clone(), address));
-        Links { control: link(), data: link() }
+    fn new(env: &Env, control: Option<&Arc<dyn Tasks>>, address: &str) -> Links {
+        let mut deciding = env.clone();
+        if let Some(tasks) = control {
+            deciding.tasks = Arc::clone(tasks);
+        }
+        let link = |env| Arc::new(Link::new(env, address));
+        Links { control: link(deciding), data: link(env.clone()) }
     }
 
     fn is_up(&self) -> bool {
@@ -65,7 +71,13 @@ impl InternalPeers {
     /// No connection is made before the first call.
     #[must_use]
     pub fn new(env: Env) -> InternalPeers {
-        InternalPeers { env, links: Arc::default() }
+        InternalPeers { env, control: None, links: Arc::default() }
+    }
+
+    /// Drives the connections for what decides by `tasks`, apart from those for records.
+    #[must_use]
+    pub fn deciding_on(self, tasks: Arc<dyn Tasks>) -> InternalPeers {
+        InternalPeers { control: Some(tasks), ..self }
     }
 
     fn links(&self, address: &str) -> Links {
@@ -80,7 +92,10 @@ impl InternalPeers {
         if links.len() >= PEER_ADDRESSES_MAX {
             links.pop_first();
         }
-        links.entry(address.to_owned()).or_insert_with(|| Links::new(&self.env, address)).clone()
+        links
+            .entry(address.to_owned())
+            .or_insert_with(|| Links::new(&self.env, self.control.as_ref(), address))
+            .clone()
     }
 
     /// Carries out `call` with a client over `link`.
@@ -230,5 +245,9 @@ impl Peers for InternalPeers {
         within: Duration,
     ) -> BoxFuture<Result<PeerAnswer, PeerError>> {
         Box::pin(self.clone().carry(address.to_owned(), call, within))
+    }
+
+    fn tasks(&self) -> Option<Arc<dyn Tasks>> {
+        self.control.clone()
     }
 }

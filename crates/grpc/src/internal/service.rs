@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use millrace_broker::{ApiError, CallError, PeerAnswer, PeerService, QuorumRequest};
+use millrace_broker::{ApiError, CallError, PeerAnswer, PeerCall, PeerService, QuorumRequest};
+use millrace_env::{TaskHandle, Tasks};
 use millrace_proto::internal;
 use millrace_proto::internal::internal_server::Internal;
 use millrace_types::ErrorCode;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::calls::{decide_call, to_decide_answer};
@@ -21,6 +22,18 @@ pub(super) struct Answering {
     pub(super) service: Arc<dyn PeerService>,
     /// For requests in parts.
     pub(super) parts: Arc<Semaphore>,
+    /// Where what reads logs runs: connections that decide may be driven by a thread of their own.
+    pub(super) reading: Arc<dyn Tasks>,
+}
+
+/// A task that ends with whoever waits for it.
+#[derive(Debug)]
+struct Tied(Box<dyn TaskHandle>);
+
+impl Drop for Tied {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Answering {
@@ -30,6 +43,22 @@ impl Answering {
             Err(error) => Err(CallError::Protocol(error.to_string())),
         };
         to_reply(answer)
+    }
+
+    /// Has records read where it does not hold up what decides.
+    async fn read(&self, call: PeerCall) -> Result<PeerAnswer, Status> {
+        let (answering, (tell, heard)) = (self.service.answer(call), oneshot::channel());
+        let reading = async move {
+            // Nobody listens any more if the follower went away.
+            let _unheard = tell.send(answering.await);
+        };
+        let _tied = Tied(self.reading.spawn("replica fetch", Box::pin(reading)));
+        match heard.await {
+            Ok(answer) => answer.map_err(refused),
+            Err(_dropped) => {
+                Err(refuse(ErrorCode::Internal, "the broker failed on this fetch; its log says where"))
+            }
+        }
     }
 
     async fn collect(&self, mut parts: Streaming<internal::QuorumPart>) -> Result<Vec<u8>, Status> {
@@ -89,7 +118,7 @@ impl Internal for Answering {
         request: Request<internal::FetchCall>,
     ) -> Result<Response<internal::FetchAnswer>, Status> {
         let call = fetch_call(request.into_inner()).map_err(senseless)?;
-        match self.service.answer(call).await.map_err(refused)? {
+        match self.read(call).await? {
             PeerAnswer::Fetched(fetched) => Ok(Response::new(to_fetch_answer(fetched))),
             _ => Err(strange()),
         }

@@ -137,7 +137,8 @@ impl World {
 
 pub(crate) async fn open(env: &Env, desk: &Arc<Desk>, addr: SocketAddr) -> InternalDoor {
     let listener = env.net.listen(addr).await.unwrap();
-    InternalDoor::open(env, Arc::new(Behind(Arc::clone(desk))), vec![listener]).unwrap()
+    InternalDoor::open(env, Arc::clone(&env.tasks), Arc::new(Behind(Arc::clone(desk))), vec![listener])
+        .unwrap()
 }
 
 pub(crate) fn ask(request: PeerRequest) -> PeerCall {
