@@ -2,12 +2,13 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use millrace_schema::{QuorumAnswer, QuorumAsk, QuorumRequest};
 use openraft::error::{
     Fatal, NetworkError, RPCError, RaftError, ReplicationClosed, StreamingError, Unreachable,
 };
-use openraft::network::RPCOption;
+use openraft::network::{Backoff, RPCOption};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
 };
@@ -17,6 +18,9 @@ use crate::network::{CallError, Peer, QuorumNetwork};
 use crate::raft::{
     Address, Consensus, RaftId, RaftVote, ballot_of, entry_of, log_id_of, position_of, vote_of,
 };
+
+/// How long a peer that cannot be reached is left alone. Less than an election takes, or one that is back would begin one.
+const REST: Duration = Duration::from_millis(75);
 
 /// Makes a [`Connection`] for each peer.
 #[derive(Debug)]
@@ -49,8 +53,14 @@ impl Connection {
         ask: QuorumAsk,
         option: &RPCOption,
     ) -> Result<QuorumAnswer, CallError> {
+        let within = match ask {
+            QuorumAsk::Snapshot(_) => option.hard_ttl(),
+            // openraft drops the others itself when their time is over, and goes on with the next. It must come first: to be told
+            // that the peer is unreachable makes it rest, and a slow disk is no reason to leave its node without heartbeats.
+            QuorumAsk::Append { .. } | QuorumAsk::Vote { .. } => option.hard_ttl() * 2,
+        };
         let request = QuorumRequest { to: self.peer.voter, ballot: ballot_of(vote), ask };
-        self.network.call(&self.peer, request, option.hard_ttl()).await
+        self.network.call(&self.peer, request, within).await
     }
 }
 
@@ -68,6 +78,10 @@ fn strange(answer: &QuorumAnswer) -> CallError {
 }
 
 impl RaftNetwork<Consensus> for Connection {
+    fn backoff(&self) -> Backoff {
+        Backoff::new(std::iter::repeat(REST))
+    }
+
     async fn append_entries(
         &mut self,
         request: AppendEntriesRequest<Consensus>,
