@@ -48,8 +48,9 @@ impl Core {
         self.admission.authorize(ctx, Operation::ListOffsets, Resource::Topic(&topic.name))?;
         let log = self.log(&topic, query.partition)?;
         check_leader_epoch(&log, query.leader_epoch)?;
-        let high_watermark = log.offsets().high_watermark;
+        // Not held back to the high watermark: a new leader's is behind what was committed, and what consumers have read, until those
+        // in sync have fetched from it. They would be told of a loss that there was not.
         let found = log.end_of_epoch(query.epoch);
-        Ok(found.map(|(epoch, end)| EpochEnd { epoch, end: end.min(high_watermark) }))
+        Ok(found.map(|(epoch, end)| EpochEnd { epoch, end }))
     }
 }
