@@ -27,8 +27,12 @@ pub struct BrokerSetup {
     pub grpc: String,
     /// Where its Kafka door listens; port 0 picks one.
     pub kafka: String,
+    /// Where its health and metrics are; port 0 picks one.
+    pub http: String,
     /// More arguments.
     pub args: Vec<String>,
+    /// The program that runs it elsewhere and becomes it, with its arguments; nobody by default.
+    pub within: Vec<String>,
 }
 
 impl BrokerSetup {
@@ -40,7 +44,9 @@ impl BrokerSetup {
             log_file: log_file.to_owned(),
             grpc: "127.0.0.1:0".to_owned(),
             kafka: "127.0.0.1:0".to_owned(),
+            http: "127.0.0.1:0".to_owned(),
             args: Vec::new(),
+            within: Vec::new(),
         }
     }
 
@@ -51,9 +57,16 @@ impl BrokerSetup {
     #[must_use]
     pub fn command(&self) -> Command {
         let log = File::options().create(true).append(true).open(&self.log_file).expect("a log file");
-        let mut command = Command::new(millrace_program());
+        let mut command = match self.within.split_first() {
+            None => Command::new(millrace_program()),
+            Some((program, words)) => {
+                let mut command = Command::new(program);
+                command.args(words).arg(millrace_program());
+                command
+            }
+        };
         command.arg("serve").arg("--data-dir").arg(&self.data_dir);
-        command.args(["--grpc", &self.grpc, "--http", "127.0.0.1:0", "--kafka", &self.kafka]);
+        command.args(["--grpc", &self.grpc, "--http", &self.http, "--kafka", &self.kafka]);
         command.args(&self.args);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         for (name, _) in std::env::vars_os() {
@@ -84,6 +97,15 @@ impl BrokerSetup {
     /// # Panics
     /// When it neither ends nor accepts.
     pub fn try_start(&self) -> Result<BrokerProcess, ExitStatus> {
+        self.begin().wait(PATIENCE)
+    }
+
+    /// Starts the process and does not wait.
+    ///
+    /// # Panics
+    /// When there is no binary.
+    #[must_use]
+    pub fn begin(&self) -> StartingBroker {
         let began = Instant::now();
         let mut child = self.command().spawn().expect("the binary starts");
         let stdout = child.stdout.take().expect("a pipe");
@@ -96,7 +118,30 @@ impl BrokerSetup {
             let _nobody_waits = send.send(line);
             let _ended = std::io::copy(&mut stdout, &mut std::io::sink());
         });
-        let line = receive.recv_timeout(PATIENCE).unwrap_or_default();
+        StartingBroker { child: Some(child), line: receive, began, log_file: self.log_file.clone() }
+    }
+}
+
+/// A broker that does not accept yet. Killed when dropped.
+#[derive(Debug)]
+pub struct StartingBroker {
+    child: Option<Child>,
+    line: mpsc::Receiver<String>,
+    began: Instant,
+    log_file: PathBuf,
+}
+
+impl StartingBroker {
+    /// Waits until it accepts; the exit status when it ends instead.
+    ///
+    /// # Errors
+    /// The exit status.
+    ///
+    /// # Panics
+    /// When it does neither for so long.
+    pub fn wait(mut self, patience: Duration) -> Result<BrokerProcess, ExitStatus> {
+        let line = self.line.recv_timeout(patience).unwrap_or_default();
+        let mut child = self.child.take().expect("it is waited for once");
         if line.is_empty() {
             let status = wait(&mut child).unwrap_or_else(|| {
                 child.kill().ok();
@@ -107,8 +152,17 @@ impl BrokerSetup {
         let ready: serde_json::Value = serde_json::from_str(&line).expect("one JSON line");
         let address = |key: &str| ready[key].as_str().expect("an address").to_owned();
         let (grpc, http, kafka) = (address("grpc"), address("http"), address("kafka"));
-        let took = began.elapsed();
+        let took = self.began.elapsed();
         Ok(BrokerProcess { child, ready, grpc, http, kafka, took, log_file: self.log_file.clone() })
+    }
+}
+
+impl Drop for StartingBroker {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().ok();
+            child.wait().ok();
+        }
     }
 }
 

@@ -90,6 +90,8 @@ pub struct Crew {
     talk: Talk,
     /// Programs of others that run.
     programs: Vec<usize>,
+    /// What was done to the brokers.
+    faults: Journal,
 }
 
 impl Crew {
@@ -109,6 +111,7 @@ impl Crew {
             tasks: Vec::new(),
             talk: Talk::default(),
             programs: Vec::new(),
+            faults: Journal::new(folder, "faults"),
         };
         crew.spawn("rust-writer", |shift, journal| writer::run(shift, journal, 1 << 32));
         crew.spawn("rust-reader", reader::run);
@@ -166,6 +169,12 @@ impl Crew {
                 self.talk.complaints()
             );
         }
+    }
+
+    /// Writes down what was done to the brokers, for whoever reads the histories.
+    pub fn note(&self, fault: &str) {
+        self.faults.note(fault);
+        self.faults.flush();
     }
 
     /// Records that were acknowledged to our own producer so far.

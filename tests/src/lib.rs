@@ -16,6 +16,7 @@
 #![allow(clippy::expect_used, reason = "a suite fails by panicking, here as in its tests")]
 
 pub mod broker;
+pub mod cluster;
 mod crate_source;
 pub mod crew;
 pub mod cutting_proxy;

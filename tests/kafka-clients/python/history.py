@@ -67,6 +67,9 @@ class Journal:
     def note(self, text):
         self.write(note=str(text))
 
+    def thrown_out(self, at, why):
+        self.write(thrown_out={"at": at, "why": str(why)})
+
     def send(self, value, at):
         self.write(send={"value": value, "at": at})
 

@@ -5,7 +5,13 @@ import time
 
 from history import DELIVERY_SECONDS, POLL_SECONDS, Chain, Pace, began, name_of, payload, ready
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError, MessageSizeTooLargeError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from kafka.errors import (
+    KafkaError,
+    LogTruncationError,
+    MessageSizeTooLargeError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 
 bootstrap, path = sys.argv[1:]
 wish, journal, ended = began(path)
@@ -17,6 +23,7 @@ COMMON = {
     "retry_backoff_ms": 50,
 }
 POLL_MS = int(1000 * POLL_SECONDS)
+THROWN_OUT = (LogTruncationError, NoOffsetForPartitionError, OffsetOutOfRangeError)
 
 
 def write():
@@ -60,8 +67,17 @@ def reader(**more):
 def poll(consumer, keeps=lambda record: True):
     """Reads once: the records, which stand in the journal then."""
     since, records = time.monotonic_ns(), []
-    for batch in consumer.poll(timeout_ms=POLL_MS).values():
-        records += [record for record in batch if keeps(record)]
+    try:
+        for batch in consumer.poll(timeout_ms=POLL_MS).values():
+            records += [record for record in batch if keeps(record)]
+    except THROWN_OUT as error:
+        journal.thrown_out(topic, error)
+        raise
+    except KafkaError as error:
+        # Nobody can be reached, or the group moves on: it tries again.
+        journal.note(f"{type(error).__name__}: {error}")
+        ended.wait(0.05)
+        return {}
     return journal.polled(
         since, [(name_of(topic, record.partition), record.offset, record.value) for record in records]
     )
@@ -80,9 +96,8 @@ def read():
         try:
             for name, found in poll(consumer).items():
                 places[TopicPartition(topic, int(name.rpartition("-")[2]))] = found[-1][0] + 1
-        except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
+        except THROWN_OUT:
             # It insists: nothing that was read goes away, so its place must come again.
-            journal.note(f"thrown out: {error}")
             ended.wait(0.05)
             seek()
     consumer.close()
@@ -105,7 +120,10 @@ def group():
     consumer.subscribe([topic], listener=Told())
     ready()
     while not ended.is_set():
-        found = poll(consumer)
+        try:
+            found = poll(consumer)
+        except THROWN_OUT:
+            found = {}
         if not found:
             continue
         since, error = time.monotonic_ns(), None

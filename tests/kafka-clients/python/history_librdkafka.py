@@ -60,9 +60,11 @@ def poll(consumer):
         if error is None:
             records.append((name_of(topic, message.partition()), message.offset(), message.value()))
             continue
-        journal.note(f"{message.partition()}: {error}")
         if error.code() in (kafka.KafkaError._AUTO_OFFSET_RESET, kafka.KafkaError.OFFSET_OUT_OF_RANGE):
+            journal.thrown_out(name_of(topic, message.partition()), error)
             lost.append(message.partition())
+        else:
+            journal.note(f"{message.partition()}: {error}")
     journal.polled(since, records)
     return records, lost
 

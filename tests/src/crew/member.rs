@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
-use millrace_client::{AssignedPartition, ConsumedRecord, ConsumerHandle, RebalanceCallbacks};
+use millrace_client::{AssignedPartition, ConsumeError, ConsumedRecord, ConsumerHandle, RebalanceCallbacks};
 
-use super::reader::polled;
+use super::reader::{polled, stopped};
 use super::{OUR_GROUP, POLL, Shift};
 use crate::history::{Event, Journal, Why, monotonic_nanos};
 
@@ -35,7 +35,10 @@ pub(super) async fn run(shift: Shift, journal: Journal) {
                     }
                 }
                 Err(error) => {
-                    journal.note(error);
+                    journal.write(match &error {
+                        ConsumeError::Partition(error) => stopped(&shift.place.topic, error),
+                        error => Event::Note(error.to_string()),
+                    });
                     break;
                 }
             }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use futures::FutureExt as _;
-use millrace_client::{Client, ConsumedRecord, Offset, PartitionIndex, Position, ReadError, Reader};
+use millrace_client::{
+    Client, ConsumedRecord, ErrorCode, Offset, PartitionIndex, Position, ReadError, Reader,
+};
 
 use super::{POLL, POLL_RECORDS, Shift};
 use crate::history::{Event, Journal, Why, monotonic_nanos, value_of};
@@ -48,7 +50,7 @@ async fn follow(shift: &Shift, journal: &Journal, mut reader: Reader, places: &m
         journal.write(polled(since, &records));
         if let Some(error) = error {
             // It insists: nothing that was read goes away, so its place must come again.
-            journal.note(format!("thrown out: {error}"));
+            journal.write(stopped(&shift.place.topic, &error));
             return;
         }
     }
@@ -69,6 +71,16 @@ pub(super) async fn poll(reader: &mut Reader) -> (Vec<ConsumedRecord>, Option<Re
         next = reader.next().now_or_never().flatten();
     }
     (records, None)
+}
+
+/// The line about the end of a partition.
+pub(super) fn stopped(topic: &str, error: &ReadError) -> Event {
+    match error.code() {
+        Some(ErrorCode::OffsetOutOfRange | ErrorCode::LogTruncated) => {
+            Event::ThrownOut { at: topic.to_owned(), why: error.to_string() }
+        }
+        _ => Event::Note(error.to_string()),
+    }
 }
 
 /// The line about an answer.

@@ -14,7 +14,7 @@ mod tests;
 
 use known::Known;
 
-use super::{History, Outcome, ReaderEvent, Verdict};
+use super::{Analysis, History, Outcome, ReaderEvent, Verdict};
 
 /// Looks for everything that must not be.
 #[must_use]
@@ -26,6 +26,9 @@ pub fn check(history: &History) -> Verdict {
     losses::check(history, &known, &seen, &mut verdict);
     polls::check(history, &known, &mut verdict);
     sends::check(history, &known, &mut verdict);
+    for told in &history.thrown_out {
+        verdict.find(Analysis::ThrownOut, || told.clone());
+    }
     verdict.lag = lag::worst(history, &known);
     count(history, &seen, &mut verdict);
     verdict

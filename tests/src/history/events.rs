@@ -104,6 +104,8 @@ pub struct History {
     pub readers: Vec<ReaderLog>,
     /// Commits that were acknowledged, and that were not.
     pub commits: (u64, u64),
+    /// Clients that were told that what they had read up to is not there, in words.
+    pub thrown_out: Vec<String>,
     by_value: HashMap<u64, usize>,
     process_numbers: HashMap<String, u32>,
     partition_numbers: HashMap<String, u32>,
@@ -186,6 +188,7 @@ impl History {
                 None => self.commits.0 += 1,
                 Some(_) => self.commits.1 += 1,
             },
+            Event::ThrownOut { at, why } => self.thrown_out.push(format!("{p} in {at} (at {t} ns): {why}")),
             Event::Note(_) => {}
         }
         Ok(())

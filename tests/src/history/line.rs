@@ -87,6 +87,13 @@ pub enum Event {
         /// [`super::Chain`] of what it has read.
         hash: u64,
     },
+    /// The client was told that the offset with which it wants to go on is not there any more, or never was.
+    ThrownOut {
+        /// Which partition, as far as the client says.
+        at: String,
+        /// What it was told.
+        why: String,
+    },
     /// For whoever reads the file: faults, errors that say nothing about a record.
     Note(String),
 }

@@ -46,11 +46,13 @@ pub enum Analysis {
     OffsetNotAbove,
     /// C16: the chain of a whole reading is not that of what is known of the partition.
     ChainDiffers,
+    /// R13: a reader of committed records was told that its offset is gone.
+    ThrownOut,
 }
 
 impl Analysis {
     /// Every analysis with a verdict. (C17 is a figure.)
-    pub const ALL: [Analysis; 16] = [
+    pub const ALL: [Analysis; 17] = [
         Analysis::AbortedRead,
         Analysis::InconsistentOffsets,
         Analysis::Duplicate,
@@ -67,6 +69,7 @@ impl Analysis {
         Analysis::DefiniteErrorSeen,
         Analysis::OffsetNotAbove,
         Analysis::ChainDiffers,
+        Analysis::ThrownOut,
     ];
 
     /// Its number and name.
@@ -89,6 +92,7 @@ impl Analysis {
             Analysis::DefiniteErrorSeen => "C14 definite error seen",
             Analysis::OffsetNotAbove => "C15 offset not above what was known",
             Analysis::ChainDiffers => "C16 chain differs",
+            Analysis::ThrownOut => "R13 thrown out",
         }
     }
 }

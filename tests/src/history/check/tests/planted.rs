@@ -12,7 +12,7 @@ const fn plant(finds: &'static [Analysis], script: &'static str) -> Planted {
     Planted { finds, script }
 }
 
-pub(super) const ALL: [Planted; 49] = [
+pub(super) const ALL: [Planted; 52] = [
     // C1: refused for good and read, before or after that was said (then also C14); sent by nobody; sent elsewhere.
     plant(
         &[AbortedRead],
@@ -428,4 +428,15 @@ pub(super) const ALL: [Planted; 49] = [
         23 c acked 3 8",
     ),
     plant(&[ChainDiffers], "10 f assign p0@0 \n 30 f polled 20 \n 31 f whole 20 p0 0..0 chain=5"),
+    // Told of a loss: at the beginning, after reading, as a member of a group.
+    plant(&[ThrownOut], "10 r assign p0@0 \n 30 r thrown p0"),
+    plant(
+        &[ThrownOut],
+        "10 a send 1 p0
+        11 r assign p0@0
+        12 r polled 11 p0: 0=1
+        13 r thrown p0
+        14 r assign p0@1",
+    ),
+    plant(&[ThrownOut], "10 g assigned p0 \n 30 g thrown p0 \n 31 g revoked p0"),
 ];

@@ -4,6 +4,7 @@
 //! 10 a send VALUE PARTITION        20 a acked VALUE OFFSET     20 a failed VALUE      20 a unknown VALUE
 //! 30 r assign p0@0 p1@5            (or assigned, revoked, seek; without @ the place is not known)
 //! 40 r polled SINCE p0: 0=1 1=2 ; p1: 0=?      (? for bytes that nobody sends)
+//! 45 r thrown PARTITION
 //! 50 r whole SINCE p0 0..2         (or with a chain of its own: 0..2 chain=5)
 //! ```
 
@@ -36,6 +37,7 @@ fn line(text: &str, handed: &mut BTreeMap<(String, String), Chain>) -> Line {
         ("acked", [value, offset]) => Event::Acked { value: number(value), offset: number(offset) },
         ("failed", [value]) => Event::Failed { value: number(value), why: String::new() },
         ("unknown", [value]) => Event::Unknown { value: number(value), why: String::new() },
+        ("thrown", [at]) => Event::ThrownOut { at: (*at).to_owned(), why: String::new() },
         ("polled", [since, records @ ..]) => {
             let records = records_of(records);
             for (name, records) in &records {
