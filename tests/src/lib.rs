@@ -42,6 +42,7 @@ mod runtime;
 mod seed;
 pub mod single_faults;
 pub mod tool;
+pub mod trio;
 pub mod wire;
 
 pub use need::{Need, require};
