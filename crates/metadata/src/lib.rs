@@ -13,6 +13,7 @@ mod command;
 mod decide;
 mod image;
 mod partition;
+mod plan;
 mod refusal;
 mod topic_config;
 mod topic_keys;
@@ -34,6 +35,7 @@ pub use millrace_schema::{
     ProducerIdsTaken, Standing, TopicConfigured, TopicCreated, TopicResumed,
 };
 pub use partition::Partition;
+pub use plan::{Move, PlanRefusal, plan_addition, plan_removal};
 pub use refusal::Refusal;
 pub use topic_config::{CompactionBounds, ConfigError, RecordTime, TopicConfig};
 pub use topic_keys::{KEYS, Key, Meaning, Problem, ValueKind};

@@ -9,6 +9,7 @@ use crate::decide::elect::ElectRefusal;
 use crate::decide::fence::StandingRefusal;
 use crate::decide::reassign::ReassignRefusal;
 use crate::decide::register::RegisterRefusal;
+use crate::plan::PlanRefusal;
 
 /// Why a command was refused. All of them are definite: nothing was written.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -139,6 +140,9 @@ pub enum Refusal {
     /// A partition stays where it is.
     #[error(transparent)]
     Reassign(#[from] ReassignRefusal),
+    /// There is no plan for a broker that comes or goes.
+    #[error(transparent)]
+    Plan(#[from] PlanRefusal),
 }
 
 impl Refusal {
@@ -156,6 +160,8 @@ impl Refusal {
             }
             Refusal::Reassign(refusal) => refusal.code(),
             Refusal::Elect(refusal) => refusal.code(),
+            Refusal::Plan(PlanRefusal::NowhereElse { .. }) => ErrorCode::InvalidReplicationFactor,
+            Refusal::Plan(PlanRefusal::NotActive(_) | PlanRefusal::UnderWay(_)) => ErrorCode::InvalidRequest,
             // Brokers hear these, and look at the refusal itself.
             Refusal::Register(_) | Refusal::Standing(_) | Refusal::AlterPartition(_) => {
                 ErrorCode::InvalidRequest
