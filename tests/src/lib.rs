@@ -21,6 +21,7 @@ mod crate_source;
 pub mod crew;
 pub mod cutting_proxy;
 pub mod cycles;
+pub mod dev_cluster;
 pub mod disk;
 pub mod embedded;
 pub mod group_load;

@@ -128,14 +128,32 @@ impl Cluster {
         let _closed = active.wait_for(|active| *active).await;
     }
 
-    /// Has others lead what this broker leads; `false` if that was not done in time.
+    /// Has others lead what this broker leads; `false` if that was not done in time, or nobody else is there.
     pub(crate) async fn hand_over(&self, patience: Duration) -> bool {
         self.draining.send_replace(true);
         let mut may_stop = self.may_stop.subscribe();
         tokio::select! {
             biased;
             _ = may_stop.wait_for(|may| *may) => true,
+            // Where all stop at once, whoever is last has nobody to wait for, nor anybody to decide that it may stop.
+            () = self.is_last() => false,
             () = self.env.clock.sleep(patience) => false,
+        }
+    }
+
+    /// Completes when no other broker is active.
+    async fn is_last(&self) {
+        let mut changes = self.quorum().changes();
+        loop {
+            let image = self.quorum().image();
+            let mut others = image.brokers().filter(|broker| broker.node != self.me);
+            if !others.any(millrace_metadata::Broker::is_active) {
+                return;
+            }
+            if changes.changed().await.is_err() {
+                // Nothing is decided any more.
+                std::future::pending::<()>().await;
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod bench;
+mod cluster;
 mod group;
 mod serve;
 
@@ -17,6 +18,7 @@ pub(crate) use self::bench::{
     BenchCommand, BenchConsumeArgs, BenchEndToEndArgs, BenchLoadArgs, BenchProduceArgs, BenchRecordArgs,
     BenchTopicArgs,
 };
+pub(crate) use self::cluster::DevClusterArgs;
 pub(crate) use self::group::{GroupCommand, GroupResetArgs, ResetToArgs, WatchArgs};
 pub(crate) use self::serve::ServeArgs;
 use crate::position::Place;
@@ -50,6 +52,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Shows the whole thing on real data: streams, kills the broker, replays, counts.
     Demo(DemoArgs),
+    /// Runs three brokers of one cluster on this machine, and stops them when it is stopped.
+    DevCluster(DevClusterArgs),
     /// Creates, lists, describes, alters and deletes topics.
     #[command(subcommand)]
     Topic(TopicCommand),

@@ -20,7 +20,7 @@ use millrace_client::{Client, ClientError, ClientOptions};
 use millrace_env::real;
 
 use crate::args::{Cli, Command, LogCommand, RepairCommand};
-use crate::{demo, exit};
+use crate::{demo, dev_cluster, exit};
 
 /// How long a tool waits for an answer, or for a broker that went away, before it gives up.
 const TOOL_PATIENCE: Duration = Duration::from_secs(10);
@@ -39,6 +39,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Serve(args) => return serve::run(args).await,
         Command::Demo(args) if args.worker => demo::worker::run(&connect(&servers).await?).await?,
         Command::Demo(args) => return demo::run(args).await,
+        Command::DevCluster(args) => return dev_cluster::run(args).await,
         Command::Config(args) => config::run(&args)?,
         Command::Completions { shell } => completions::run(shell)?,
         Command::Log(LogCommand::Dump { path, records, format }) => {

@@ -1,8 +1,10 @@
 //! The one binary: `millrace serve` runs a broker, everything else is a tool that talks to one or reads its files.
 
 mod args;
+mod child;
 mod commands;
 mod demo;
+mod dev_cluster;
 mod exit;
 mod input;
 mod logging;

@@ -73,4 +73,7 @@ pub(crate) struct ServeArgs {
     /// How the log looks: auto (human on a terminal, JSON otherwise), human or json.
     #[arg(long, value_name = "FORMAT")]
     pub(crate) log_format: Option<String>,
+    /// Stop when standard input ends, as if a signal had come: whoever started it does so by going away.
+    #[arg(long, hide = true)]
+    pub(crate) stop_with_input: bool,
 }

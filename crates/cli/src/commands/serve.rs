@@ -1,13 +1,15 @@
 //! `millrace serve`: runs a broker until it is told to stop.
 
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::net::SocketAddr;
 
 use anyhow::Context;
-use futures::StreamExt;
+use futures::stream::select;
+use futures::{Stream, StreamExt};
 use millrace_env::real;
 use millrace_server::{Exit, ServerInfo, start, stop_signals};
 use serde_json::{Map, Value};
+use tokio::sync::oneshot;
 
 use crate::args::ServeArgs;
 use crate::table::row;
@@ -22,7 +24,11 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<u8> {
     logging::install(&config.log_level, config.log_format)?;
     // Before anything is opened: the logs take their share of it.
     real::raise_files_max();
-    let mut signals = stop_signals().context("the handlers of signals cannot be installed")?;
+    let signals = stop_signals().context("the handlers of signals cannot be installed")?;
+    let mut signals = match args.stop_with_input {
+        true => select(signals, end_of_input().context("standard input")?).left_stream(),
+        false => signals.right_stream(),
+    };
     let is_member = config.cluster.is_some();
     let server = tokio::select! {
         biased;
@@ -35,6 +41,21 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<u8> {
     };
     announce(&server.info().clone()).context("standard output")?;
     Ok(server.run(signals).await.code())
+}
+
+/// Ends with standard input, and says so once. What comes before is of no meaning.
+fn end_of_input() -> std::io::Result<impl Stream<Item = ()> + Send + Unpin> {
+    let (sender, receiver) = oneshot::channel();
+    let read = move || {
+        let mut input = std::io::stdin().lock();
+        let mut buffer = [0; 256];
+        // An input that cannot be read has ended too.
+        while input.read(&mut buffer).is_ok_and(|bytes| bytes > 0) {}
+        // Nobody listens any more once the process stops.
+        sender.send(()).ok();
+    };
+    real::env().tasks.thread("standard input", Box::new(read))?;
+    Ok(futures::stream::once(receiver).filter_map(|ended| std::future::ready(ended.ok())).fuse())
 }
 
 /// Prints one JSON line: whoever started the process knows from it that the broker accepts, and where.

@@ -1,9 +1,9 @@
-//! Processes that the demo starts and kills: `millrace serve` of the same binary, and workers.
+//! The broker that the demo starts and kills: `millrace serve` of the same binary.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use anyhow::{Context, anyhow};
 use millrace_env::{ThreadHandle, real};
 use parking_lot::Mutex;
 use serde::Deserialize;
-use tokio::sync::oneshot;
+
+use crate::child::{Output, Owned, program};
 
 /// Lines of the broker's log that are kept, to be told if the demo fails.
 const LAST_WORDS_MAX: usize = 12;
@@ -21,44 +22,6 @@ const LAST_WORDS_MAX: usize = 12;
 struct Ready {
     pid: u32,
     grpc: String,
-}
-
-/// A process that does not outlive its owner.
-#[derive(Debug)]
-pub(super) struct Owned(Child);
-
-impl Owned {
-    /// Takes care of it from now on.
-    pub(super) fn new(child: Child) -> Owned {
-        Owned(child)
-    }
-
-    /// Its process id.
-    pub(super) fn pid(&self) -> u32 {
-        self.0.id()
-    }
-
-    /// What it reads, what it writes and where it complains, where it was given pipes; once.
-    pub(super) fn pipes(&mut self) -> Option<(ChildStdin, ChildStdout, ChildStderr)> {
-        Some((self.0.stdin.take()?, self.0.stdout.take()?, self.0.stderr.take()?))
-    }
-
-    /// Kills it with SIGKILL: it gets no chance to write, sync or say goodbye.
-    ///
-    /// # Errors
-    /// The operating system's.
-    pub(super) fn kill_hard(&mut self) -> anyhow::Result<()> {
-        self.0.kill().context("it cannot be killed")?;
-        self.0.wait().context("it was killed and cannot be waited for")?;
-        Ok(())
-    }
-}
-
-impl Drop for Owned {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
 }
 
 /// What the broker and the workers wrote to standard error last.
@@ -135,16 +98,13 @@ impl BrokerChild {
             .stderr(Stdio::piped())
             .spawn()
             .context("the broker does not start")?;
-        let mut child = Owned(child);
-        let stderr = child.0.stderr.take().context("the broker has no standard error")?;
+        let mut child = Owned::new(child);
+        let stderr = child.errors().context("the broker has no standard error")?;
         let mut listener = Some(words.listen_to(stderr)?);
-        let stdout = child.0.stdout.take().context("the broker has no standard output")?;
-        let line = first_line(stdout)?.await.context("the broker's standard output")?;
+        let stdout = child.output().context("the broker has no standard output")?;
+        let line = Output::of("broker output", stdout)?.line.await.context("the broker's standard output")?;
         let Ok(ready) = serde_json::from_str::<Ready>(&line) else {
-            if !line.is_empty() {
-                child.0.kill().ok();
-            }
-            let status = child.0.wait()?;
+            let status = if line.is_empty() { child.wait()? } else { child.kill_hard()? };
             // It is dead, so what it said comes to an end.
             real::env().tasks.blocking_section(&mut || {
                 if let Some(listener) = listener.take() {
@@ -186,33 +146,6 @@ impl BrokerChild {
     /// # Errors
     /// The operating system's.
     pub(super) fn kill_hard(&mut self) -> anyhow::Result<()> {
-        self.child.kill_hard().context("the broker")
+        self.child.kill_hard().context("the broker").map(|_status| ())
     }
-}
-
-/// The running binary, with nothing of the user's own configuration: the demo is the same everywhere.
-///
-/// # Errors
-/// It cannot be found.
-pub(super) fn program() -> anyhow::Result<Command> {
-    let binary = std::env::current_exe().context("the running binary cannot be found")?;
-    let mut command = Command::new(binary);
-    let ours = std::env::vars_os().map(|(name, _)| name);
-    for name in ours.filter(|name| name.to_string_lossy().starts_with("MILLRACE_")) {
-        command.env_remove(name);
-    }
-    Ok(command)
-}
-
-/// Reads on a thread of its own: a broker that says nothing must not keep the demo from giving up.
-fn first_line(stdout: impl Read + Send + 'static) -> std::io::Result<oneshot::Receiver<String>> {
-    let (sender, receiver) = oneshot::channel();
-    let read = move || {
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).ok();
-        // If nobody waits any more, the demo is over.
-        sender.send(line).ok();
-    };
-    real::env().tasks.thread("broker output", Box::new(read))?;
-    Ok(receiver)
 }

@@ -14,11 +14,12 @@ use millrace_client::{Client, Offset, PartitionIndex};
 use millrace_env::{Monotonic, real};
 use tokio::sync::mpsc;
 
-use super::child::{LastWords, Owned, program};
+use super::child::LastWords;
 use super::desk::{Desk, Event, Report};
 use super::ledger::Expected;
 use super::screen::Screen;
 use super::{PARTITIONS, TOPIC};
+use crate::child::{Owned, program};
 use crate::table::counted;
 
 /// The group of the workers.
