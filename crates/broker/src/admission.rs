@@ -36,10 +36,15 @@ pub(crate) enum Operation {
     ListTopics,
     DescribeTopic,
     DescribeCluster,
+    ClusterStatus,
+    PlanMoves,
+    ReassignPartitions,
+    ElectLeader,
+    RemoveBroker,
 }
 
 impl Operation {
-    pub(crate) const ALL: [Operation; 25] = [
+    pub(crate) const ALL: [Operation; 30] = [
         Operation::InitProducer,
         Operation::Produce,
         Operation::Fetch,
@@ -65,6 +70,11 @@ impl Operation {
         Operation::ListTopics,
         Operation::DescribeTopic,
         Operation::DescribeCluster,
+        Operation::ClusterStatus,
+        Operation::PlanMoves,
+        Operation::ReassignPartitions,
+        Operation::ElectLeader,
+        Operation::RemoveBroker,
     ];
 
     /// The name in metrics and logs.
@@ -95,6 +105,11 @@ impl Operation {
             Operation::ListTopics => "list_topics",
             Operation::DescribeTopic => "describe_topic",
             Operation::DescribeCluster => "describe_cluster",
+            Operation::ClusterStatus => "cluster_status",
+            Operation::PlanMoves => "plan_moves",
+            Operation::ReassignPartitions => "reassign_partitions",
+            Operation::ElectLeader => "elect_leader",
+            Operation::RemoveBroker => "remove_broker",
         }
     }
 }

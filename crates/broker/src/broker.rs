@@ -1,5 +1,7 @@
 //! The broker: what the doors hold.
 
+mod operator;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

@@ -56,7 +56,9 @@ pub use millrace_log::{ActiveProducer, DamageTotal, Extent, FileRange};
 pub use millrace_metadata::{
     AlterPartition, Command, CreateTopic, InSync, Losses, MetadataRecord, Owner, ReplicaEnd, StartBroker,
 };
-pub use millrace_metadata::{ConfigChange, KEYS as TOPIC_KEYS, Key as TopicKey, Meaning, ValueKind};
+pub use millrace_metadata::{
+    ConfigChange, KEYS as TOPIC_KEYS, Key as TopicKey, Meaning, Standing, ValueKind,
+};
 pub use millrace_quorum::{
     CallError, Peer, QuorumAnswer, QuorumAsk, QuorumNetwork, QuorumRequest, QuorumVoter,
 };
@@ -65,6 +67,7 @@ pub use millrace_replication::{
 };
 pub use ops::alter_topics::{AlterTopicsRequest, Alteration, TopicChanges};
 pub use ops::cluster::{BrokerDescription, ClusterDescription};
+pub use ops::cluster_status::{BrokerStatus, ClusterStatus};
 pub use ops::create_partitions::{CreatePartitionsRequest, NewPartitions};
 pub use ops::create_topic::CreateTopicRequest;
 pub use ops::delete_offsets::DeleteOffsetsRequest;
@@ -81,11 +84,13 @@ pub use ops::groups::{
 pub use ops::init_producer::ProducerIdentity;
 pub use ops::layout::{PartitionLayout, TopicLayout};
 pub use ops::list_offsets::{OffsetAnswer, OffsetPoint, OffsetQuery};
+pub use ops::plan_moves::{BrokerChange, PartitionMove};
 pub use ops::produce::{
     Durability, NewHeader, NewRecord, PartitionProduce, PendingProduce, ProduceData, ProduceRequest,
     ProduceResponse, Produced, SequenceStart,
 };
 pub use ops::ranges::{Begin, End, RangeQuery, ResolvedRange};
+pub use ops::reassign::Reassignment;
 pub use ops::reset_group::{OffsetReset, ResetGroupRequest, ResetMode, ResetTo, ResetWhile};
 pub use ops::subscribe::{PartitionSubscribe, SubscribeRequest, Subscribed, SubscribedPart, Subscription};
 pub use ops::topic_configs::TopicConfigs;

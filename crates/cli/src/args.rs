@@ -18,7 +18,9 @@ pub(crate) use self::bench::{
     BenchCommand, BenchConsumeArgs, BenchEndToEndArgs, BenchLoadArgs, BenchProduceArgs, BenchRecordArgs,
     BenchTopicArgs,
 };
-pub(crate) use self::cluster::DevClusterArgs;
+pub(crate) use self::cluster::{
+    ClusterChangeArgs, ClusterCommand, DevClusterArgs, TopicElectArgs, TopicReassignArgs,
+};
 pub(crate) use self::group::{GroupCommand, GroupResetArgs, ResetToArgs, WatchArgs};
 pub(crate) use self::serve::ServeArgs;
 use crate::position::Place;
@@ -54,6 +56,9 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Runs three brokers of one cluster on this machine, and stops them when it is stopped.
     DevCluster(DevClusterArgs),
+    /// Tells how a cluster is, and gives brokers partitions or takes them away.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Creates, lists, describes, alters and deletes topics.
     #[command(subcommand)]
     Topic(TopicCommand),
@@ -147,6 +152,10 @@ pub(crate) enum TopicCommand {
     },
     /// Changes the configuration of a topic, or adds partitions to it.
     Alter(TopicAlterArgs),
+    /// Moves a partition to other brokers; ends when it has moved.
+    Reassign(TopicReassignArgs),
+    /// Has a partition led by its preferred leader; or, if nobody leads it, by a replica that may not hold everything.
+    Elect(TopicElectArgs),
     /// Deletes a topic with everything in it.
     Delete {
         /// The topic.

@@ -1,12 +1,14 @@
 //! One file per verb.
 
 mod bench;
+mod cluster;
 mod completions;
 mod config;
 mod consume;
 mod delete_records;
 mod group;
 mod log_files;
+mod moving;
 mod offsets;
 mod produce;
 mod repair;
@@ -47,6 +49,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<u8> {
         }
         Command::Log(LogCommand::Verify { path, format }) => return log_files::verify(&path, format),
         Command::Repair(RepairCommand::Metadata(args)) => repair::metadata(&args)?,
+        Command::Cluster(command) => return cluster::run(&connect(&servers).await?, command).await,
         Command::Topic(command) => topic::run(&connect(&servers).await?, command).await?,
         Command::Produce(args) => produce::run(&connect(&servers).await?, args).await?,
         Command::Consume(args) => consume::run(&connect(&servers).await?, args).await?,

@@ -13,6 +13,8 @@ pub(crate) const SUCCESS: u8 = 0;
 pub(crate) const FAILURE: u8 = 1;
 /// The command line or the configuration cannot be right, whatever the world is like; clap's own number.
 pub(crate) const USAGE: u8 = 2;
+/// What was asked about is there, and not as it should be.
+pub(crate) const UNWELL: u8 = 3;
 /// A signal ended it: 128 and the number of SIGINT, as shells say it.
 pub(crate) const INTERRUPTED: u8 = 130;
 

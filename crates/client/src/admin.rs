@@ -1,6 +1,7 @@
 //! Administration: topics, offsets, groups and what they have committed, the cluster.
 
 mod altering;
+mod cluster;
 mod groups;
 mod offsets;
 mod topics;
@@ -9,6 +10,7 @@ use millrace_proto::v1;
 use millrace_types::{ClusterId, NodeId, TopicName};
 
 pub use altering::{ConfigChange, RecordsToDelete};
+pub use cluster::{BrokerChange, BrokerState, BrokerStatus, ClusterStatus, PartitionMove};
 pub use groups::{
     GroupDescription, GroupKind, GroupListing, GroupMemberDescription, GroupReset, GroupStage, OffsetReset,
     PartitionLag, PartitionsOfTopic, ResetTo,

@@ -57,10 +57,11 @@ mod scatter;
 mod whereabouts;
 
 pub use admin::{
-    Admin, BrokerDescription, ClusterDescription, CommittedOffset, ConfigChange, ConfigEntry,
-    GroupDescription, GroupKind, GroupListing, GroupMemberDescription, GroupReset, GroupStage, NewTopic,
-    OffsetAnswer, OffsetAt, OffsetCommit, OffsetQuery, OffsetReset, PartitionDescription, PartitionLag,
-    PartitionsOfTopic, RecordsToDelete, ResetTo, TopicDescription, TopicSummary,
+    Admin, BrokerChange, BrokerDescription, BrokerState, BrokerStatus, ClusterDescription, ClusterStatus,
+    CommittedOffset, ConfigChange, ConfigEntry, GroupDescription, GroupKind, GroupListing,
+    GroupMemberDescription, GroupReset, GroupStage, NewTopic, OffsetAnswer, OffsetAt, OffsetCommit,
+    OffsetQuery, OffsetReset, PartitionDescription, PartitionLag, PartitionMove, PartitionsOfTopic,
+    RecordsToDelete, ResetTo, TopicDescription, TopicSummary,
 };
 pub use client::Client;
 pub use consumer::{

@@ -1,6 +1,7 @@
 //! The methods of the API, one file each: the wire's words to the broker's, the call, and back.
 
 pub(crate) mod alter_topic;
+pub(crate) mod cluster_status;
 pub(crate) mod commit_offsets;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topic;
@@ -10,6 +11,7 @@ pub(crate) mod delete_topic;
 pub(crate) mod describe_cluster;
 pub(crate) mod describe_group;
 pub(crate) mod describe_topic;
+pub(crate) mod elect_leader;
 pub(crate) mod fetch;
 pub(crate) mod fetch_offsets;
 pub(crate) mod group_lag;
@@ -18,7 +20,10 @@ pub(crate) mod init_producer;
 pub(crate) mod list_groups;
 pub(crate) mod list_offsets;
 pub(crate) mod list_topics;
+pub(crate) mod plan_moves;
 pub(crate) mod produce;
 pub(crate) mod produce_stream;
+pub(crate) mod reassign_partitions;
+pub(crate) mod remove_broker;
 pub(crate) mod reset_group_offsets;
 pub(crate) mod subscribe;

@@ -37,6 +37,11 @@ pub(crate) const METHODS: &[&str] = &[
     "ListTopics",
     "DescribeTopic",
     "DescribeCluster",
+    "ClusterStatus",
+    "PlanMoves",
+    "ReassignPartitions",
+    "ElectLeader",
+    "RemoveBroker",
 ];
 
 /// What a call may send.

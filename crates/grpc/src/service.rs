@@ -137,6 +137,11 @@ unary! {
     list_topics(ListTopicsRequest) -> ListTopicsResponse;
     describe_topic(DescribeTopicRequest) -> DescribeTopicResponse;
     describe_cluster(DescribeClusterRequest) -> DescribeClusterResponse;
+    cluster_status(ClusterStatusRequest) -> ClusterStatusResponse;
+    plan_moves(PlanMovesRequest) -> PlanMovesResponse;
+    reassign_partitions(ReassignPartitionsRequest) -> ReassignPartitionsResponse;
+    elect_leader(ElectLeaderRequest) -> ElectLeaderResponse;
+    remove_broker(RemoveBrokerRequest) -> RemoveBrokerResponse;
     list_groups(ListGroupsRequest) -> ListGroupsResponse;
     describe_group(DescribeGroupRequest) -> DescribeGroupResponse;
     delete_group(DeleteGroupRequest) -> DeleteGroupResponse;

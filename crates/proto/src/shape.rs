@@ -79,6 +79,12 @@ impl Shape for v1::DeleteRecordsRequest {
     const REPEATED: &'static [Repeated] = &[repeated(1, &[])];
 }
 
+impl Shape for v1::ReassignPartitionsRequest {
+    // partitions; their replicas are packed numbers.
+    const REPEATED: &'static [Repeated] = &[repeated(1, &[])];
+    const ELEMENTS_MAX: usize = PARTITIONS_PER_REQUEST_MAX;
+}
+
 /// What a member says that it owns: topics.
 const OWNED: &[Repeated] = &[repeated(3, &[repeated(1, &[])])];
 
@@ -105,6 +111,8 @@ shapeless! {
     InitProducerRequest DeleteTopicRequest ListTopicsRequest DescribeTopicRequest DescribeClusterRequest
     InitProducerResponse ProduceResponse FetchResponse SubscribeResponse ListOffsetsResponse CommitOffsetsResponse
     FetchOffsetsResponse CreateTopicResponse DeleteTopicResponse ListTopicsResponse DescribeTopicResponse DescribeClusterResponse
+    ClusterStatusRequest PlanMovesRequest ElectLeaderRequest RemoveBrokerRequest
+    ClusterStatusResponse PlanMovesResponse ReassignPartitionsResponse ElectLeaderResponse RemoveBrokerResponse
     ListGroupsRequest DescribeGroupRequest DeleteGroupRequest GroupLagRequest
     GroupMemberResponse ListGroupsResponse DescribeGroupResponse DeleteGroupResponse ResetGroupOffsetsResponse GroupLagResponse
 }

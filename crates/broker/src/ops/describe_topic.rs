@@ -65,6 +65,12 @@ pub struct PartitionDescription {
     pub isr: Vec<NodeId>,
     /// Who is not in sync and holds everything that is committed nevertheless (KIP-966).
     pub eligible: Vec<NodeId>,
+    /// Who was last known to hold everything that is committed, where nobody is known to any more.
+    pub last_known: Vec<NodeId>,
+    /// Replicas that a reassignment under way adds.
+    pub adding: Vec<NodeId>,
+    /// Replicas that it takes away.
+    pub removing: Vec<NodeId>,
     /// First readable offset.
     pub log_start: Offset,
     /// First offset that is not committed.
@@ -133,6 +139,9 @@ impl Core {
             replicas: placed.replicas.to_vec(),
             isr: placed.isr.to_vec(),
             eligible: placed.elr.clone(),
+            last_known: placed.last_known_elr.clone(),
+            adding: placed.adding.clone(),
+            removing: placed.removing.clone(),
             log_start: Offset::ZERO,
             high_watermark: Offset::ZERO,
             end_offset: Offset::ZERO,

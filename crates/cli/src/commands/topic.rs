@@ -1,20 +1,22 @@
-//! `millrace topic create|list|describe|alter|delete`.
+//! `millrace topic create|list|describe|alter|reassign|elect|delete`.
 
 use millrace_client::{Client, ConfigChange, NewTopic, TopicDescription};
 use serde_json::{Map, Value};
 
+use super::moving;
 use crate::args::{TopicAlterArgs, TopicChangesArgs, TopicCommand, TopicCreateArgs};
 use crate::exit::tell;
 use crate::table::{self, ListFormat, counted, row};
 
 const TOPIC_COLUMNS: [&str; 4] = ["topic", "id", "partitions", "replication_factor"];
-const PARTITION_COLUMNS: [&str; 12] = [
+const PARTITION_COLUMNS: [&str; 13] = [
     "topic",
     "partition",
     "leader",
     "leader_epoch",
     "replicas",
     "isr",
+    "eligible",
     "log_start",
     "high_watermark",
     "end_offset",
@@ -62,6 +64,8 @@ pub(super) async fn run(client: &Client, command: TopicCommand) -> anyhow::Resul
             }
         }
         TopicCommand::Alter(args) => alter(client, args).await?,
+        TopicCommand::Reassign(args) => moving::reassign(client, args).await?,
+        TopicCommand::Elect(args) => moving::elect(client, args).await?,
         TopicCommand::Delete { name } => {
             admin.delete_topic(&name).await?;
             tell!("deleted topic {name}");
@@ -111,6 +115,10 @@ fn partition_rows(topic: &TopicDescription) -> Vec<Map<String, Value>> {
             "leader_epoch": partition.leader_epoch.0,
             "replicas": nodes(&partition.replicas),
             "isr": nodes(&partition.isr),
+            "eligible": nodes(&partition.eligible),
+            "last_known": nodes(&partition.last_known),
+            "adding": nodes(&partition.adding),
+            "removing": nodes(&partition.removing),
             "log_start": partition.log_start.get(),
             "high_watermark": partition.high_watermark.get(),
             "end_offset": partition.end_offset.get(),

@@ -124,6 +124,12 @@ pub struct PartitionDescription {
     pub isr: Vec<NodeId>,
     /// Who is not in sync and holds everything that is committed nevertheless (KIP-966).
     pub eligible: Vec<NodeId>,
+    /// Who was last known to hold everything that is committed, where nobody is known to any more.
+    pub last_known: Vec<NodeId>,
+    /// Replicas that a reassignment under way adds.
+    pub adding: Vec<NodeId>,
+    /// Replicas that it takes away.
+    pub removing: Vec<NodeId>,
     /// The first readable offset.
     pub log_start: Offset,
     /// The first offset that is not committed: where readers end.
@@ -280,6 +286,9 @@ fn describe_partition(partition: v1::Partition) -> Result<PartitionDescription, 
         replicas: nodes(partition.replicas),
         isr: nodes(partition.isr),
         eligible: nodes(partition.eligible),
+        last_known: nodes(partition.last_known),
+        adding: nodes(partition.adding),
+        removing: nodes(partition.removing),
         log_start: offset(partition.log_start_offset)?,
         high_watermark: offset(partition.high_watermark)?,
         end_offset: offset(partition.end_offset)?,
