@@ -1,4 +1,4 @@
-//! The configuration file that is shipped says what is true.
+//! The configuration files that are shipped say what is true.
 
 #![expect(
     clippy::disallowed_methods,
@@ -37,4 +37,16 @@ fn every_key_stands_in_the_shipped_file_with_its_default() {
     }
     let layers = Layers::default().file(&commented).unwrap();
     assert!(ServerConfig::read(&layers).is_ok());
+}
+
+#[test]
+fn the_three_files_of_a_cluster_are_good_and_only_one_of_them_founds_it() {
+    for node in 1..=3 {
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../deploy/cluster/node-{node}.toml"));
+        let layers = Layers::default().file(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let config = ServerConfig::read(&layers).unwrap();
+        assert_eq!(config.node.0, node);
+        assert_eq!(config.cluster.unwrap().join.len(), if node == 1 { 0 } else { 2 });
+    }
 }
