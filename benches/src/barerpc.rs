@@ -195,4 +195,9 @@ floor! {
     delete_group(DeleteGroupRequest) -> DeleteGroupResponse;
     reset_group_offsets(ResetGroupOffsetsRequest) -> ResetGroupOffsetsResponse;
     group_lag(GroupLagRequest) -> GroupLagResponse;
+    cluster_status(ClusterStatusRequest) -> ClusterStatusResponse;
+    plan_moves(PlanMovesRequest) -> PlanMovesResponse;
+    reassign_partitions(ReassignPartitionsRequest) -> ReassignPartitionsResponse;
+    elect_leader(ElectLeaderRequest) -> ElectLeaderResponse;
+    remove_broker(RemoveBrokerRequest) -> RemoveBrokerResponse;
 }
