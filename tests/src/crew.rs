@@ -70,9 +70,9 @@ impl Shift {
     }
 
     /// A client of its own, as a process has.
-    fn client(&self, name: &str) -> Client {
+    async fn client(&self, name: &str) -> Client {
         let options = ClientOptions { client_id: name.to_owned(), ..ClientOptions::default() };
-        Client::lazy(self.place.grpc.clone(), options).expect("addresses")
+        Client::connect(self.place.grpc.clone(), options).await.expect("a broker that accepts")
     }
 
     fn name_of(&self, partition: u32) -> String {

@@ -7,7 +7,7 @@ pub const CLIENTS: u8 = 254;
 /// How our namespaces are called: with the process that made them behind it.
 const PREFIX: &str = "millrace-lab-";
 /// A table of ours in each namespace.
-const TABLE: &str = "table inet cuts { chain heard { type filter hook input priority 0; } }";
+const TABLE: &str = "table inet cuts { chain heard { type filter hook input priority 0; policy accept; }; }";
 
 /// A bridge, and namespaces with an address each. Removed when dropped.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use crate::history::{Event, Journal, Why, monotonic_nanos};
 
 /// Reads and commits until the shift is over.
 pub(super) async fn run(shift: Shift, journal: Journal) {
-    let client = shift.client("rust-member");
+    let client = shift.client("rust-member").await;
     while !shift.is_over() {
         let told = Told { journal: journal.clone() };
         let consumer = client.consumer(OUR_GROUP).topic(shift.place.topic.as_str()).callbacks(told);

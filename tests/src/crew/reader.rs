@@ -12,7 +12,7 @@ use crate::history::{Event, Journal, Why, monotonic_nanos, value_of};
 
 /// Reads until the shift is over.
 pub(super) async fn run(shift: Shift, journal: Journal) {
-    let client = shift.client("rust-reader");
+    let client = shift.client("rust-reader").await;
     let mut places: BTreeMap<u32, i64> =
         (0..shift.place.partitions).map(|partition| (partition, 0)).collect();
     while !shift.is_over() {

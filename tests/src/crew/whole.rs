@@ -8,7 +8,7 @@ use crate::history::{Chain, Event, Journal, Why, monotonic_nanos, value_of};
 
 /// Reads each partition from its beginning to the end that it has when its reading begins.
 pub(super) async fn run(shift: Shift, journal: Journal) {
-    let client = shift.client("rust-whole");
+    let client = shift.client("rust-whole").await;
     for partition in 0..shift.place.partitions {
         while let Err(error) = read(&shift, &client, &journal, partition).await {
             journal.note(format!("partition {partition}, again: {error}"));

@@ -15,7 +15,7 @@ const WAITING_MAX: usize = 5_000;
 
 /// Sends records until the shift is over, and then waits for all outcomes.
 pub(super) async fn run(shift: Shift, journal: Journal, first: u64) {
-    let client = shift.client("rust-writer");
+    let client = shift.client("rust-writer").await;
     let producer = client.producer().delivery_timeout(DELIVERY).build().expect("a producer");
     let each = Duration::from_secs(1) / shift.place.pace;
     let mut due = Instant::now();
