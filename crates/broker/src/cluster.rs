@@ -54,6 +54,9 @@ use self::replicas::Replicas;
 use self::sending::Sending;
 use crate::core::Core;
 
+/// So long the leader of the quorum goes on after it has handed over its partitions: two of the quorum's heartbeats.
+const HEARD_WITHIN: Duration = Duration::from_millis(300);
+
 /// What a broker needs to be one of several.
 #[derive(Clone, Debug)]
 pub struct ClusterOptions {
@@ -132,13 +135,18 @@ impl Cluster {
     pub(crate) async fn hand_over(&self, patience: Duration) -> bool {
         self.draining.send_replace(true);
         let mut may_stop = self.may_stop.subscribe();
-        tokio::select! {
+        let handed_over = tokio::select! {
             biased;
             _ = may_stop.wait_for(|may| *may) => true,
             // Where all stop at once, whoever is last has nobody to wait for, nor anybody to decide that it may stop.
             () = self.is_last() => false,
             () = self.env.clock.sleep(patience) => false,
+        };
+        if handed_over && self.metadata.leads() {
+            // The others must hear of it from this node, or they would hear only once they have elected another.
+            self.env.clock.sleep(HEARD_WITHIN).await;
         }
+        handed_over
     }
 
     /// Completes when no other broker is active.

@@ -272,7 +272,11 @@ impl MetadataQuorum {
             return Err(ProposeError::NotLeader(leader));
         }
         match self.in_time(self.raft.0.client_write(proposal)).await {
-            Ok(written) => Ok(written.data == Outcome::Folded),
+            Ok(written) => {
+                // The others apply it when they hear that it is committed: now, not with the next heartbeat.
+                let _stopped = within(&self.env, async { self.raft.0.trigger().heartbeat().await }).await;
+                Ok(written.data == Outcome::Folded)
+            }
             Err(Failed::TimedOut) => Err(ProposeError::TimedOut(self.pace.answer)),
             Err(Failed::Raft(RaftError::Fatal(fatal))) => Err(ProposeError::Stopped(fatal.to_string())),
             Err(Failed::Raft(RaftError::APIError(error))) => match error {
