@@ -24,6 +24,8 @@ pub(crate) type Answers<A> = Result<Vec<Result<A, Refusal>>, ClientError>;
 /// A question that has no answer yet.
 struct Open<Q> {
     index: usize,
+    name: (String, PartitionIndex),
+    /// `None` where it does not matter, as far as is known: there is one broker.
     at: Option<TopicPartition>,
     question: Q,
     last: Option<Refusal>,
@@ -50,7 +52,7 @@ impl Client {
         let mut open = Vec::with_capacity(questions.len());
         for (index, Question { topic, partition, question }) in questions.into_iter().enumerate() {
             let at = self.name_of(&topic, partition).await;
-            open.push(Open { index, at, question, last: None });
+            open.push(Open { index, name: (topic, partition), at, question, last: None });
         }
         loop {
             let (by_server, mut waiting) = self.by_server(open);
@@ -66,6 +68,13 @@ impl Client {
                 match answer {
                     Ok(results) => {
                         for (mut open, result) in open.into_iter().zip(results) {
+                            if let Err(refusal) = &result
+                                && open.at.is_none()
+                                && refusal.code == Some(ErrorCode::NotLeader)
+                            {
+                                // There are several, which nobody has said yet to a client that has just begun.
+                                open.at = self.id_of(&open.name.0, open.name.1).await;
+                            }
                             match result {
                                 Err(refusal) if self.heed(open.at, &refusal) => {
                                     open.last = Some(refusal);
@@ -110,6 +119,10 @@ impl Client {
         if !self.whereabouts().is_cluster() {
             return None;
         }
+        self.id_of(topic, partition).await
+    }
+
+    async fn id_of(&self, topic: &str, partition: PartitionIndex) -> Option<TopicPartition> {
         // Whoever does not know it says so of the partition.
         let topic = self.topic(topic).await.ok()?;
         Some(TopicPartition { topic: topic.id, partition })
