@@ -128,8 +128,7 @@ impl PartitionReplica {
 
     /// The metadata say so. May block.
     pub(crate) fn learn(&self, view: PartitionView, brokers: Brokers) -> Result<(), ReplicaFault> {
-        let event = Event::Metadata { view, brokers, log: self.facts() };
-        self.step(event, None).map(|_| ())
+        self.step(|log| Event::Metadata { view, brokers, log }, None).map(|_| ())
     }
 
     /// Whether a client's batch may be appended, and in which epoch it is.
@@ -202,12 +201,12 @@ impl PartitionReplica {
             check_epochs(batches, answer.leader_epoch)?;
         }
         let event = Event::Follower(FollowerEvent::Fetched(answer));
-        self.step(event, Some(batches)).map(|done| done.ticket)
+        self.step(|_| event, Some(batches)).map(|done| done.ticket)
     }
 
     /// What was appended is held, or there was nothing: the value looks at its log and goes on.
     pub(crate) fn caught_up(&self) -> Result<(), ReplicaFault> {
-        self.step(Event::Log(self.facts()), None).map(|_| ())
+        self.step(Event::Log, None).map(|_| ())
     }
 
     /// The controller has answered.
@@ -250,8 +249,14 @@ impl PartitionReplica {
         self.log.end_of_epoch(epoch).map(|(epoch, end)| EpochEnd { epoch, end })
     }
 
-    fn step(&self, event: Event, batches: Option<&Bytes>) -> Result<Done, ReplicaFault> {
+    /// Under the lock the log is asked how it is: what it was before another step is no fact.
+    fn step(
+        &self,
+        event: impl FnOnce(LogFacts) -> Event,
+        batches: Option<&Bytes>,
+    ) -> Result<Done, ReplicaFault> {
         let mut state = self.state.lock();
+        let event = event(self.facts());
         let effects = state.replica.step(event, self.outbox.now());
         self.perform(&mut state, effects, batches)
     }

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use millrace_env::Monotonic;
 use millrace_log::ReadPlan;
 use millrace_replication::{Fetch, FetchAnswer, FetchRefusal, Fetched};
-use millrace_types::{NodeId, Offset, TopicPartition, limits};
+use millrace_types::{BrokerEpoch, LeaderEpoch, NodeId, Offset, TopicPartition, limits};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -36,8 +36,58 @@ struct Line {
 #[derive(Debug, Default)]
 struct Waiting {
     parked: BTreeMap<TopicPartition, Fetch>,
-    /// The high watermark that it was told last.
-    told: BTreeMap<TopicPartition, Offset>,
+    told: BTreeMap<TopicPartition, Told>,
+}
+
+/// The high watermark that a follower was told last, if the answer has arrived.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    high_watermark: Offset,
+    /// Which run of the follower, by whom.
+    run: BrokerEpoch,
+    leader_epoch: LeaderEpoch,
+    /// How often it is told again when it asks again though nobody has answered it.
+    again: u32,
+}
+
+/// Answers that may be lost in a row before a follower hears of the high watermark only when that rises.
+const TOLD_AGAIN_MAX: u32 = 8;
+
+impl Waiting {
+    /// A follower waits for news of a partition.
+    fn park(&mut self, fetch: Fetch) {
+        let before = self.parked.get(&fetch.partition).map(|before| before.id);
+        if before > Some(fetch.id) {
+            // It comes late: the follower waits for the answer to another one.
+            return;
+        }
+        self.parked.insert(fetch.partition, fetch);
+        let is_again = before.is_some_and(|before| before != fetch.id);
+        if let Some(told) = self.told.get_mut(&fetch.partition)
+            && is_again
+            && told.again > 0
+        {
+            // Nothing has come for as long as it waits at most: the last answer may be lost.
+            told.again -= 1;
+            told.high_watermark = Offset::ZERO;
+        }
+    }
+
+    /// Whether the follower knows of this already.
+    fn knows(&self, fetch: &Fetch, high_watermark: Offset) -> bool {
+        self.told.get(&fetch.partition).is_some_and(|told| {
+            (told.run, told.leader_epoch) == (fetch.broker_epoch, fetch.leader_epoch)
+                && told.high_watermark >= high_watermark
+        })
+    }
+
+    fn tell(&mut self, fetch: &Fetch, high_watermark: Offset) {
+        let Fetch { broker_epoch: run, leader_epoch, .. } = *fetch;
+        let before = self.told.get(&fetch.partition);
+        let is_again = before.is_some_and(|told| told.high_watermark == Offset::ZERO && told.run == run);
+        let again = before.filter(|_| is_again).map_or(TOLD_AGAIN_MAX, |told| told.again);
+        self.told.insert(fetch.partition, Told { high_watermark, run, leader_epoch, again });
+    }
 }
 
 /// One partition gets at most this part of an answer.
@@ -69,7 +119,10 @@ impl Cluster {
         let line = self.sending.line(follower);
         let news = self.replicas.outbox().news_for(follower);
         let mut due: BTreeSet<TopicPartition> = request.fetches.iter().map(|fetch| fetch.partition).collect();
-        line.state.lock().parked.extend(request.fetches.into_iter().map(|fetch| (fetch.partition, fetch)));
+        {
+            let mut state = line.state.lock();
+            request.fetches.into_iter().for_each(|fetch| state.park(fetch));
+        }
         let mut mine = 0;
         line.newest.send_modify(|newest| {
             *newest += 1;
@@ -127,16 +180,15 @@ impl Cluster {
             };
             match answer.answer {
                 FetchAnswer::Records { from, high_watermark, .. } => {
-                    let told = state.told.get(at).copied().unwrap_or_default();
                     if left == 0 && from < part.log().offsets().end {
                         // No room in this answer: it comes with the next.
                         news.put(*at, ());
                     }
-                    if plan.is_none() && high_watermark <= told && fetch.id.0 > 1 {
+                    if plan.is_none() && state.knows(&fetch, high_watermark) {
                         continue;
                     }
                     left = left.saturating_sub(plan.as_ref().map_or(0, ReadPlan::size_bytes));
-                    state.told.insert(*at, high_watermark);
+                    state.tell(&fetch, high_watermark);
                 }
                 FetchAnswer::Diverging(_) | FetchAnswer::BelowStart { .. } | FetchAnswer::Refused(_) => {}
             }
