@@ -57,6 +57,7 @@ impl From<AppendError> for ApiError {
             AppendError::Closed => ErrorCode::UnknownTopicOrPartition,
             AppendError::NotLeading => ErrorCode::NotLeader,
             AppendError::OffsetsExhausted => ErrorCode::OffsetOutOfRange,
+            AppendError::Truncated => ErrorCode::OutcomeUnknown,
             AppendError::StorageFailed(_) => ErrorCode::StorageFailed,
         };
         ApiError::new(code, error.to_string())

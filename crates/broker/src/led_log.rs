@@ -46,6 +46,17 @@ pub(crate) enum LedError {
     /// Indefinite.
     #[error("another broker leads the partition since the append")]
     Deposed,
+    /// Definite: nothing was appended. The log lacks what its producer has sent before; a leader that was replaced and has not heard
+    /// of it lacks what was sent to the one after it, so that this is no proof of a gap.
+    #[error(
+        "sequence {found} came where {expected} was expected: if another broker leads by now, it knows better"
+    )]
+    Behind {
+        /// The sequence that would have been accepted.
+        expected: i32,
+        /// The one that came.
+        found: i32,
+    },
 }
 
 impl From<LedError> for ApiError {
@@ -55,6 +66,7 @@ impl From<LedError> for ApiError {
             LedError::TooFew(_) => ErrorCode::NotEnoughReplicas,
             LedError::TooFewSince => ErrorCode::NotEnoughReplicasAfterAppend,
             LedError::Deposed => ErrorCode::OutcomeUnknown,
+            LedError::Behind { .. } => ErrorCode::NotLeader,
         };
         ApiError::new(code, error.to_string())
     }
@@ -83,6 +95,11 @@ impl LedLog {
     /// The log itself, to read from.
     pub(crate) fn log(&self) -> &Arc<Log> {
         &self.log
+    }
+
+    /// Whether other brokers have it too.
+    pub(crate) fn is_replicated(&self) -> bool {
+        self.replica.is_some()
     }
 
     /// Whether this node still leads it; answers whether it knows all that was ever committed.
@@ -124,7 +141,7 @@ impl LedLog {
         reach: Reach,
     ) -> Result<LedTicket, LedError> {
         let Some(replica) = &self.replica else {
-            return Ok(LedTicket { stage: Stage::Held(self.log.append(batch)?, None) });
+            return Ok(LedTicket { stage: Stage::Held(self.log.append(batch)?, None), is_replicated: false });
         };
         let by = replica.admit(reach == Reach::Committed);
         let by = by.map_err(|refusal| refusal.map_or(AppendError::NotLeading.into(), LedError::TooFew))?;
@@ -133,7 +150,7 @@ impl LedLog {
         // Followers are sent what is written while it is synced here.
         replica.wrote();
         let then = (reach == Reach::Committed).then(|| (Arc::clone(replica), by));
-        Ok(LedTicket { stage: Stage::Held(ticket, then) })
+        Ok(LedTicket { stage: Stage::Held(ticket, then), is_replicated: true })
     }
 }
 
@@ -141,12 +158,13 @@ impl LedLog {
 #[derive(Debug)]
 pub(crate) struct LedTicket {
     stage: Stage,
+    is_replicated: bool,
 }
 
 #[derive(Debug)]
 enum Stage {
     Held(Ticket, Option<(Arc<PartitionReplica>, LedBy)>),
-    Committed(Appended, oneshot::Receiver<Result<(), Doubt>>),
+    Committed(Result<Appended, AppendError>, oneshot::Receiver<Result<(), Doubt>>),
 }
 
 impl LedTicket {
@@ -170,18 +188,32 @@ impl Future for LedTicket {
     type Output = Result<Appended, LedError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let is_replicated = self.is_replicated;
         loop {
             match &mut self.stage {
                 Stage::Held(ticket, then) => {
-                    let appended = ready!(Pin::new(ticket).poll(cx))?;
-                    let Some((replica, by)) = then.take() else { return Poll::Ready(Ok(appended)) };
-                    let committed = replica.committed(by, appended.last_offset);
-                    self.stage = Stage::Committed(appended, committed);
+                    let held = ready!(Pin::new(ticket).poll(cx));
+                    if let Err(AppendError::OutOfOrderSequence { expected, found }) = held
+                        && is_replicated
+                    {
+                        return Poll::Ready(Err(LedError::Behind { expected, found }));
+                    }
+                    let Some((replica, by)) = then.take() else { return Poll::Ready(Ok(held?)) };
+                    let last = match &held {
+                        Ok(appended) => appended.last_offset,
+                        // Clients take it for success: all that the log has by now must be committed, and that batch with it.
+                        Err(AppendError::DuplicateSequence { .. }) => {
+                            replica.log().offsets().end.saturating_sub(1)
+                        }
+                        Err(_) => return Poll::Ready(Ok(held?)),
+                    };
+                    let committed = replica.committed(by, last);
+                    self.stage = Stage::Committed(held, committed);
                 }
                 Stage::Committed(appended, committed) => {
                     let outcome = ready!(Pin::new(committed).poll(cx));
                     return Poll::Ready(match outcome {
-                        Ok(Ok(())) => Ok(*appended),
+                        Ok(Ok(())) => appended.clone().map_err(LedError::Append),
                         Ok(Err(Doubt::NotEnoughReplicas)) => Err(LedError::TooFewSince),
                         // The replica is gone, or another one leads.
                         Ok(Err(Doubt::NotLeader)) | Err(_) => Err(LedError::Deposed),

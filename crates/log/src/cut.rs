@@ -93,8 +93,7 @@ impl LogInner {
         self.check_not_closed()?;
         let mut waited = Waited::default();
         let outcome = change(&mut self.turn()).map(|found| waited = found);
-        let reason = AppendError::StorageFailed("the batch was truncated".to_owned());
-        let gone = waited.gone.iter().filter_map(|cell| cell.refuse(reason.clone()));
+        let gone = waited.gone.iter().filter_map(|cell| cell.refuse(AppendError::Truncated));
         let wakers: Vec<_> = gone.chain(waited.safe.iter().filter_map(|cell| cell.settle())).collect();
         wakers.into_iter().for_each(std::task::Waker::wake);
         self.combine();

@@ -55,6 +55,9 @@ pub enum AppendError {
     /// Definite. This replica does not lead the partition (any more).
     #[error("this replica does not lead the partition")]
     NotLeading,
+    /// Indefinite. The batch was cut off while it waited to be held: another replica leads, and may have it.
+    #[error("the batch was truncated: another replica leads the partition")]
+    Truncated,
     /// Definite. The partition has reached the largest offset there is.
     #[error("the partition has no offsets left")]
     OffsetsExhausted,

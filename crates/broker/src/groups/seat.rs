@@ -92,8 +92,10 @@ impl Outcome {
         match outcome {
             Ok(appended) => Outcome::Stored(appended.base_offset),
             Err(LedError::TooFewSince) => Outcome::Unknown,
-            Err(LedError::Deposed | LedError::Append(AppendError::NotLeading)) => Outcome::Deposed,
-            Err(LedError::TooFew(_) | LedError::Append(_)) => Outcome::Refused,
+            Err(LedError::Deposed | LedError::Append(AppendError::NotLeading | AppendError::Truncated)) => {
+                Outcome::Deposed
+            }
+            Err(LedError::TooFew(_) | LedError::Behind { .. } | LedError::Append(_)) => Outcome::Refused,
         }
     }
 }

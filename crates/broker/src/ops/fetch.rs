@@ -365,6 +365,13 @@ impl Reader {
     /// log read records that an unclean stop has taken.
     fn check_epoch(&self, epoch: LeaderEpoch, end: Offset) -> Result<(), ApiError> {
         let offset = self.fetch.offset;
+        if self.led.is_replicated() && epoch > self.log.leader_epoch() {
+            // It has read what a later leader has written: whoever leads here does not any more, and does not know it.
+            let message = format!(
+                "the record before {offset} was read in epoch {epoch}, which this broker does not know yet"
+            );
+            return Err(ApiError::new(ErrorCode::UnknownLeaderEpoch, message));
+        }
         // The usual case: the current epoch ends where the log does. Anything else asks the writer's books.
         if epoch == self.log.leader_epoch() && offset <= end {
             return Ok(());
