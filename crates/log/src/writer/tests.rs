@@ -98,7 +98,7 @@ fn what_was_held_before_a_truncation_is_acknowledged_after_it() {
     log.truncate_to(Offset::ZERO).unwrap();
     let Poll::Ready(Ok(answer)) = asked(held) else { panic!("it was synced with the one behind it") };
     assert_eq!(answer.base_offset, Offset::ZERO);
-    assert!(matches!(asked(written), Poll::Ready(Err(AppendError::StorageFailed(_)))));
+    assert!(matches!(asked(written), Poll::Ready(Err(AppendError::Truncated))));
 }
 
 #[test]
