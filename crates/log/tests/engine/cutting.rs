@@ -20,7 +20,7 @@ fn truncation_above_the_high_watermark_tells_those_who_wait() {
     let gone = log.append(batch(&[b"gone"])).unwrap();
     log.truncate_to(offset(4)).unwrap();
     assert_eq!(kept.wait().unwrap().base_offset, offset(3));
-    assert!(matches!(gone.wait(), Err(AppendError::StorageFailed(_))));
+    assert!(matches!(gone.wait(), Err(AppendError::Truncated)));
     assert_eq!(log.offsets().high_watermark, offset(4));
     assert_eq!(append(&log, b"other").unwrap().base_offset, offset(4));
 }
