@@ -11,9 +11,11 @@
 //! [`quorum`] lets three nodes of the metadata quorum live through deaths, power cuts and a bad network.
 //! [`replication`] lets replicas of a partition, each over the real log on a disk of its own, run against a controller, clients
 //! and everything that goes wrong, seed by seed.
+//! [`cluster`] lets whole brokers run as a cluster, with clients of their own, over such a network and such disks.
 //!
 //! `tests/sim_teeth.rs` plants one bug after another and must see each of them; it is built with the feature `teeth`.
 
+pub mod cluster;
 mod counted;
 pub mod crash_states;
 pub mod groups;
