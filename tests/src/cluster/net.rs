@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use parking_lot::{Mutex, MutexGuard};
+
 /// The number of the machine on which the clients are.
 pub const CLIENTS: u8 = 254;
 /// How our namespaces are called: with the process that made them behind it.
@@ -9,12 +11,16 @@ const PREFIX: &str = "millrace-lab-";
 /// A table of ours in each namespace.
 const TABLE: &str = "table inet cuts { chain heard { type filter hook input priority 0; policy accept; }; }";
 
-/// A bridge, and namespaces with an address each. Removed when dropped.
+/// The lab of this process: names are made of its number, and a second one would take the processors from the first.
+static ONLY: Mutex<()> = Mutex::new(());
+
+/// A bridge, and namespaces with an address each. Removed when dropped. A process has one at a time: the next waits.
 #[derive(Debug)]
 pub struct Lab {
     count: u8,
     /// The third number of all addresses.
     net: u8,
+    _only: MutexGuard<'static, ()>,
 }
 
 impl Lab {
@@ -24,8 +30,9 @@ impl Lab {
     /// When the machine refuses.
     #[must_use]
     pub fn new(count: u8) -> Lab {
+        let only = ONLY.lock();
         sweep();
-        let lab = Lab { count, net: free_net() };
+        let lab = Lab { count, net: free_net(), _only: only };
         let bridge = lab.bridge();
         run(&["ip", "link", "add", &bridge, "type", "bridge"]);
         run(&["ip", "addr", "add", &format!("{}/24", lab.address(CLIENTS)), "dev", &bridge]);
