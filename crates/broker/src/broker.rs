@@ -446,7 +446,7 @@ impl Broker {
         ctx: &Context,
         request: FetchOffsetsRequest,
     ) -> Result<Vec<Result<CommittedOffset, ApiError>>, ApiError> {
-        self.count(Operation::FetchOffsets, self.core.fetch_offsets(ctx, &request))
+        self.count(Operation::FetchOffsets, self.core.fetch_offsets(ctx, &request).await)
     }
 
     /// Every group that somebody is in, was in lately, or that has committed something; sorted by name.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`peers`] | what brokers say to each other |
 //! | [`network`] | the quorum's way to its peers, and who cannot be reached |
-//! | [`metadata`] | decisions: taken by whoever leads the quorum, asked for from anywhere |
+//! | [`metadata`], [`rounds`] | decisions: taken by whoever leads the quorum, asked for from anywhere |
 //! | [`opening`], [`unreported`] | how a broker of a cluster starts |
 //! | [`life`] | how it registers, is heard, and takes its leave |
 //! | [`controller`] | what the leader of the quorum does |
@@ -25,6 +25,7 @@ mod outbox;
 mod peers;
 mod replica;
 mod replicas;
+mod rounds;
 mod sending;
 mod unreported;
 

@@ -197,6 +197,7 @@ impl Groups {
         look: impl FnOnce(Look<'_>) -> T,
     ) -> Result<T, ApiError> {
         let mut state = self.partition(partition)?.lock();
+        state.check_seat()?;
         let state = &mut *state;
         let value = &*state.value.ready()?;
         Ok(look(Look { offsets: &value.offsets, value, doubt: state.doubt.as_ref() }))

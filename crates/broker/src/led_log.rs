@@ -52,6 +52,8 @@ pub(crate) enum LedError {
         "sequence {found} came where {expected} was expected: if another broker leads by now, it knows better"
     )]
     Behind {
+        /// The epoch in which this broker led.
+        epoch: LeaderEpoch,
         /// The sequence that would have been accepted.
         expected: i32,
         /// The one that came.
@@ -112,6 +114,19 @@ impl LedLog {
         if standing.leads { Ok(standing.complete) } else { Err(AppendError::NotLeading.into()) }
     }
 
+    /// Whether this node still leads it in that epoch, as far as it knows. A log without other replicas has no such epochs.
+    pub(crate) fn leads_in(&self, epoch: LeaderEpoch) -> bool {
+        self.replica.as_ref().is_none_or(|replica| {
+            let standing = replica.standing();
+            standing.leads && standing.epoch == epoch
+        })
+    }
+
+    /// Whether another broker may know of more than the end of this log, although this one believes to lead.
+    pub(crate) fn is_beyond(&self, offset: Offset) -> bool {
+        self.replica.is_some() && offset > self.log.offsets().end
+    }
+
     /// Queues a batch as [`Log::append`] does. Does not wait.
     ///
     /// # Errors
@@ -141,16 +156,17 @@ impl LedLog {
         reach: Reach,
     ) -> Result<LedTicket, LedError> {
         let Some(replica) = &self.replica else {
-            return Ok(LedTicket { stage: Stage::Held(self.log.append(batch)?, None), is_replicated: false });
+            return Ok(LedTicket { stage: Stage::Held(self.log.append(batch)?, None), epoch: None });
         };
         let by = replica.admit(reach == Reach::Committed);
         let by = by.map_err(|refusal| refusal.map_or(AppendError::NotLeading.into(), LedError::TooFew))?;
         // The log looks again when it writes.
-        let ticket = self.log.append_in(epoch.unwrap_or(by.epoch()), batch)?;
+        let epoch = epoch.unwrap_or(by.epoch());
+        let ticket = self.log.append_in(epoch, batch)?;
         // Followers are sent what is written while it is synced here.
         replica.wrote();
         let then = (reach == Reach::Committed).then(|| (Arc::clone(replica), by));
-        Ok(LedTicket { stage: Stage::Held(ticket, then), is_replicated: true })
+        Ok(LedTicket { stage: Stage::Held(ticket, then), epoch: Some(epoch) })
     }
 }
 
@@ -158,7 +174,8 @@ impl LedLog {
 #[derive(Debug)]
 pub(crate) struct LedTicket {
     stage: Stage,
-    is_replicated: bool,
+    /// In which it was appended; `None` where there are no other replicas.
+    epoch: Option<LeaderEpoch>,
 }
 
 #[derive(Debug)]
@@ -188,15 +205,15 @@ impl Future for LedTicket {
     type Output = Result<Appended, LedError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let is_replicated = self.is_replicated;
+        let epoch = self.epoch;
         loop {
             match &mut self.stage {
                 Stage::Held(ticket, then) => {
                     let held = ready!(Pin::new(ticket).poll(cx));
                     if let Err(AppendError::OutOfOrderSequence { expected, found }) = held
-                        && is_replicated
+                        && let Some(epoch) = epoch
                     {
-                        return Poll::Ready(Err(LedError::Behind { expected, found }));
+                        return Poll::Ready(Err(LedError::Behind { epoch, expected, found }));
                     }
                     let Some((replica, by)) = then.take() else { return Poll::Ready(Ok(held?)) };
                     let last = match &held {

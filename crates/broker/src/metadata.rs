@@ -27,11 +27,24 @@ impl Metadata {
         }
     }
 
-    /// Hears of every image after this call; several changes may be heard of as one.
-    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+    /// Hears of every image after this call, by its version; several may be heard of as one.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         match self {
             Metadata::Alone(log) => log.changes(),
             Metadata::Quorum(quorum) => quorum.changes(),
+        }
+    }
+
+    /// Completes when this node knows all that was decided before the call, and its replicas follow it. At once where it decides for
+    /// itself. What only a leader may say is certain if it says it behind this and still leads.
+    ///
+    /// # Errors
+    /// Nobody can say now.
+    pub(crate) async fn confirm(&self) -> Result<(), ApiError> {
+        match self {
+            Metadata::Alone(_) => Ok(()),
+            // Rare, and large: not to be a part of every fetch.
+            Metadata::Quorum(quorum) => Box::pin(quorum.confirm()).await,
         }
     }
 

@@ -21,7 +21,7 @@ pub(crate) struct MetadataLog {
     clock: Arc<dyn Clock>,
     image: ArcSwap<Image>,
     /// Tells that there is another image.
-    changed: watch::Sender<()>,
+    changed: watch::Sender<u64>,
     /// Held from a decision until its records are committed and folded: no decision is taken on an image that another
     /// one is about to change. Fair, so proposals keep their order.
     proposing: tokio::sync::Mutex<()>,
@@ -66,7 +66,7 @@ impl MetadataLog {
             log,
             clock,
             image: ArcSwap::from_pointee(image),
-            changed: watch::Sender::new(()),
+            changed: watch::Sender::new(0),
             proposing: tokio::sync::Mutex::default(),
         }
     }
@@ -76,14 +76,15 @@ impl MetadataLog {
         self.image.load_full()
     }
 
-    /// Hears of every image after this call; several changes may be heard of as one.
-    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+    /// Hears of every image after this call, by its version; several may be heard of as one.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
     fn publish(&self, image: Image) {
+        let version = image.version();
         self.image.store(Arc::new(image));
-        self.changed.send_replace(());
+        self.changed.send_replace(version);
     }
 
     /// Carries out commands of which each stands for itself, as one batch; answers each when all are durable and folded. One

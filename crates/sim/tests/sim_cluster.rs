@@ -8,7 +8,7 @@ use millrace_sim::cluster::{Faults, Marks, Story, run};
 use millrace_sim::sweep::{self, seed_wanted};
 
 /// What need not happen in a hundred runs.
-const RARE: [&str; 2] = ["requests of another leader epoch", "reads of what a new leader does not know yet"];
+const RARE: [&str; 1] = ["requests of another leader epoch"];
 
 /// Runs seeds; what is broken is printed with its seed.
 fn sweep(first: u64, seeds: u64, faults: Faults) -> Marks {
@@ -29,7 +29,6 @@ fn is_alone(faults: Faults) -> bool {
 }
 
 #[test]
-#[ignore = "finds what is not mended yet: cargo xtask soak"]
 fn clusters_without_faults_serve_everybody() {
     if !is_alone(Faults::None) {
         sweep(0, 6, Faults::None);
@@ -37,7 +36,6 @@ fn clusters_without_faults_serve_everybody() {
 }
 
 #[test]
-#[ignore = "finds what is not mended yet: cargo xtask soak"]
 fn clusters_whose_brokers_are_killed_lose_nothing() {
     if !is_alone(Faults::Kills) {
         sweep(0, 20, Faults::Kills);
@@ -45,7 +43,6 @@ fn clusters_whose_brokers_are_killed_lose_nothing() {
 }
 
 #[test]
-#[ignore = "finds what is not mended yet: cargo xtask soak"]
 fn a_hundred_histories_of_clusters_break_no_promise() {
     if is_alone(Faults::All) {
         return;
@@ -56,15 +53,22 @@ fn a_hundred_histories_of_clusters_break_no_promise() {
     assert!(never.is_empty(), "never happened: {never:?}");
 }
 
-/// 47: a broker that was cut off and did not know that another one led took a batch for too early.
+/// Of brokers that were replaced and had not heard of it: one took a batch for too early (47, 1000454, 1000810, 1000896, 1001507,
+/// 1001961), one said that an offset is outside of the log (1001326), one told old committed offsets (1001023, 1001566). Of one that failed
+/// a batch that it had to cut away as if its disk had failed: 1001404. Of a leader to which a reader's epoch was no news: 1001313.
+const BROKE_ONCE: [u64; 11] = [
+    47, 1_000_454, 1_000_810, 1_000_896, 1_001_023, 1_001_313, 1_001_326, 1_001_404, 1_001_507, 1_001_566,
+    1_001_961,
+];
+
 #[test]
-#[ignore = "finds what is not mended yet: cargo xtask soak"]
 fn histories_that_broke_a_promise_once_do_not_any_more() {
-    assert_eq!(run(47, Faults::All, Story::Untold).broken, None);
+    for seed in BROKE_ONCE {
+        assert_eq!(run(seed, Faults::All, Story::Untold).broken, None, "seed {seed}");
+    }
 }
 
 #[test]
-#[ignore = "finds what is not mended yet: cargo xtask soak"]
 fn the_same_seed_tells_the_same_story_of_a_cluster() {
     for seed in 0..20 {
         let told = run(seed, Faults::All, Story::Told);

@@ -38,8 +38,9 @@ pub(crate) async fn follow(cluster: Arc<Cluster>, core: Arc<Core>) {
                         }
                     }
                     before = Arc::clone(&image);
-                    cluster.metadata().apply(image.version());
+                    // Before whoever waits for this version: a coordinator that was replaced must not be asked any more.
                     coordinators_elsewhere(&cluster, &core, &image);
+                    cluster.metadata().apply(image.version());
                     if !deleted.is_empty() {
                         forget(&cluster, &core, deleted);
                     }

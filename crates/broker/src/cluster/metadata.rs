@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_env::Env;
+use millrace_env::{Env, Monotonic};
 use millrace_metadata::{Command, Image, MetadataRecord};
 use millrace_quorum::{DecidedRecords, MetadataQuorum, Peer, ProposeError, QuorumRole};
 use millrace_types::{ClusterId, ErrorCode, NodeId};
@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::network::AddressBook;
 use super::peers::{PeerAnswer, PeerCall, PeerError, PeerRequest, Peers, ProposalOutcome, Proposed};
+use super::rounds::Rounds;
 use crate::ApiError;
 
 /// So long a proposal waits for somebody who can decide it.
@@ -29,7 +30,7 @@ pub(crate) struct ClusterMetadata {
     book: Arc<AddressBook>,
     /// The version of the image that the replicas of this node follow.
     applied: watch::Sender<u64>,
-    changed: watch::Sender<()>,
+    confirmed: Rounds,
 }
 
 /// Why a proposal is not decided yet.
@@ -48,17 +49,17 @@ impl ClusterMetadata {
         peers: Arc<dyn Peers>,
         book: Arc<AddressBook>,
     ) -> ClusterMetadata {
-        let (applied, changed) = (watch::Sender::new(0), watch::Sender::new(()));
-        ClusterMetadata { env: env.clone(), me, cluster, quorum, peers, book, applied, changed }
+        let (applied, confirmed) = (watch::Sender::new(0), Rounds::default());
+        ClusterMetadata { env: env.clone(), me, cluster, quorum, peers, book, applied, confirmed }
     }
 
     pub(crate) fn image(&self) -> Arc<Image> {
         self.quorum.image()
     }
 
-    /// Hears of each image once the replicas of this node follow it.
-    pub(crate) fn changes(&self) -> watch::Receiver<()> {
-        self.changed.subscribe()
+    /// Hears of each image, by its version, once the replicas of this node follow it.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
     }
 
     /// The version of the image that the replicas of this node follow.
@@ -69,7 +70,25 @@ impl ClusterMetadata {
     /// The replicas of this node follow this image now.
     pub(crate) fn apply(&self, version: u64) {
         self.applied.send_replace(version);
-        self.changed.send_replace(());
+    }
+
+    /// Completes when the replicas of this node follow all that was decided before the call: whoever was replaced by then knows it.
+    /// Those who ask while another is being answered share the next answer.
+    ///
+    /// # Errors
+    /// Nobody can say, or not in time. Nothing was changed by it.
+    pub(crate) async fn confirm(&self) -> Result<(), ApiError> {
+        self.confirmed
+            .next(async || {
+                let deadline = self.env.clock.monotonic().after(DECIDED_WITHIN);
+                let Proposed { version, .. } = self.decided(&[], deadline).await?;
+                if self.follow(version, deadline.since(self.env.clock.monotonic())).await {
+                    return Ok(());
+                }
+                let message = format!("this node does not follow version {version} of the metadata yet");
+                Err(ApiError::new(ErrorCode::QuorumUnavailable, message))
+            })
+            .await
     }
 
     pub(crate) async fn propose(&self, command: &Command) -> Result<Vec<MetadataRecord>, ApiError> {
@@ -80,13 +99,16 @@ impl ClusterMetadata {
     /// Has commands decided, and waits until the replicas of this node follow the outcome, if they follow anything yet.
     pub(crate) async fn decide(&self, commands: &[Command]) -> Result<Vec<ProposalOutcome>, ApiError> {
         let deadline = self.env.clock.monotonic().after(DECIDED_WITHIN);
+        // The deepest of what operations wait for.
+        let Proposed { version, outcomes } = Box::pin(self.decided(commands, deadline)).await?;
+        self.follow(version, deadline.since(self.env.clock.monotonic())).await;
+        Ok(outcomes)
+    }
+
+    async fn decided(&self, commands: &[Command], deadline: Monotonic) -> Result<Proposed, ApiError> {
         loop {
             let undecided = match self.attempt(commands).await {
-                Ok(Proposed { version, outcomes }) => {
-                    let left = deadline.since(self.env.clock.monotonic());
-                    self.follow(version, left).await;
-                    return Ok(outcomes);
-                }
+                Ok(proposed) => return Ok(proposed),
                 Err(Undecided::Failed(error)) => return Err(error),
                 Err(Undecided::Again(error)) => error,
             };
@@ -145,25 +167,24 @@ impl ClusterMetadata {
         }
     }
 
-    /// Waits until this node has folded a version and its replicas follow it.
-    async fn follow(&self, version: u64, within: Duration) {
+    /// Waits until this node has folded a version and its replicas follow it; answers whether they do.
+    async fn follow(&self, version: u64, within: Duration) -> bool {
         if self.applied() == 0 {
             // It is not registered yet: its replicas follow nothing.
             let mut changes = self.quorum.changes();
             let folded =
                 async { while self.quorum.image().version() < version && changes.changed().await.is_ok() {} };
-            tokio::select! {
+            return tokio::select! {
                 biased;
-                () = folded => {}
-                () = self.env.clock.sleep(within) => {}
-            }
-            return;
+                () = folded => true,
+                () = self.env.clock.sleep(within) => false,
+            };
         }
         let mut applied = self.applied.subscribe();
         tokio::select! {
             biased;
-            _ = applied.wait_for(|applied| *applied >= version) => {}
-            () = self.env.clock.sleep(within) => {}
+            _ = applied.wait_for(|applied| *applied >= version) => true,
+            () = self.env.clock.sleep(within) => false,
         }
     }
 

@@ -118,6 +118,15 @@ impl State {
         !matches!(self.value, Value::Elsewhere { .. })
     }
 
+    /// Whether what was read is still what the leader knows: the seat may be changing at this moment.
+    ///
+    /// # Errors
+    /// Retriable.
+    pub(super) fn check_seat(&self) -> Result<(), ApiError> {
+        let is_taken = self.log.as_ref().is_none_or(|log| log.leads_in(self.epoch));
+        if is_taken { Ok(()) } else { Err(loading()) }
+    }
+
     /// The gRPC address of the broker that leads the partition; `None` if it is this one.
     fn leader(&self) -> Option<Option<String>> {
         match &self.value {

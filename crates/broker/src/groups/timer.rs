@@ -23,7 +23,7 @@ pub(crate) fn start(core: &Arc<Core>) -> Box<dyn TaskHandle> {
     core.env.tasks.spawn("group timer", Box::pin(run(Arc::downgrade(core), changes)))
 }
 
-async fn run(weak: Weak<Core>, mut changes: watch::Receiver<()>) {
+async fn run(weak: Weak<Core>, mut changes: watch::Receiver<u64>) {
     loop {
         let Some(core) = weak.upgrade() else { return };
         let wait = core.groups.next_deadline();

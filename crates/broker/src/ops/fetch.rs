@@ -137,10 +137,10 @@ impl Piece for Extent {
 
 /// A partition of the request, its log found.
 pub(super) struct Reader {
-    pub(super) log: Arc<Log>,
-    pub(super) fetch: PartitionFetch,
-    /// Of a partition that others have too.
     pub(super) led: LedLog,
+    pub(super) fetch: PartitionFetch,
+    /// Whether this node has learnt since the request came whether it was replaced.
+    pub(super) is_confirmed: bool,
 }
 
 /// What one partition can answer now.
@@ -174,8 +174,9 @@ impl Core {
         let deadline = earlier(self.env.clock.monotonic().after(wait), ctx);
         // An answer must leave room for others in the budget.
         let bytes_max = request.bytes_max.min(limits::FETCH_BYTES_MAX).min(self.memory.bytes_max() / 2);
-        let readers: Vec<Result<Reader, ApiError>> =
+        let mut readers: Vec<Result<Reader, ApiError>> =
             request.partitions.into_iter().map(|fetch| self.reader(ctx, fetch)).collect();
+        self.confirm_beyond(&mut readers).await;
         let mut last_round = wait.is_zero();
         loop {
             let round = plan_all(&readers, bytes_max);
@@ -193,9 +194,18 @@ impl Core {
         let topic = self.topic(&fetch.topic)?;
         self.admission.authorize(ctx, Operation::Fetch, Resource::Topic(&topic.name))?;
         let led = self.led(&topic, fetch.partition)?;
-        let log = Arc::clone(led.log());
-        check_leader_epoch(&log, fetch.leader_epoch)?;
-        Ok(Reader { log, fetch, led })
+        check_leader_epoch(led.log(), fetch.leader_epoch)?;
+        Ok(Reader { led, fetch, is_confirmed: false })
+    }
+
+    /// Before a reader is told that there is nothing where it reads: who led until now, was replaced and has not heard of it knows
+    /// less than was committed.
+    async fn confirm_beyond(&self, readers: &mut [Result<Reader, ApiError>]) {
+        let is_beyond = |reader: &Reader| reader.led.is_beyond(reader.fetch.offset);
+        if readers.iter().flatten().any(is_beyond) {
+            let is_confirmed = self.metadata.confirm().await.is_ok();
+            readers.iter_mut().flatten().for_each(|reader| reader.is_confirmed = is_confirmed);
+        }
     }
 
     /// Waits until a high watermark has passed the one that was seen; `false` if there is no time left.
@@ -319,7 +329,7 @@ fn marks(readers: &[Result<Reader, ApiError>], round: Round) -> Vec<(Arc<Log>, O
     let seen = readers.iter().zip(round.partitions);
     let seen = seen.filter_map(|(reader, planned)| {
         let (reader, planned) = (reader.as_ref().ok()?, planned.ok()?);
-        Some((Arc::clone(&reader.log), planned.offsets.high_watermark))
+        Some((Arc::clone(reader.led.log()), planned.offsets.high_watermark))
     });
     seen.collect()
 }
@@ -329,8 +339,9 @@ impl Reader {
     pub(super) fn plan(&self, left: usize, first: bool) -> Result<Planned, ApiError> {
         let PartitionFetch { offset: from, end_offset, last_read_epoch, .. } = self.fetch;
         let complete = self.led.check_leads()?;
+        let log = self.led.log();
         // Before the plan: a mark that rises in between wakes the wait at once.
-        let offsets = self.log.offsets();
+        let offsets = log.offsets();
         if let Some(epoch) = last_read_epoch {
             self.check_epoch(epoch, offsets.end)?;
         }
@@ -340,12 +351,11 @@ impl Reader {
             return Ok(planned);
         }
         let bytes_max = self.fetch.bytes_max.unwrap_or(left).min(left);
-        let plan = match self.log.read(&ReadRequest { from, until: end_offset, bytes_max }) {
-            // A new leader may know of less than was committed, and than the reader has read.
-            Err(ReadError::OutOfRange { .. })
-                if from > offsets.high_watermark && (!complete || from <= offsets.end) =>
-            {
-                let message = format!("a new leader does not know yet whether there is an offset {from}");
+        let knows_end = complete && (self.is_confirmed || !self.led.is_replicated());
+        let plan = match log.read(&ReadRequest { from, until: end_offset, bytes_max }) {
+            // One that was replaced and has not heard of it has less than was committed, and than the reader has read.
+            Err(ReadError::OutOfRange { .. }) if from > offsets.end && !knows_end => {
+                let message = format!("this leader does not know yet whether there is an offset {from}");
                 return Err(ApiError::new(ErrorCode::OffsetNotAvailable, message));
             }
             plan => plan?,
@@ -364,8 +374,8 @@ impl Reader {
     /// Compares where the reader's epoch ended here with where the reader is (KIP-320): a reader that is ahead of the
     /// log read records that an unclean stop has taken.
     fn check_epoch(&self, epoch: LeaderEpoch, end: Offset) -> Result<(), ApiError> {
-        let offset = self.fetch.offset;
-        if self.led.is_replicated() && epoch > self.log.leader_epoch() {
+        let (offset, log) = (self.fetch.offset, self.led.log());
+        if self.led.is_replicated() && epoch > log.leader_epoch() {
             // It has read what a later leader has written: whoever leads here does not any more, and does not know it.
             let message = format!(
                 "the record before {offset} was read in epoch {epoch}, which this broker does not know yet"
@@ -373,10 +383,10 @@ impl Reader {
             return Err(ApiError::new(ErrorCode::UnknownLeaderEpoch, message));
         }
         // The usual case: the current epoch ends where the log does. Anything else asks the writer's books.
-        if epoch == self.log.leader_epoch() && offset <= end {
+        if epoch == log.leader_epoch() && offset <= end {
             return Ok(());
         }
-        match self.log.end_of_epoch(epoch) {
+        match log.end_of_epoch(epoch) {
             Some((found, end)) if found == epoch && offset <= end => Ok(()),
             Some((found, end)) => {
                 let message = format!(

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use millrace_group::{
     Commit, Committer, Event, GroupOffsets, OffsetCommitKey, OffsetCommitValue, partition_of,
 };
-use millrace_types::{GroupId, LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicName, TopicPartition};
+use millrace_types::{
+    ErrorCode, GroupId, LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicName, TopicPartition,
+};
 
 use crate::admission::{InFlight, Operation, Resource};
 use crate::core::{Core, both, check_partition_count, placed};
@@ -141,13 +143,15 @@ impl Core {
         })
     }
 
-    pub(crate) fn fetch_offsets(
+    pub(crate) async fn fetch_offsets(
         self: &Arc<Self>,
         ctx: &Context,
         request: &FetchOffsetsRequest,
     ) -> Result<Vec<Result<CommittedOffset, ApiError>>, ApiError> {
         let group = Resource::Group(&request.group);
         let _in_flight = self.admission.admit(ctx, Operation::FetchOffsets, group)?;
+        // What a coordinator knows that was replaced and has not heard of it may be older than what another has acknowledged.
+        self.metadata.confirm().await.map_err(unconfirmed)?;
         if let Some(member) = &request.member {
             self.groups.check_reader(&request.group, member)?;
         }
@@ -179,6 +183,12 @@ impl Core {
             .map(|(key, value)| Ok(committed(both(&key.topic, value.topic_id), key.partition, Some(value))))
             .collect()
     }
+}
+
+fn unconfirmed(error: ApiError) -> ApiError {
+    let message =
+        format!("whether another broker coordinates the group by now cannot be known: {}", error.message);
+    ApiError::new(ErrorCode::CoordinatorLoading, message)
 }
 
 fn key_of(group: &GroupId, topic: &TopicName, partition: PartitionIndex) -> OffsetCommitKey {

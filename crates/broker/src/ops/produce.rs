@@ -138,7 +138,7 @@ pub struct PendingProduce {
 
 #[derive(Debug)]
 enum Part {
-    Appended(LedTicket),
+    Appended(LedTicket, LedLog),
     Refused(ApiError),
 }
 
@@ -161,9 +161,7 @@ impl Core {
         let mut parts = Vec::with_capacity(request.partitions.len());
         for part in request.partitions {
             let appended = self.append(ctx, part, (reach, deadline)).await;
-            parts.push(
-                appended.map_or_else(|error| Part::Refused(self.unless_closing(error)), Part::Appended),
-            );
+            parts.push(appended.unwrap_or_else(|error| Part::Refused(self.unless_closing(error))));
         }
         let (core, durability) = (Arc::clone(self), request.durability);
         Ok(PendingProduce { core, parts, durability, started, deadline, _in_flight: in_flight })
@@ -174,7 +172,7 @@ impl Core {
         ctx: &Context,
         part: PartitionProduce,
         (reach, deadline): (Reach, Monotonic),
-    ) -> Result<LedTicket, ApiError> {
+    ) -> Result<Part, ApiError> {
         let topic = self.topic(&part.topic)?;
         self.admission.authorize(ctx, Operation::Produce, Resource::Topic(&topic.name))?;
         if topic.name.is_internal() {
@@ -186,7 +184,19 @@ impl Core {
         let (bytes, records) = (batch.size(), u64::from(batch.record_count()));
         let ticket = self.append_when_there_is_room(&led, batch, (reach, deadline)).await?;
         self.metrics.produced(bytes, records);
-        Ok(ticket)
+        Ok(Part::Appended(ticket, led))
+    }
+
+    /// Tells a producer of a gap in what it has sent only if no other broker can have the rest: this one may have been replaced and
+    /// not have heard of it.
+    async fn told_of_gap(&self, led: &LedLog, error: LedError) -> ApiError {
+        if let LedError::Behind { epoch, expected, found } = error
+            && self.metadata.confirm().await.is_ok()
+            && led.leads_in(epoch)
+        {
+            return AppendError::OutOfOrderSequence { expected, found }.into();
+        }
+        error.into()
     }
 
     fn batch(&self, topic: &Topic, data: ProduceData) -> Result<Batch, ApiError> {
@@ -261,7 +271,7 @@ impl PendingProduce {
     pub fn refusal(&self) -> Option<&ApiError> {
         self.parts.iter().find_map(|part| match part {
             Part::Refused(error) => Some(error),
-            Part::Appended(_) => None,
+            Part::Appended(..) => None,
         })
     }
 
@@ -280,7 +290,7 @@ impl PendingProduce {
 
     fn tickets(&self) -> impl Iterator<Item = &LedTicket> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Appended(ticket) => Some(ticket),
+            Part::Appended(ticket, _) => Some(ticket),
             Part::Refused(_) => None,
         })
     }
@@ -301,7 +311,11 @@ impl PendingProduce {
         for part in parts {
             let result = match part {
                 Part::Refused(error) => Err(error),
-                Part::Appended(ticket) => wait(ticket, &mut timer).await,
+                Part::Appended(ticket, led) => match wait(ticket, &mut timer).await {
+                    Some(Err(error)) => Err(core.told_of_gap(&led, error).await),
+                    Some(Ok(appended)) => Ok(done(appended)),
+                    None => Err(timed_out()),
+                },
             };
             results.push(result.map_err(|error| core.unless_closing(error)));
         }
@@ -312,23 +326,23 @@ impl PendingProduce {
     }
 }
 
-/// Waits for one ticket until the timer of the whole request rings. When it has rung, a ticket that is done still
+/// Waits for one ticket until the timer of the whole request rings, which is `None`. When it has rung, a ticket that is done still
 /// counts.
-async fn wait(ticket: LedTicket, timer: &mut BoxFuture<()>) -> Result<Produced, ApiError> {
+async fn wait(ticket: LedTicket, timer: &mut BoxFuture<()>) -> Option<Result<Appended, LedError>> {
     tokio::select! {
         biased;
-        appended = ticket => done(appended),
+        appended = ticket => Some(appended),
         () = &mut *timer => {
             // A future that has completed must not be polled again; the next ticket gets a timer that rings at once.
             *timer = Box::pin(std::future::ready(()));
-            Err(timed_out())
+            None
         }
     }
 }
 
-fn done(appended: Result<Appended, LedError>) -> Result<Produced, ApiError> {
-    let Appended { base_offset, last_offset, log_append_time, log_start, duplicate } = appended?;
-    Ok(Produced { base_offset, last_offset, log_append_time, log_start, duplicate })
+fn done(appended: Appended) -> Produced {
+    let Appended { base_offset, last_offset, log_append_time, log_start, duplicate } = appended;
+    Produced { base_offset, last_offset, log_append_time, log_start, duplicate }
 }
 
 fn timed_out() -> ApiError {

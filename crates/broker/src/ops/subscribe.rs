@@ -148,7 +148,7 @@ impl Core {
                 last_read_epoch: part.last_read_epoch,
                 leader_epoch: None,
             };
-            Some(Reader { log: Arc::clone(led.log()), fetch, led })
+            Some(Reader { led, fetch, is_confirmed: false })
         });
         let readers: Vec<Option<Reader>> = readers.collect();
         let ready: VecDeque<usize> =
@@ -248,7 +248,7 @@ impl Subscription {
                         break;
                     }
                     Some(0) => {
-                        let wait = reader.log.wait_above(offsets.high_watermark.max(from));
+                        let wait = reader.led.log().wait_above(offsets.high_watermark.max(from));
                         self.waiting.push(Waiting { index, wait });
                         continue;
                     }

@@ -131,7 +131,6 @@ impl Client {
             ErrorCode::NotEnoughReplicas | ErrorCode::NotEnoughReplicasAfterAppend => marks.too_few += 1,
             ErrorCode::FencedLeaderEpoch | ErrorCode::UnknownLeaderEpoch => marks.fenced_epochs += 1,
             ErrorCode::NotCoordinator | ErrorCode::CoordinatorLoading => marks.not_coordinator += 1,
-            ErrorCode::OffsetNotAvailable => marks.not_available += 1,
             _ => {}
         });
     }

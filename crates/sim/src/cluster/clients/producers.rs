@@ -143,14 +143,9 @@ impl Client {
             if self.shared.state.lock().truth.is_doomed(out.at.topic) {
                 return;
             }
-            // A leader that is none any more, and does not know it, may not have the batches before this one: who leads will.
-            let is_too_early = |code| code == ErrorCode::OutOfOrderSequence;
-            self.mark(|marks| {
-                marks.too_early += u64::from(matches!(&no, No::Error(error) if is_too_early(error.code)));
-            });
+            // Not even a leader that is none any more, and does not know it, may speak of a gap: who leads has the batches before this.
             if let No::Error(error) = &no
                 && !error.code.is_retriable()
-                && !is_too_early(error.code)
             {
                 let said = format!("a batch is refused for good by {leader}: {error:?}, {:?}", out.sequence);
                 return self.breaks(&said);
