@@ -25,6 +25,7 @@ impl Trio {
     /// When one does not start.
     #[must_use]
     pub fn start(home: &Path) -> Trio {
+        std::fs::create_dir_all(home).expect("a folder");
         let mut trio = Trio { setups: Vec::new(), brokers: Vec::new() };
         let mut first = None;
         for node in 1..=3 {

@@ -49,7 +49,7 @@ pub(super) async fn run(shift: Shift, journal: Journal, first: u64) {
 fn told(shift: &Shift, journal: &Journal, value: u64, outcome: Result<RecordMetadata, ProduceError>) {
     match outcome {
         Ok(RecordMetadata { offset: Some(offset), .. }) => {
-            journal.write(Event::Acked { value, offset: offset.get() });
+            journal.write(Event::Acked { value, offset: Some(offset.get()) });
             shift.acked.fetch_add(1, Ordering::SeqCst);
         }
         Ok(stored) => panic!("acknowledged without an offset: {stored:?}"),

@@ -9,8 +9,8 @@ use super::{Event, Line, Why};
 /// What became of a record that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It lies at that offset.
-    Acked(i64),
+    /// It is there, at that offset if it was said where.
+    Acked(Option<i64>),
     /// It is not there and will not be.
     Failed,
     /// Nobody knows; also if the client never said.
@@ -164,7 +164,11 @@ impl History {
         let process = number(&mut self.process_numbers, &mut self.processes, &p);
         match e {
             Event::Send { value, at } => return self.send(process, t, value, &at),
-            Event::Acked { value, offset } => return self.told(process, t, value, Outcome::Acked(offset)),
+            Event::Acked { value, offset } => {
+                // Kafka's clients say -1 for: nobody knows where.
+                let offset = offset.filter(|offset| *offset >= 0);
+                return self.told(process, t, value, Outcome::Acked(offset));
+            }
             Event::Failed { value, .. } => return self.told(process, t, value, Outcome::Failed),
             Event::Unknown { value, .. } => return self.told(process, t, value, Outcome::Unknown),
             Event::Moved { why, at } => {

@@ -34,8 +34,8 @@ pub enum Event {
     Acked {
         /// Which.
         value: u64,
-        /// Where it lies.
-        offset: i64,
+        /// Where it lies. A client of Kafka does not know if a broker has found it in its log and no longer knows where.
+        offset: Option<i64>,
     },
     /// It was refused for good: it is not in the log and will not be.
     Failed {

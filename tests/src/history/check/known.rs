@@ -34,7 +34,7 @@ impl Known {
     pub(super) fn of(history: &History) -> Known {
         let mut facts = Vec::new();
         for send in &history.sends {
-            if let Outcome::Acked(offset) = send.outcome {
+            if let Outcome::Acked(Some(offset)) = send.outcome {
                 let (partition, value) = (send.partition, Some(send.value));
                 facts.push(Fact { partition, offset, value, at: send.ended });
             }

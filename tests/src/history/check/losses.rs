@@ -83,7 +83,7 @@ fn missing_writes(history: &History, wholes: &[WholeReading<'_>], seen: &[bool],
         if *seen {
             continue;
         }
-        if offset < read_to[partition] {
+        if offset.is_some_and(|offset| offset < read_to[partition]) {
             verdict.find(Analysis::LostWrite, || lost(history, send, offset));
         } else if is_judged {
             verdict.find(Analysis::Unseen, || lost(history, send, offset));
@@ -91,13 +91,14 @@ fn missing_writes(history: &History, wholes: &[WholeReading<'_>], seen: &[bool],
     }
 }
 
-fn lost(history: &History, send: &Send, offset: i64) -> String {
+fn lost(history: &History, send: &Send, offset: Option<i64>) -> String {
     let who = &history.processes[send.process as usize];
     let name = &history.partitions[send.partition as usize];
     let took = (send.ended - send.invoked) / 1_000_000;
     let (value, told) = (shown(Some(send.value)), send.ended);
+    let place = offset.map_or_else(|| "somewhere".to_owned(), |offset| format!("at {offset}"));
     format!(
-        "{value} of {who} was acknowledged in {name} at {offset} (at {told} ns, after {took} ms): nobody reads it"
+        "{value} of {who} was acknowledged in {name} {place} (at {told} ns, after {took} ms): nobody reads it"
     )
 }
 

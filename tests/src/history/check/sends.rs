@@ -16,7 +16,7 @@ fn by_client(history: &History, verdict: &mut Verdict) {
     // The record that lies farthest, of those that each client has sent to each partition so far.
     let mut farthest: HashMap<(u32, u32), (i64, &Send)> = HashMap::new();
     for send in &history.sends {
-        let Outcome::Acked(offset) = send.outcome else { continue };
+        let Outcome::Acked(Some(offset)) = send.outcome else { continue };
         let key = (send.process, send.partition);
         let Some((before, earlier)) = farthest.get(&key).copied() else {
             farthest.insert(key, (offset, send));
@@ -43,7 +43,7 @@ fn by_time(history: &History, known: &Known, verdict: &mut Verdict) {
     known.told().for_each(|(partition, at, offset)| told[partition as usize].push((at, offset)));
     let mut sends: Vec<Vec<(u64, i64, &Send)>> = vec![Vec::new(); history.partitions.len()];
     for send in &history.sends {
-        if let Outcome::Acked(offset) = send.outcome {
+        if let Outcome::Acked(Some(offset)) = send.outcome {
             sends[send.partition as usize].push((send.invoked, offset, send));
         }
     }

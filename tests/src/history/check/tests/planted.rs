@@ -12,7 +12,7 @@ const fn plant(finds: &'static [Analysis], script: &'static str) -> Planted {
     Planted { finds, script }
 }
 
-pub(super) const ALL: [Planted; 52] = [
+pub(super) const ALL: [Planted; 53] = [
     // C1: refused for good and read, before or after that was said (then also C14); sent by nobody; sent elsewhere.
     plant(
         &[AbortedRead],
@@ -141,7 +141,7 @@ pub(super) const ALL: [Planted; 52] = [
         30 f polled 25 p0: 0=1 2=3
         31 f whole 25 p0 0..3",
     ),
-    // C5: the suffix is gone, the partition is empty, the offset is another's.
+    // C5: the suffix is gone, the partition is empty (twice: one was not told where it lies), the offset is another's.
     plant(
         &[Unseen],
         "10 a send 1 p0
@@ -156,6 +156,14 @@ pub(super) const ALL: [Planted; 52] = [
         &[Unseen],
         "10 a send 1 p0
         20 a acked 1 0
+        30 f assign p0@0
+        40 f polled 31
+        41 f whole 31 p0 0..0",
+    ),
+    plant(
+        &[Unseen],
+        "10 a send 1 p0
+        20 a acked 1
         30 f assign p0@0
         40 f polled 31
         41 f whole 31 p0 0..0",

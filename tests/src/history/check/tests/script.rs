@@ -1,7 +1,7 @@
 //! Histories in short: a line is `TIME CLIENT WHAT ..`.
 //!
 //! ```text
-//! 10 a send VALUE PARTITION        20 a acked VALUE OFFSET     20 a failed VALUE      20 a unknown VALUE
+//! 10 a send VALUE PARTITION        20 a acked VALUE [OFFSET]   20 a failed VALUE      20 a unknown VALUE
 //! 30 r assign p0@0 p1@5            (or assigned, revoked, seek; without @ the place is not known)
 //! 40 r polled SINCE p0: 0=1 1=2 ; p1: 0=?      (? for bytes that nobody sends)
 //! 45 r thrown PARTITION
@@ -34,7 +34,8 @@ fn line(text: &str, handed: &mut BTreeMap<(String, String), Chain>) -> Line {
     let p = (*p).to_owned();
     let e = match (*verb, rest) {
         ("send", [value, at]) => Event::Send { value: number(value), at: (*at).to_owned() },
-        ("acked", [value, offset]) => Event::Acked { value: number(value), offset: number(offset) },
+        ("acked", [value]) => Event::Acked { value: number(value), offset: None },
+        ("acked", [value, offset]) => Event::Acked { value: number(value), offset: Some(number(offset)) },
         ("failed", [value]) => Event::Failed { value: number(value), why: String::new() },
         ("unknown", [value]) => Event::Unknown { value: number(value), why: String::new() },
         ("thrown", [at]) => Event::ThrownOut { at: (*at).to_owned(), why: String::new() },

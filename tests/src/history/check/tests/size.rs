@@ -24,7 +24,7 @@ fn a_million_operations_are_read_and_judged() {
         let (partition, offset) = (value % PARTITIONS, (value / PARTITIONS).cast_signed());
         let writer = if partition == 0 { "zero" } else { "others" };
         write(10 + value * 10, writer, Event::Send { value, at: name(partition) });
-        write(14 + value * 10, writer, Event::Acked { value, offset });
+        write(14 + value * 10, writer, Event::Acked { value, offset: Some(offset) });
         chains[usize::try_from(partition).unwrap()].add(offset, Some(value));
         polled.entry(name(partition)).or_default().push((offset, Some(value)));
         if (value + 1) % POLL_RECORDS == 0 {
