@@ -3,7 +3,7 @@
 //! A request carries what is due, the leader keeps the rest of the line in mind (see [`super::sending`]). While one request waits
 //! there for news, a second one may overtake it with more that is due.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use futures::stream::FuturesUnordered;
 use millrace_env::BoxFuture;
 use millrace_log::Ticket;
 use millrace_replication::Fetch;
-use millrace_types::{ClusterId, NodeId, TopicPartition, limits};
+use millrace_types::{NodeId, TopicPartition, limits};
 
 use super::Cluster;
 use super::peers::{PeerAnswer, PeerCall, PeerError, PeerRequest, ReplicaFetch, ReplicaFetched};
@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) async fn run(cluster: Arc<Cluster>) {
     let outbox = Arc::clone(cluster.replicas.outbox());
     let mut lines: FuturesUnordered<BoxFuture<()>> = FuturesUnordered::new();
-    let mut known = std::collections::BTreeSet::new();
+    let mut known = BTreeSet::new();
     loop {
         for leader in outbox.leaders() {
             if known.insert(leader) {
@@ -140,7 +140,7 @@ impl Cluster {
         request: PeerRequest,
         within: Duration,
     ) -> BoxFuture<Result<PeerAnswer, PeerError>> {
-        let cluster: Option<ClusterId> = Some(self.id);
-        self.peers.ask(address, PeerCall { cluster, from: self.me, request }, within)
+        let call = PeerCall { cluster: Some(self.id), from: self.me, request };
+        self.peers.ask(address, call, within)
     }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_metadata::{Command, StartBroker};
-use millrace_types::{BrokerEpoch, NodeId};
+use millrace_types::{BrokerEpoch, ErrorCode, NodeId};
 
 use super::Cluster;
-use super::peers::{Greeting, HeartbeatAnswer, PeerAnswer, PeerHeartbeat, PeerRequest};
+use super::metadata::strange;
+use super::peers::{Greeting, HeartbeatAnswer, PeerAnswer, PeerError, PeerHeartbeat, PeerRequest};
 use super::unreported;
 use crate::ApiError;
 
@@ -152,16 +153,15 @@ impl Cluster {
         if self.metadata().leads() {
             return self.heartbeat(says).await;
         }
-        let nobody = || {
-            ApiError::new(millrace_types::ErrorCode::QuorumUnavailable, "nobody leads the metadata quorum")
-        };
+        let unavailable = |why: String| ApiError::new(ErrorCode::QuorumUnavailable, why);
+        let nobody = || unavailable("nobody leads the metadata quorum".to_owned());
         let (_, address) =
             self.metadata().leader().filter(|(node, _)| *node != self.me).ok_or_else(nobody)?;
         match self.ask(&address, PeerRequest::Heartbeat(says), CALL_WITHIN).await {
             Ok(PeerAnswer::Heartbeat(answer)) => Ok(answer),
-            Ok(_) => Err(super::metadata::strange(&address)),
-            Err(super::PeerError::Refused(error)) => Err(error),
-            Err(error) => Err(ApiError::new(millrace_types::ErrorCode::QuorumUnavailable, error.to_string())),
+            Ok(_) => Err(strange(&address)),
+            Err(PeerError::Refused(error)) => Err(error),
+            Err(error) => Err(unavailable(error.to_string())),
         }
     }
 }

@@ -175,9 +175,8 @@ impl PartitionReplica {
         let found = self.end_of(fetch.last_epoch);
         let known = LeaderEvent::Log(self.facts());
         self.note(&mut state, known);
-        let effects =
-            state.replica.step(Event::Leader(LeaderEvent::Fetch { fetch, found }), self.outbox.now());
-        let done = match self.perform(&mut state, effects, None) {
+        let asks = Event::Leader(LeaderEvent::Fetch { fetch, found });
+        let done = match self.perform(&mut state, asks, None) {
             Ok(done) => done,
             Err(fault) => {
                 self.failed(&fault);
@@ -222,8 +221,7 @@ impl PartitionReplica {
             // Whoever waited for a sync may be gone.
             self.note(&mut state, LeaderEvent::Log(self.facts()));
         }
-        let effects = state.replica.step(Event::Tick, self.outbox.now());
-        self.perform(&mut state, effects, None).map(|_| ())
+        self.perform(&mut state, Event::Tick, None).map(|_| ())
     }
 
     /// The replica goes: whoever waits hears that nobody knows.
@@ -257,14 +255,12 @@ impl PartitionReplica {
     ) -> Result<Done, ReplicaFault> {
         let mut state = self.state.lock();
         let event = event(self.facts());
-        let effects = state.replica.step(event, self.outbox.now());
-        self.perform(&mut state, effects, batches)
+        self.perform(&mut state, event, batches)
     }
 
     /// A step of a leader that asks for nothing that blocks.
     fn note(&self, state: &mut State, event: LeaderEvent) {
-        let effects = state.replica.step(Event::Leader(event), self.outbox.now());
-        if let Err(fault) = self.perform(state, effects, None) {
+        if let Err(fault) = self.perform(state, Event::Leader(event), None) {
             self.failed(&fault);
         }
     }
@@ -274,27 +270,34 @@ impl PartitionReplica {
         tracing::error!(at = %self.at, %fault, "a replica could not do what it must");
     }
 
+    /// A whole step, with those that follow from it; others hear what this replica is then.
     fn perform(
         &self,
         state: &mut State,
-        effects: Vec<Effect>,
+        event: Event,
         batches: Option<&Bytes>,
     ) -> Result<Done, ReplicaFault> {
         let mut done = Done::default();
-        let mut outcome = Ok(());
-        for effect in effects {
-            outcome = self.effect(state, effect, batches, &mut done);
-            if outcome.is_err() {
-                break;
-            }
-        }
-        if let Err(fault) = outcome {
+        let outcome = self.carry_out(state, event, batches, &mut done);
+        if outcome.is_err() {
             self.give_up(state);
-            self.tell_others(state);
-            return Err(fault);
         }
         self.tell_others(state);
-        Ok(done)
+        outcome.map(|()| done)
+    }
+
+    /// One step of the value, and all that it asks for, in this order.
+    fn carry_out(
+        &self,
+        state: &mut State,
+        event: Event,
+        batches: Option<&Bytes>,
+        done: &mut Done,
+    ) -> Result<(), ReplicaFault> {
+        for effect in state.replica.step(event, self.outbox.now()) {
+            self.effect(state, effect, batches, done)?;
+        }
+        Ok(())
     }
 
     fn tell_others(&self, state: &mut State) {
@@ -381,10 +384,7 @@ impl PartitionReplica {
             Effect::LookUp { fetch, theirs } => {
                 let ours = self.end_of(theirs.epoch);
                 let event = FollowerEvent::Diverged { fetch, theirs, ours };
-                let effects = state.replica.step(Event::Follower(event), self.outbox.now());
-                for effect in effects {
-                    self.effect(state, effect, batches, done)?;
-                }
+                self.carry_out(state, Event::Follower(event), batches, done)?;
             }
             Effect::Alter(alter) => self.outbox.alters.put(self.at, alter),
             Effect::Committed(id) => tell(state, id, Ok(())),
@@ -398,11 +398,7 @@ impl PartitionReplica {
 
     /// The log was cut: the value hears of it at once.
     fn again(&self, state: &mut State, done: &mut Done) -> Result<(), ReplicaFault> {
-        let effects = state.replica.step(Event::Log(self.facts()), self.outbox.now());
-        for effect in effects {
-            self.effect(state, effect, None, done)?;
-        }
-        Ok(())
+        self.carry_out(state, Event::Log(self.facts()), None, done)
     }
 }
 

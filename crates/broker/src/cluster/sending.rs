@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::Cluster;
+use super::outbox::Newest;
 use super::peers::{ReplicaFetch, ReplicaFetched};
 use crate::ApiError;
 use crate::io_pool::on_pool;
@@ -145,7 +146,7 @@ impl Cluster {
     /// `false` if there is no time left, or a newer request of the same follower waits instead.
     async fn woken(
         &self,
-        news: &super::outbox::Newest<()>,
+        news: &Newest<()>,
         (newer, mine): (&mut watch::Receiver<u64>, u64),
         deadline: Monotonic,
     ) -> bool {
@@ -162,7 +163,7 @@ impl Cluster {
         line: &Line,
         (due, turn): (&BTreeSet<TopicPartition>, u64),
         bytes_max: usize,
-        news: &super::outbox::Newest<()>,
+        news: &Newest<()>,
     ) -> Vec<Planned> {
         let mut state = line.state.lock();
         let (mut planned, mut left) = (Vec::new(), bytes_max);
