@@ -92,18 +92,6 @@ impl Core {
         ApiError { leader, ..ApiError::new(ErrorCode::NotLeader, message) }
     }
 
-    /// Refuses what only a leader knows that has all that was committed before it.
-    pub(crate) fn check_complete(&self, log: &Log) -> Result<(), ApiError> {
-        let Some(cluster) = &self.cluster else { return Ok(()) };
-        match cluster.replicas().get(log.meta().id) {
-            Some(replica) if replica.standing().complete => Ok(()),
-            _ => {
-                let message = "a new leader does not know yet where the partition ends";
-                Err(ApiError::new(ErrorCode::OffsetNotAvailable, message))
-            }
-        }
-    }
-
     /// While draining, a log that was closed under a request is no deleted topic.
     pub(crate) fn unless_closing(&self, error: ApiError) -> ApiError {
         if self.admission.is_closing() && error.code == ErrorCode::UnknownTopicOrPartition {
@@ -132,14 +120,28 @@ fn no_topic(topic: &TopicRef) -> ApiError {
     ApiError::new(ErrorCode::UnknownTopicOrPartition, message)
 }
 
-/// Refuses a request that names too many partitions, or none where that makes no sense.
+/// Refuses a request that names too many partitions.
 pub(crate) fn check_partition_count(count: usize) -> Result<(), ApiError> {
+    check_count(count, "partitions")
+}
+
+/// Refuses a request that names too many of what takes as much work as a partition does.
+pub(crate) fn check_count(count: usize, things: &str) -> Result<(), ApiError> {
     let max = limits::PARTITIONS_PER_REQUEST_MAX;
     if count > max {
-        let message = format!("{count} partitions are named, {max} are allowed");
+        let message = format!("{count} {things} are named, {max} are allowed");
         return Err(ApiError::new(ErrorCode::InvalidRequest, message));
     }
     Ok(())
+}
+
+/// Refuses what only a leader knows that has all that was committed before it.
+pub(crate) fn check_complete(led: &LedLog) -> Result<(), ApiError> {
+    if led.check_leads()? {
+        return Ok(());
+    }
+    let message = "a new leader does not know yet where the partition ends";
+    Err(ApiError::new(ErrorCode::OffsetNotAvailable, message))
 }
 
 /// Refuses a client that believes the leader to be in another epoch than it is (KIP-320).

@@ -2,10 +2,11 @@
 
 use millrace_env::BoxFuture;
 use millrace_quorum::{CallError, QuorumAnswer, QuorumRequest};
-use millrace_types::{ErrorCode, LeaderEpoch, TopicPartition, limits};
+use millrace_types::{ErrorCode, LeaderEpoch, TopicPartition};
 
 use super::Cluster;
 use super::peers::{Greeted, Greeting, PeerAnswer, PeerCall, PeerRequest, PeerService, ReplicaTail};
+use crate::core::{check_count, check_partition_count};
 use crate::{ApiError, Broker};
 
 impl PeerService for Broker {
@@ -57,7 +58,7 @@ impl Cluster {
                 PeerAnswer::Greeted(Greeted { cluster: self.id, leader: self.metadata().leader() })
             }
             PeerRequest::Propose(commands) => {
-                check_count(commands.len())?;
+                check_count(commands.len(), "commands")?;
                 PeerAnswer::Proposed(self.metadata().decide_here(&commands).await?)
             }
             PeerRequest::Heartbeat(says) => {
@@ -68,7 +69,7 @@ impl Cluster {
                 PeerAnswer::Heartbeat(self.heartbeat(says).await?)
             }
             PeerRequest::Fetch(request) => {
-                check_count(request.fetches.len())?;
+                check_partition_count(request.fetches.len())?;
                 if let Some(other) = request.fetches.iter().find(|fetch| fetch.replica != from) {
                     let message = format!("node {from} fetches for node {}", other.replica);
                     return Err(ApiError::new(ErrorCode::InvalidRequest, message));
@@ -76,7 +77,7 @@ impl Cluster {
                 PeerAnswer::Fetched(self.send(from, request).await?)
             }
             PeerRequest::Tails(partitions) => {
-                check_count(partitions.len())?;
+                check_partition_count(partitions.len())?;
                 PeerAnswer::Tails(self.tails(partitions))
             }
         })
@@ -92,15 +93,4 @@ impl Cluster {
         };
         partitions.into_iter().filter_map(tail).collect()
     }
-}
-
-fn check_count(count: usize) -> Result<(), ApiError> {
-    let max = limits::PARTITIONS_PER_REQUEST_MAX;
-    if count > max {
-        return Err(ApiError::new(
-            ErrorCode::InvalidRequest,
-            format!("{count} are asked for, {max} are allowed"),
-        ));
-    }
-    Ok(())
 }

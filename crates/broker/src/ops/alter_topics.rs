@@ -80,8 +80,7 @@ impl Core {
     /// # Errors
     /// If the data directory has failed.
     pub(crate) async fn follow_config(&self, topic: &Topic) -> Result<(), ApiError> {
-        if self.cluster.is_some() {
-            // Each broker's replicas follow the metadata by themselves.
+        if self.logs_follow_metadata() {
             return Ok(());
         }
         let (logs, config) = (self.partitions.open_of(topic.id), log_config(topic, Replication::Alone));

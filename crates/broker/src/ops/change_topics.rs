@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use millrace_metadata::{Command, Topic};
-use millrace_types::{ErrorCode, TopicId, limits};
+use millrace_types::{ErrorCode, TopicId};
 
 use crate::admission::{InFlight, Operation, Resource};
-use crate::core::Core;
+use crate::core::{Core, check_count};
 use crate::{ApiError, Context, TopicDescription, TopicRef};
 
 /// What is wanted of one topic.
@@ -30,6 +30,12 @@ impl TopicsChange {
 }
 
 impl Core {
+    /// Whether a change of topics is done once the metadata say so: in a cluster each broker's replicas and coordinators follow them
+    /// by themselves. A broker that is alone makes, configures and deletes its logs with the change.
+    pub(crate) fn logs_follow_metadata(&self) -> bool {
+        self.cluster.is_some()
+    }
+
     /// Lets a change in and finds its topics.
     pub(crate) fn topics_change_of(
         self: &Arc<Self>,
@@ -38,11 +44,7 @@ impl Core {
         wanted: Vec<Wanted>,
     ) -> Result<TopicsChange, ApiError> {
         let in_flight = self.admission.admit(ctx, operation, Resource::Cluster)?;
-        let max = limits::PARTITIONS_PER_REQUEST_MAX;
-        if wanted.len() > max {
-            let message = format!("{} topics are named, {max} are allowed", wanted.len());
-            return Err(ApiError::new(ErrorCode::InvalidRequest, message));
-        }
+        check_count(wanted.len(), "topics")?;
         let parts = wanted.into_iter().map(|Wanted { topic, command }| {
             let topic = self.topic(&topic)?;
             self.admission.authorize(ctx, operation, Resource::Topic(&topic.name))?;

@@ -73,7 +73,7 @@ impl Core {
         };
         let partitions: u64 = records.iter().map(partitions).sum();
         // In a cluster they lie on whichever broker the controller picks.
-        if self.cluster.is_some()
+        if self.logs_follow_metadata()
             || self.dir.take_room(partitions.saturating_mul(limits::PARTITION_FILES_BYTES))
         {
             return Ok(());
@@ -98,8 +98,7 @@ impl Core {
     /// # Errors
     /// The first one that could not be made; those before it are served.
     pub(crate) async fn make_missing_logs(&self, topic: &Arc<Topic>) -> Result<(), ApiError> {
-        if self.cluster.is_some() {
-            // Each broker's replicas follow the metadata by themselves.
+        if self.logs_follow_metadata() {
             return Ok(());
         }
         let metas = numbers(topic).skip(self.partitions.count_of(topic.id));

@@ -78,8 +78,7 @@ impl Core {
 
     /// Makes the logs of a topic whose record is committed, and takes the topic back if they cannot be made.
     async fn make_logs(&self, topic: &Arc<Topic>) -> Result<(), ApiError> {
-        if self.cluster.is_some() {
-            // Each broker's replicas follow the metadata by themselves.
+        if self.logs_follow_metadata() {
             return Ok(());
         }
         let metas = numbers(topic).map(|partition| partition_meta(topic, partition)).collect();

@@ -31,8 +31,7 @@ impl Core {
             // It may have got more partitions meanwhile.
             let topic = core.topic(&TopicRef::Id(topic.id))?;
             core.metadata.propose(&Command::DeleteTopic { id: topic.id }).await?;
-            if core.cluster.is_some() {
-                // Each broker's replicas and coordinators follow the metadata by themselves.
+            if core.logs_follow_metadata() {
                 return Ok(());
             }
             core.partitions.remove(topic.id);

@@ -6,8 +6,9 @@ use millrace_log::{Log, LogOffsets, ReadError, TimeHit};
 use millrace_types::{LeaderEpoch, Offset, PartitionIndex, TimestampMs};
 
 use crate::admission::{Operation, Resource};
-use crate::core::{Core, check_leader_epoch, check_partition_count};
+use crate::core::{Core, check_complete, check_leader_epoch, check_partition_count};
 use crate::io_pool::on_pool;
+use crate::led_log::LedLog;
 use crate::{ApiError, Context, TopicRef};
 
 /// Which offset is wanted.
@@ -74,10 +75,11 @@ impl Core {
     }
 
     fn lookup(&self, ctx: &Context, query: &OffsetQuery) -> Lookup {
-        let log = match self.log_for_reading(ctx, query) {
-            Ok(log) => log,
+        let led = match self.led_for_lookup(ctx, query) {
+            Ok(led) => led,
             Err(error) => return Lookup::Known(Err(error)),
         };
+        let log = Arc::clone(led.log());
         let known = |offset, leader_epoch| {
             Lookup::Known(Ok(OffsetAnswer { offset: Some(offset), timestamp: None, leader_epoch }))
         };
@@ -87,7 +89,7 @@ impl Core {
                 let has_record = log_start < high_watermark;
                 known(log_start, log.epoch_of(log_start).filter(|_| has_record))
             }
-            OffsetPoint::Latest => match self.check_complete(&log) {
+            OffsetPoint::Latest => match check_complete(&led) {
                 Err(error) => Lookup::Known(Err(error)),
                 Ok(()) => known(log.offsets().high_watermark, Some(log.leader_epoch())),
             },
@@ -96,12 +98,12 @@ impl Core {
         }
     }
 
-    fn log_for_reading(&self, ctx: &Context, query: &OffsetQuery) -> Result<Arc<Log>, ApiError> {
+    fn led_for_lookup(&self, ctx: &Context, query: &OffsetQuery) -> Result<LedLog, ApiError> {
         let topic = self.topic(&query.topic)?;
         self.admission.authorize(ctx, Operation::ListOffsets, Resource::Topic(&topic.name))?;
-        let log = self.log(&topic, query.partition)?;
-        check_leader_epoch(&log, query.leader_epoch)?;
-        Ok(log)
+        let led = self.led(&topic, query.partition)?;
+        check_leader_epoch(led.log(), query.leader_epoch)?;
+        Ok(led)
     }
 }
 

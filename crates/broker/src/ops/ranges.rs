@@ -9,7 +9,7 @@ use std::sync::Arc;
 use millrace_types::{Offset, PartitionIndex, TimestampMs};
 
 use crate::admission::{Operation, Resource};
-use crate::core::{Core, check_partition_count};
+use crate::core::{Core, check_complete, check_partition_count};
 use crate::io_pool::on_pool;
 use crate::led_log::LedLog;
 use crate::{ApiError, Context, TopicRef};
@@ -106,7 +106,7 @@ impl Core {
         let topic = self.topic(topic)?;
         self.admission.authorize(ctx, operation, Resource::Topic(&topic.name))?;
         let led = self.led(&topic, partition)?;
-        self.check_complete(led.log())?;
+        check_complete(&led)?;
         Ok(led)
     }
 }

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use millrace_metadata::Command;
-use millrace_types::{ErrorCode, NodeId, PartitionIndex, TopicPartition, limits};
+use millrace_types::{NodeId, PartitionIndex, TopicPartition};
 
 use crate::admission::{Operation, Resource};
-use crate::core::{Core, placed};
+use crate::core::{Core, check_partition_count, placed};
 use crate::io_pool::to_its_end;
 use crate::{ApiError, Context, TopicRef};
 
@@ -29,11 +29,7 @@ impl Core {
         wanted: Vec<Reassignment>,
     ) -> Result<Vec<Result<(), ApiError>>, ApiError> {
         let in_flight = self.admission.admit(ctx, Operation::ReassignPartitions, Resource::Cluster)?;
-        let max = limits::PARTITIONS_PER_REQUEST_MAX;
-        if wanted.len() > max {
-            let message = format!("{} partitions are named, {max} are allowed", wanted.len());
-            return Err(ApiError::new(ErrorCode::InvalidRequest, message));
-        }
+        check_partition_count(wanted.len())?;
         let commands: Vec<_> = wanted.into_iter().map(|wanted| self.reassignment(ctx, wanted)).collect();
         let core = Arc::clone(self);
         let reassign = async move {
