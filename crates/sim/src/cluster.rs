@@ -37,6 +37,8 @@ pub use weather::Faults;
 use weather::Plan;
 use world::World;
 
+pub use crate::sweep::Story;
+
 /// How a run ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ended {
@@ -48,15 +50,6 @@ pub struct Ended {
     pub story: Vec<String>,
     /// A number that stands for the story.
     pub hash: u64,
-}
-
-/// Whether a run is to be told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Story {
-    /// What clients were told and what was done to the world.
-    Told,
-    /// Only how it ends.
-    Untold,
 }
 
 /// Runs the world of a seed: faults first, then none, and everything must come to rest.

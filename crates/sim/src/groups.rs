@@ -33,6 +33,8 @@ use real::Real;
 use weather::Weather;
 use world::World;
 
+pub use crate::sweep::Story;
+
 /// How a run ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ended {
@@ -42,15 +44,6 @@ pub struct Ended {
     pub story: Vec<String>,
     /// What is broken.
     pub broken: Option<String>,
-}
-
-/// Whether a run is to be told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Story {
-    /// Every event.
-    Told,
-    /// Only how it ends.
-    Untold,
 }
 
 /// Runs the pure core, an outbox and a log in the world of a seed.

@@ -15,6 +15,7 @@
 //!
 //! `tests/sim_teeth.rs` plants one bug after another and must see each of them; it is built with the feature `teeth`.
 
+mod caller;
 pub mod cluster;
 mod counted;
 pub mod crash_states;

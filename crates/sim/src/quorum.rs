@@ -17,6 +17,7 @@ mod wire;
 mod world;
 
 pub use marks::Marks;
+pub(crate) use wire::answer_by_bytes;
 
 /// How a run ended.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -14,6 +14,15 @@ pub trait Counts: Default + Display + Send {
     fn count_in(&mut self, other: &Self);
 }
 
+/// Whether a run is to be told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Story {
+    /// All that happens in it.
+    Told,
+    /// Only how it ends.
+    Untold,
+}
+
 /// The seed of `MILLRACE_SEED`, where somebody wants to see that one alone.
 #[must_use]
 pub fn seed_wanted() -> Option<u64> {

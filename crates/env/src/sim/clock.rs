@@ -84,6 +84,17 @@ impl SimClock {
         true
     }
 
+    /// Advances to the next deadline of a sleeper, and not beyond `end`; answers whether there was anything left to come.
+    pub fn advance_towards(&self, end: Monotonic) -> bool {
+        let now = self.monotonic();
+        let next = self.next_deadline().filter(|next| *next <= end);
+        if next.is_none() && now >= end {
+            return false;
+        }
+        self.advance(next.unwrap_or(end).since(now));
+        true
+    }
+
     /// When the next sleeper wants to wake up.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Monotonic> {
@@ -179,6 +190,20 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "the test asks a JoinHandle whether the sleeper has woken")]
     fn spawn(future: BoxFuture<()>) -> tokio::task::JoinHandle<()> {
         tokio::spawn(future)
+    }
+
+    #[tokio::test]
+    async fn time_goes_on_from_sleeper_to_sleeper_and_ends_where_it_is_to() {
+        let clock = Arc::new(SimClock::new());
+        let sleepers = [SECOND, 3 * SECOND].map(|duration| spawn(clock.sleep(duration)));
+        clock.wait_for_sleepers(2).await;
+        let end = Monotonic(2 * SECOND);
+        let mut stops = Vec::new();
+        while clock.advance_towards(end) {
+            stops.push(clock.monotonic());
+        }
+        assert_eq!(stops, [Monotonic(SECOND), end]);
+        drop(sleepers);
     }
 
     #[tokio::test]

@@ -71,6 +71,13 @@ pub enum Survival {
     Random,
 }
 
+impl Survival {
+    /// Any of the three.
+    pub fn draw(rng: &SimRng) -> Survival {
+        rng.one_of([Survival::Nothing, Survival::Everything, Survival::Random])
+    }
+}
+
 /// Draws what survives. Each cut has its own odds, so that both "nearly all" and "nearly nothing" come up, and each
 /// page its own fate, so that both whole and torn pages do.
 #[derive(Debug)]

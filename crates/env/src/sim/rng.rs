@@ -28,6 +28,23 @@ impl SimRng {
         u64::try_from(product >> 64).unwrap_or_default()
     }
 
+    /// An index below `bound`, drawn as [`SimRng::below`] does.
+    pub fn index(&self, bound: usize) -> usize {
+        let bound = u64::try_from(bound).unwrap_or(u64::MAX);
+        usize::try_from(self.below(bound)).unwrap_or_default()
+    }
+
+    /// One of these.
+    pub fn one_of<T: Copy, const N: usize>(&self, choices: [T; N]) -> T {
+        const { assert!(N > 0, "there is nothing to choose from") };
+        choices[self.index(N)]
+    }
+
+    /// One of these, if there are any.
+    pub fn pick<'a, T>(&self, among: &'a [T]) -> Option<&'a T> {
+        among.get(self.index(among.len()))
+    }
+
     /// True in `part` of `whole` draws.
     pub fn chance(&self, part: u64, whole: u64) -> bool {
         self.below(whole) < part
@@ -95,5 +112,14 @@ mod tests {
         let draws: Vec<u64> = (0..200).map(|_| rng.below(3)).collect();
         assert!((0..3).all(|n| draws.contains(&n)) && draws.iter().all(|&n| n < 3));
         assert_eq!(rng.below(0), 0);
+    }
+
+    #[test]
+    fn each_of_several_is_drawn_and_none_of_none() {
+        let rng = SimRng::new(1);
+        let draws: Vec<u8> = (0..200).map(|_| rng.one_of([3, 5, 8])).collect();
+        assert!([3, 5, 8].iter().all(|n| draws.contains(n)));
+        assert!((0..200).all(|_| rng.pick(&[3, 5]).is_some_and(|n| [3, 5].contains(n))));
+        assert_eq!(rng.pick::<u8>(&[]), None);
     }
 }

@@ -8,7 +8,7 @@ mod readers;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_broker::{ApiError, Broker, ConnectionId, Context, ListenerName, Principal};
+use millrace_broker::{ApiError, Broker};
 use millrace_env::sim::{SimClock, SimRng};
 use millrace_env::{BoxFuture, Clock};
 use millrace_types::{ErrorCode, NodeId};
@@ -55,16 +55,6 @@ enum No {
     Unanswered(Unanswered),
 }
 
-pub(super) fn ctx() -> Context {
-    Context {
-        principal: Principal::Anonymous,
-        client_id: "sim".into(),
-        listener: ListenerName::Grpc,
-        connection: ConnectionId(1),
-        deadline: None,
-    }
-}
-
 impl Client {
     pub(super) fn new(shared: &Arc<Shared>, seed: u64, name: String) -> Client {
         shared.state.lock().busy += 1;
@@ -88,9 +78,7 @@ impl Client {
     }
 
     fn anybody(&self) -> NodeId {
-        let count = self.shared.nodes.len() as u64;
-        let index = usize::try_from(self.rng.below(count)).unwrap_or(0);
-        self.shared.nodes.get(index).copied().unwrap_or(CLIENTS)
+        self.rng.pick(&self.shared.nodes).copied().unwrap_or(CLIENTS)
     }
 
     /// Whom to ask next.

@@ -11,7 +11,7 @@ use super::world::World;
 
 impl World {
     pub(super) fn act(&mut self) {
-        let machine = usize::try_from(self.rng.below(self.machines.len() as u64)).unwrap_or(0);
+        let machine = self.rng.index(self.machines.len());
         let draw = self.rng.below(100);
         match self.plan.faults {
             Faults::None => {}
@@ -47,14 +47,6 @@ impl World {
         }
     }
 
-    fn survival(&self) -> Survival {
-        match self.rng.below(3) {
-            0 => Survival::Nothing,
-            1 => Survival::Everything,
-            _ => Survival::Random,
-        }
-    }
-
     fn kill(&mut self, machine: usize) {
         let Some(machine) = self.machines.get_mut(machine).filter(|machine| machine.is_up()) else { return };
         machine.kill();
@@ -64,7 +56,7 @@ impl World {
     }
 
     fn cut_power(&mut self, machine: usize) {
-        let survival = self.survival();
+        let survival = Survival::draw(&self.rng);
         let Some(machine) = self.machines.get_mut(machine).filter(|machine| machine.has_power) else {
             return;
         };
@@ -82,7 +74,7 @@ impl World {
     /// The power will go in the middle of something.
     fn arm(&self, machine: usize) {
         let when = if self.rng.chance(1, 2) { Moment::Before } else { Moment::After };
-        let (sections, survival) = (1 + self.rng.below(12), self.survival());
+        let (sections, survival) = (1 + self.rng.below(12), Survival::draw(&self.rng));
         if let Some(life) = self.machines.get(machine).and_then(|machine| machine.life.as_ref()) {
             life.process.arm(sections, survival, when);
         }
@@ -163,15 +155,11 @@ impl World {
     }
 
     fn change_weather(&self) {
-        let of = |choices: &[u64]| {
-            let index = usize::try_from(self.rng.below(choices.len() as u64)).unwrap_or(0);
-            choices.get(index).copied().unwrap_or_default()
-        };
         let weather = Weather {
-            lost: of(&[0, 10, 80]),
-            repeated: of(&[0, 30, 100]),
-            reset: of(&[0, 10, 40]),
-            late_ms: of(&[CALM.late_ms, 20, 150]),
+            lost: self.rng.one_of([0, 10, 80]),
+            repeated: self.rng.one_of([0, 30, 100]),
+            reset: self.rng.one_of([0, 10, 40]),
+            late_ms: self.rng.one_of([CALM.late_ms, 20, 150]),
         };
         self.tell(|| format!("{weather:?}"));
         self.switch.set_weather(weather);

@@ -12,12 +12,13 @@ use millrace_env::{Clock, FsExt};
 use millrace_types::{NodeId, TopicId, TopicPartition};
 use parking_lot::Mutex;
 
-use super::clients::{ctx, records_of};
+use super::clients::records_of;
 use super::line::WORLD;
 use super::machine::DATA;
 use super::process::Moment;
 use super::wire::CALM;
 use super::world::World;
+use crate::caller::ctx;
 
 /// Within which clients must be answered, and then the cluster be whole.
 const REST_WITHIN: Duration = Duration::from_secs(60);

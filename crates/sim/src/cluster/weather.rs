@@ -39,17 +39,13 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn draw(rng: &SimRng, faults: Faults) -> Plan {
-        let of = |choices: &[u64]| {
-            let index = usize::try_from(rng.below(choices.len() as u64)).unwrap_or(0);
-            choices.get(index).copied().unwrap_or_default()
-        };
         let all = faults == Faults::All;
         let minimum = if rng.chance(1, 6) { 1 } else { 2 };
         let stormy = Weather {
-            lost: of(&[0, 0, 10, 50]),
-            repeated: of(&[0, 30, 100]),
-            reset: of(&[0, 0, 10, 40]),
-            late_ms: of(&[2, 20, 150]),
+            lost: rng.one_of([0, 0, 10, 50]),
+            repeated: rng.one_of([0, 30, 100]),
+            reset: rng.one_of([0, 0, 10, 40]),
+            late_ms: rng.one_of([2, 20, 150]),
         };
         Plan {
             faults,
@@ -59,11 +55,11 @@ impl Plan {
             readers: 1 + rng.below(2),
             groups: rng.below(3),
             administered: rng.chance(2, 3),
-            think_ms: of(&[60, 200, 600]),
-            disk_ms: of(&[0, 2, 20, 100]),
+            think_ms: rng.one_of([60, 200, 600]),
+            disk_ms: rng.one_of([0, 2, 20, 100]),
             weather: if all { stormy } else { CALM },
-            act_every_ms: of(&[400, 1_000, 2_500]),
-            lasts_ms: of(&[8_000, 15_000, 25_000]),
+            act_every_ms: rng.one_of([400, 1_000, 2_500]),
+            lasts_ms: rng.one_of([8_000, 15_000, 25_000]),
             // With a single replica in sync that disk may have had the only copy.
             may_wipe: minimum == 2 && rng.chance(1, 2),
         }

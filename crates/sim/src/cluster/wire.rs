@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use super::line::{Line, WORLD};
 use super::marks::Marks;
 use super::process::{Process, ProcessTasks};
+use crate::quorum::answer_by_bytes;
 
 /// The clients' side of every link to a broker.
 pub(super) const CLIENTS: NodeId = NodeId(0);
@@ -273,7 +274,7 @@ impl QuorumNetwork for Wire {
         };
         let serve: Serve<Result<QuorumAnswer, CallError>> = Arc::new(move |broker| {
             let request = request.clone();
-            Box::pin(async move { answer_by_bytes(&broker, &request).await })
+            Box::pin(async move { answer_by_bytes(&request, |request| broker.answer_quorum(request)).await })
         });
         let (switch, from) = (Arc::clone(&self.switch), self.from);
         Box::pin(async move {
@@ -284,13 +285,6 @@ impl QuorumNetwork for Wire {
             }
         })
     }
-}
-
-async fn answer_by_bytes(broker: &Broker, request: &QuorumRequest) -> Result<QuorumAnswer, CallError> {
-    let garbled = |error: millrace_schema::FrameError| CallError::Protocol(error.to_string());
-    let request = QuorumRequest::decode(&request.encode()).map_err(garbled)?;
-    let answer = broker.answer_quorum(request).await?;
-    QuorumAnswer::decode(&answer.encode()).map_err(garbled)
 }
 
 impl Peers for Wire {

@@ -129,11 +129,8 @@ impl World {
                 look_at = now.after(LOOK_EVERY);
                 self.observe()?;
             }
-            let next = self.clock.next_deadline().filter(|next| *next <= end);
-            match next {
-                Some(next) => self.clock.advance(next.since(now)),
-                None if now >= end => return Ok(()),
-                None => self.clock.advance(end.since(now)),
+            if !self.clock.advance_towards(end) {
+                return Ok(());
             }
         }
     }

@@ -32,10 +32,6 @@ pub(super) fn check(sim: &Sim, ledger: &Ledger, draw: &SimRng) -> Result<(), Str
     Ok(())
 }
 
-fn below(draw: &SimRng, bound: usize) -> usize {
-    usize::try_from(draw.below(bound.max(1) as u64)).unwrap_or_default()
-}
-
 /// Where a batch lies.
 struct Spot {
     path: PathBuf,
@@ -59,7 +55,7 @@ fn find(fs: &dyn Fs, dir: &Path, sent: &Sent) -> Result<Spot, String> {
 fn rot(sim: &Sim, number: u32, is: &Partition, draw: &SimRng) -> Result<(), String> {
     let marked: Vec<&Arc<Sent>> =
         is.sent.iter().filter(|sent| sent.base >= is.log_start && sent.end() <= is.marked).collect();
-    let Some(bad) = marked.get(below(draw, marked.len())) else { return Ok(()) };
+    let Some(bad) = draw.pick(&marked) else { return Ok(()) };
     let harmed = sim.fork(2);
     harmed.power_cut(Survival::Everything);
     let dir = raw::partition_path(partition_id(number));

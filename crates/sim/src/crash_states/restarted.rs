@@ -12,9 +12,8 @@ use millrace_types::{PartitionIndex, TopicId, TopicPartition};
 use super::life::{client_batch, count, meta, next_sequence, offset, options};
 use super::points::{Cache, Notes};
 use super::raw;
-use super::topics::{
-    Told, Topic, by_name, commit, ctx, group_id, new_topic, produce, runtime, start, stop, text,
-};
+use super::topics::{Told, Topic, by_name, commit, group_id, new_topic, produce, runtime, start, stop, text};
+use crate::caller::ctx;
 use crate::ledger::{Fate, Sent, Stop};
 
 /// Groups that commit.

@@ -93,20 +93,16 @@ pub(super) fn survivor_sets(pending: &[Pending], draw: &SimRng, rest_max: usize)
     }
     let mut rest: Vec<Survivors> = rest.into_iter().filter(|set| !sets.contains(set)).collect();
     while rest.len() > rest_max {
-        rest.swap_remove(below(draw, rest.len()));
+        rest.swap_remove(draw.index(rest.len()));
     }
     sets.into_iter().chain(rest).collect()
-}
-
-fn below(draw: &SimRng, bound: usize) -> usize {
-    usize::try_from(draw.below(bound as u64)).unwrap_or_default()
 }
 
 /// Up to four units, and the others.
 fn choose(mut units: Vec<Unit>, draw: &SimRng) -> (Vec<Unit>, Vec<Unit>) {
     let mut chosen = Vec::new();
     while chosen.len() < UNITS_MAX && !units.is_empty() {
-        let next = if units.len() + chosen.len() > UNITS_MAX { below(draw, units.len()) } else { 0 };
+        let next = if units.len() + chosen.len() > UNITS_MAX { draw.index(units.len()) } else { 0 };
         chosen.push(units.remove(next));
     }
     (chosen, units)
@@ -176,7 +172,7 @@ fn mixture(len: usize, units: &[Unit], pending: &[Pending], draw: &SimRng) -> Su
             0 => {}
             1 => kept.extend(unit.iter().copied()),
             _ if torn.is_empty() => {}
-            _ => kept.extend(torn.get(below(draw, torn.len())).into_iter().flatten().copied()),
+            _ => kept.extend(draw.pick(&torn).into_iter().flatten().copied()),
         }
     }
     Survivors::of(len, kept)

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_broker::{
-    ApiError, Broker, BrokerConfig, CommitOffsetsRequest, ConnectionId, Context, CreateTopicRequest,
-    Durability, ListenerName, OffsetCommit, PartitionProduce, Principal, ProduceData, ProduceRequest,
-    Produced, TopicRef,
+    ApiError, Broker, BrokerConfig, CommitOffsetsRequest, CreateTopicRequest, Durability, OffsetCommit,
+    PartitionProduce, ProduceData, ProduceRequest, Produced, TopicRef,
 };
 use millrace_env::Env;
 use millrace_env::sim::{Sim, SimRng};
@@ -16,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 
 use super::life::{client_batch, count, next_sequence, offset};
+use crate::caller::ctx;
 use crate::ledger::{Fate, Sent, Stop};
 
 /// More than the broker asks for.
@@ -60,16 +60,6 @@ pub(super) fn config() -> BrokerConfig {
         grpc_advertised: "127.0.0.1:7070".to_owned(),
         groups: millrace_broker::GroupSettings::default(),
         cluster: None,
-    }
-}
-
-pub(super) fn ctx() -> Context {
-    Context {
-        principal: Principal::Anonymous,
-        client_id: "sim".into(),
-        listener: ListenerName::Grpc,
-        connection: ConnectionId(1),
-        deadline: None,
     }
 }
 
@@ -219,7 +209,7 @@ impl Service {
     async fn produce(&mut self, name: &str, producer: i64) -> Result<(), String> {
         self.begin("produce");
         self.serial += 1;
-        let bytes = 1 + usize::try_from(self.draw.below(3_000)).unwrap_or(0);
+        let bytes = 1 + self.draw.index(3_000);
         let value: Vec<u8> = format!("{}.", self.serial).bytes().cycle().take(bytes).collect();
         let (base, sequence) =
             self.note_of(name, |topic| (topic.end(), next_sequence(&topic.sent, Some(producer))));

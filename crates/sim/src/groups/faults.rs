@@ -14,8 +14,7 @@ const ZOMBIE_MS: u64 = 30_000;
 impl World {
     /// Something goes wrong.
     pub(super) fn fault(&mut self) -> Verdict {
-        let consumers = u64::try_from(self.consumers.len()).unwrap_or(1);
-        let number = usize::try_from(self.rng.below(consumers)).unwrap_or_default();
+        let number = self.rng.index(self.consumers.len());
         match self.rng.below(16) {
             0..=2 => self.kill(number),
             3 | 4 => self.leave(number),

@@ -249,8 +249,7 @@ impl World {
     }
 
     pub(super) fn pick<T: Clone>(&self, among: &[T]) -> Option<T> {
-        let index = self.rng.below(u64::try_from(among.len()).ok()?);
-        among.get(usize::try_from(index).ok()?).cloned()
+        self.rng.pick(among).cloned()
     }
 
     pub(super) fn commit(

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_broker::{
-    ApiError, Broker, BrokerConfig, CommitOffsetsRequest, ConnectionId, Context, CreatePartitionsRequest,
-    CreateTopicRequest, FetchOffsetsRequest, GroupAssignment, GroupMembership, GroupSettings,
-    JoinGroupRequest, ListenerName, MemberProgress, NewPartitions, OffsetCommit, Principal, TopicRef,
+    ApiError, Broker, BrokerConfig, CommitOffsetsRequest, CreatePartitionsRequest, CreateTopicRequest,
+    FetchOffsetsRequest, GroupAssignment, GroupMembership, GroupSettings, JoinGroupRequest, MemberProgress,
+    NewPartitions, OffsetCommit, TopicRef,
 };
 use millrace_env::Env;
 use millrace_env::counting::CallKind;
@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use super::coordinator::{Coordinator, Disk};
 use super::line::Line;
 use super::wire::{Address, Ask, Letter, No, Progress, RequestNo, StreamNo, Told, Topic, TopicChange};
+use crate::caller::ctx;
 
 type Letters = Arc<Mutex<Vec<Letter>>>;
 
@@ -54,16 +55,6 @@ fn config() -> BrokerConfig {
         grpc_advertised: "127.0.0.1:7070".to_owned(),
         groups: GroupSettings::default(),
         cluster: None,
-    }
-}
-
-fn ctx() -> Context {
-    Context {
-        principal: Principal::Anonymous,
-        client_id: "sim".into(),
-        listener: ListenerName::Grpc,
-        connection: ConnectionId(1),
-        deadline: None,
     }
 }
 

@@ -31,26 +31,21 @@ pub(crate) struct Weather {
 
 impl Weather {
     pub(crate) fn draw(rng: &SimRng) -> Weather {
-        let of = |choices: &[u64]| {
-            let index = rng.below(u64::try_from(choices.len()).unwrap_or(1));
-            usize::try_from(index).ok().and_then(|index| choices.get(index)).copied().unwrap_or_default()
-        };
-        let count = |number: u64| usize::try_from(number).unwrap_or_default();
-        let consumers = count(2 + rng.below(4));
+        let consumers = 2 + rng.index(4);
         let fair = rng.chance(1, 6);
         Weather {
             links: if rng.chance(3, 4) { Links::Streams } else { Links::Loose },
             consumers,
-            fixed: count(rng.below(3)).min(consumers),
+            fixed: rng.index(3).min(consumers),
             namesakes: rng.chance(1, 2),
-            lost: if fair { 0 } else { of(&[0, 20, 100]) },
-            late: if fair { 0 } else { of(&[0, 50, 150]) },
-            twice: if fair { 0 } else { of(&[0, 50]) },
-            late_ms: of(&[1_000, 6_000, 15_000]),
-            disk_ms: of(&[1, 10, 200, 1_500]),
-            failing: if fair { 0 } else { of(&[0, 2, 10]) },
-            fault_every_ms: (!fair).then(|| of(&[800, 2_000, 5_000])),
-            rebalance_timeout_ms: of(&[6_000, 12_000]),
+            lost: if fair { 0 } else { rng.one_of([0, 20, 100]) },
+            late: if fair { 0 } else { rng.one_of([0, 50, 150]) },
+            twice: if fair { 0 } else { rng.one_of([0, 50]) },
+            late_ms: rng.one_of([1_000, 6_000, 15_000]),
+            disk_ms: rng.one_of([1, 10, 200, 1_500]),
+            failing: if fair { 0 } else { rng.one_of([0, 2, 10]) },
+            fault_every_ms: (!fair).then(|| rng.one_of([800, 2_000, 5_000])),
+            rebalance_timeout_ms: rng.one_of([6_000, 12_000]),
             lasts_ms: if fair { 30_000 } else { 45_000 },
         }
     }

@@ -138,7 +138,7 @@ impl Switch {
         let arriving = async move {
             switch.clock.sleep(late).await;
             let answer = match switch.home(to) {
-                Some(home) => answer_by_bytes(&home, &request).await,
+                Some(home) => answer_by_bytes(&request, |request| home.answer(request)).await,
                 None => Err(CallError::Unreachable("nobody listens".to_owned())),
             };
             if let Ok(answer) = &answer {
@@ -155,11 +155,17 @@ impl Switch {
     }
 }
 
-/// What is said travels as its bytes, as it will between machines.
-async fn answer_by_bytes(home: &MetadataQuorum, request: &QuorumRequest) -> Result<QuorumAnswer, CallError> {
+/// What is said travels as its bytes, as it does between machines.
+pub(crate) async fn answer_by_bytes<Answered>(
+    request: &QuorumRequest,
+    answer: impl FnOnce(QuorumRequest) -> Answered,
+) -> Result<QuorumAnswer, CallError>
+where
+    Answered: Future<Output = Result<QuorumAnswer, CallError>>,
+{
     let garbled = |error: FrameError| CallError::Protocol(error.to_string());
     let request = QuorumRequest::decode(&request.encode()).map_err(garbled)?;
-    let answer = home.answer(request).await?;
+    let answer = answer(request).await?;
     QuorumAnswer::decode(&answer.encode()).map_err(garbled)
 }
 

@@ -144,12 +144,8 @@ impl World {
                 tokio::task::yield_now().await;
             }
             self.look()?;
-            let now = self.clock.monotonic();
-            let next = self.clock.next_deadline().filter(|next| *next <= end);
-            match next {
-                Some(next) => self.clock.advance(next.since(now)),
-                None if now >= end => return Ok(()),
-                None => self.clock.advance(end.since(now)),
+            if !self.clock.advance_towards(end) {
+                return Ok(());
             }
         }
     }
@@ -185,7 +181,7 @@ impl World {
     }
 
     async fn act(&mut self) -> Result<(), String> {
-        let machine = usize::try_from(self.rng.below(NODES.len() as u64)).unwrap_or(0);
+        let machine = self.rng.index(NODES.len());
         match self.rng.below(100) {
             0..45 => self.clients(1 + self.rng.below(4)),
             45..48 => self.kill(machine),
@@ -202,14 +198,6 @@ impl World {
         Ok(())
     }
 
-    fn survival(&self) -> Survival {
-        match self.rng.below(3) {
-            0 => Survival::Nothing,
-            1 => Survival::Everything,
-            _ => Survival::Random,
-        }
-    }
-
     fn kill(&mut self, machine: usize) {
         let Some(machine) = self.machines.get_mut(machine).filter(|machine| machine.is_up()) else { return };
         machine.kill();
@@ -219,7 +207,7 @@ impl World {
     }
 
     fn cut_power(&mut self, machine: usize) {
-        let survival = self.survival();
+        let survival = Survival::draw(&self.rng);
         let Some(machine) = self.machines.get_mut(machine).filter(|machine| machine.is_up()) else { return };
         machine.cut_power(survival);
         let node = machine.node;
@@ -235,7 +223,7 @@ impl World {
     /// The power will go in the middle of something.
     fn arm(&self, machine: usize) {
         let when = if self.rng.chance(1, 2) { Moment::Before } else { Moment::After };
-        let (sections, survival) = (1 + self.rng.below(6), self.survival());
+        let (sections, survival) = (1 + self.rng.below(6), Survival::draw(&self.rng));
         if let Some(life) = self.machines.get(machine).and_then(|machine| machine.life.as_ref()) {
             life.tasks.arm(sections, survival, when);
         }
@@ -275,8 +263,8 @@ impl World {
     }
 
     fn change_weather(&self) {
-        let lost = [0, 20, 200][usize::try_from(self.rng.below(3)).unwrap_or(0)];
-        let late_ms = [1, 20, 200][usize::try_from(self.rng.below(3)).unwrap_or(0)];
+        let lost = self.rng.one_of([0, 20, 200]);
+        let late_ms = self.rng.one_of([1, 20, 200]);
         self.switch.set_weather(Weather { lost, repeated: self.rng.below(100), late_ms });
     }
 
@@ -452,6 +440,5 @@ fn any(shared: &Mutex<Shared>, rng: &SimRng) -> Option<Arc<MetadataQuorum>> {
     {
         return Some(Arc::clone(leader));
     }
-    let count = shared.quorums.len() as u64;
-    shared.quorums.values().nth(usize::try_from(rng.below(count)).unwrap_or(0)).map(Arc::clone)
+    shared.quorums.values().nth(rng.index(shared.quorums.len())).map(Arc::clone)
 }

@@ -10,7 +10,8 @@ use millrace_broker::{
 use millrace_env::BoxFuture;
 use millrace_types::{ErrorCode, TopicId, TopicName};
 
-use super::{Client, No, ctx};
+use super::{Client, No};
+use crate::caller::ctx;
 
 /// The topic with which a cluster begins.
 pub(in super::super) const FIRST: &str = "first";
@@ -92,8 +93,7 @@ impl Client {
             let living = self.shared.state.lock().truth.living();
             let mut topics: Vec<TopicId> = living.iter().map(|(_, at)| at.topic).collect();
             topics.dedup();
-            let index = usize::try_from(self.rng.below(topics.len() as u64)).unwrap_or(0);
-            let Some(topic) = topics.get(index).copied() else { continue };
+            let Some(topic) = self.rng.pick(&topics).copied() else { continue };
             match self.rng.below(8) {
                 0..4 if topics.len() < TOPICS_MAX => {
                     made += 1;

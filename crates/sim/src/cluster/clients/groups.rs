@@ -13,7 +13,8 @@ use millrace_broker::{
 use millrace_env::{BoxFuture, Clock, Monotonic};
 use millrace_types::{ErrorCode, GroupId, NodeId, Offset, Outcome, PartitionIndex, TopicName};
 
-use super::{Client, FIRST, No, ctx};
+use super::{Client, FIRST, No};
+use crate::caller::ctx;
 
 /// After which a request is nowhere any more.
 const LOST_AFTER: Duration = Duration::from_secs(30);

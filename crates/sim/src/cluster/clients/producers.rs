@@ -13,7 +13,8 @@ use millrace_env::{BoxFuture, Clock};
 use millrace_record::Compression;
 use millrace_types::{ErrorCode, NodeId, Outcome, ProducerEpoch, ProducerId, TopicName, TopicPartition};
 
-use super::{Client, No, ctx};
+use super::{Client, No};
+use crate::caller::ctx;
 
 /// How often a plain producer tries.
 const TRIES: usize = 4;
@@ -72,8 +73,7 @@ impl Client {
         while !self.is_closing() {
             self.sleep(think_ms).await;
             let parts = self.shared.state.lock().truth.living();
-            let index = usize::try_from(self.rng.below(parts.len() as u64)).unwrap_or(0);
-            let Some((name, at)) = parts.get(index).cloned() else { continue };
+            let Some((name, at)) = self.rng.pick(&parts).cloned() else { continue };
             let count = 1 + self.rng.below(3);
             let values = self.shared.state.lock().truth.send(at, count);
             let next = sequences.entry(at).or_insert(0);

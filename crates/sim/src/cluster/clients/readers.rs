@@ -8,7 +8,8 @@ use millrace_env::BoxFuture;
 use millrace_record::split_batches;
 use millrace_types::{ErrorCode, LeaderEpoch, NodeId, Offset, TopicName, TopicPartition};
 
-use super::{Client, No, ctx};
+use super::{Client, No};
+use crate::caller::ctx;
 
 /// How long a broker may wait for records.
 const WAIT: Duration = Duration::from_millis(300);
@@ -84,8 +85,7 @@ impl Client {
         self.mark(|marks| marks.reads_again += 1);
         let state = self.shared.state.lock();
         let parts = state.truth.living();
-        let index = usize::try_from(self.rng.below(parts.len() as u64)).ok()?;
-        let (name, at) = parts.get(index)?.clone();
+        let (name, at) = self.rng.pick(&parts)?.clone();
         let end = state.truth.end(at);
         let next = if self.rng.chance(1, 2) { 0 } else { self.rng.below(end + 1) };
         drop(state);

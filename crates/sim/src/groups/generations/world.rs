@@ -63,17 +63,13 @@ pub(in crate::groups) struct GenerationWorld {
 impl GenerationWorld {
     pub(in crate::groups) fn new(seed: u64) -> Result<GenerationWorld, String> {
         let rng = Arc::new(SimRng::new(seed));
-        let of = |choices: [u64; 3]| {
-            let index = usize::try_from(rng.below(3)).unwrap_or_default();
-            choices.get(index).copied().unwrap_or_default()
-        };
         let weather = Weather {
-            lost: of([0, 20, 100]),
-            late: of([0, 50, 150]),
-            twice: of([0, 0, 50]),
-            failing: of([0, 2, 10]),
-            disk_ms: of([1, 20, 400]),
-            fault_every_ms: of([1_000, 2_500, 6_000]),
+            lost: rng.one_of([0, 20, 100]),
+            late: rng.one_of([0, 50, 150]),
+            twice: rng.one_of([0, 0, 50]),
+            failing: rng.one_of([0, 2, 10]),
+            disk_ms: rng.one_of([1, 20, 400]),
+            fault_every_ms: rng.one_of([1_000, 2_500, 6_000]),
         };
         let fixed = rng.below(3);
         let mut clients = Vec::new();
@@ -81,7 +77,7 @@ impl GenerationWorld {
             let name = (number < fixed).then(|| InstanceId::new(&format!("i{number}"))).transpose();
             clients.push(Client::new(name.map_err(|error| error.to_string())?));
         }
-        let coordinator = Coordinator::new(Arc::clone(&rng), of([0, 0, 3_000]));
+        let coordinator = Coordinator::new(Arc::clone(&rng), rng.one_of([0, 0, 3_000]));
         let mut world = GenerationWorld {
             rng,
             weather,
@@ -340,8 +336,7 @@ impl GenerationWorld {
     /// Something goes wrong.
     fn fault(&mut self) -> Verdict {
         self.later(self.weather.fault_every_ms, Happening::Fault);
-        let count = u64::try_from(self.clients.len()).unwrap_or(1);
-        let number = usize::try_from(self.rng.below(count)).unwrap_or_default();
+        let number = self.rng.index(self.clients.len());
         let kind = self.rng.below(10);
         self.tell(|| format!("fault {kind} of {number}"));
         match kind {
