@@ -132,6 +132,48 @@ def name_of(topic, partition):
     return f"{topic}-{partition}"
 
 
+def carry_out(wish, journal, **ways):
+    """Does what was wished for. However that ends, all that was written down is in the file."""
+    try:
+        ways[wish["do"]]()
+    finally:
+        journal.file.close()
+
+
+def read_whole(work, errors, ends, start, poll):
+    """Reads all partitions from beginning to end, once, as this client does it:
+
+    ends(partition)          tells where it begins and ends, or raises one of `errors`: then it is asked again
+    start(partition, offset) lets the next polls read from there
+    poll(partition, end)     the offsets and values that one poll has found below `end`, which stand in the journal then
+    """
+    wish, journal, ended = work
+    ready()
+    for partition in range(wish["partitions"]):
+        since, name = time.monotonic_ns(), name_of(wish["topic"], partition)
+        begin, end = insist(work, errors, lambda: ends(partition))
+        journal.moved("assign", [[name, begin]])
+        start(partition, begin)
+        chain, place = Chain(), begin
+        while place < end and not ended.is_set():
+            for found in poll(partition, end):
+                chain.add(*found)
+                place = found[0] + 1
+        if place >= end:
+            journal.whole(since, name, begin, end, chain)
+
+
+def insist(work, errors, ask):
+    _, journal, ended = work
+    while not ended.is_set():
+        try:
+            return ask()
+        except errors as error:
+            journal.note(error)
+            ended.wait(0.2)
+    sys.exit("told to end before it had begun")
+
+
 if __name__ == "__main__":
     chain = Chain()
     for place in enumerate([7, 8, 9]):

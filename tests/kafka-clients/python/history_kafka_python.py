@@ -3,7 +3,7 @@
 import sys
 import time
 
-from history import DELIVERY_SECONDS, POLL_SECONDS, Chain, Pace, began, name_of, payload, ready
+from history import DELIVERY_SECONDS, POLL_SECONDS, Pace, began, carry_out, name_of, payload, read_whole, ready
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import (
     KafkaError,
@@ -138,35 +138,22 @@ def group():
 
 def whole():
     consumer = reader()
-    ready()
-    for partition in range(wish["partitions"]):
-        since, partition = time.monotonic_ns(), TopicPartition(topic, partition)
-        name, (begin, end) = name_of(*partition), ends(consumer, partition)
-        consumer.assign([partition])
-        consumer.seek(partition, begin)
-        journal.moved("assign", [[name, begin]])
-        chain, place = Chain(), begin
-        while place < end and not ended.is_set():
-            for found in poll(consumer, lambda record: record.offset < end).get(name, []):
-                chain.add(*found)
-                place = found[0] + 1
-        if place >= end:
-            journal.whole(since, name, begin, end, chain)
+
+    def ends(partition):
+        place = TopicPartition(topic, partition)
+        begin, end = consumer.beginning_offsets([place]), consumer.end_offsets([place])
+        return begin[place], end[place]
+
+    def start(partition, offset):
+        place = TopicPartition(topic, partition)
+        consumer.assign([place])
+        consumer.seek(place, offset)
+
+    def found(partition, end):
+        return poll(consumer, lambda record: record.offset < end).get(name_of(topic, partition), [])
+
+    read_whole((wish, journal, ended), KafkaError, ends, start, found)
     consumer.close()
 
 
-def ends(consumer, partition):
-    while not ended.is_set():
-        try:
-            begin, end = consumer.beginning_offsets([partition]), consumer.end_offsets([partition])
-            return begin[partition], end[partition]
-        except KafkaError as error:
-            journal.note(error)
-            ended.wait(0.2)
-    sys.exit("told to end before it had begun")
-
-
-try:
-    {"write": write, "read": read, "group": group, "whole": whole}[wish["do"]]()
-finally:
-    journal.file.close()
+carry_out(wish, journal, write=write, read=read, group=group, whole=whole)

@@ -4,7 +4,7 @@ import sys
 import time
 
 import confluent_kafka as kafka
-from history import DELIVERY_SECONDS, POLL_SECONDS, Chain, Pace, began, name_of, payload, ready
+from history import DELIVERY_SECONDS, POLL_SECONDS, Pace, began, carry_out, name_of, payload, read_whole, ready
 
 bootstrap, path = sys.argv[1:]
 wish, journal, ended = began(path)
@@ -32,6 +32,7 @@ def write():
 
         def done(error, message, value=value):
             if error is None:
+                # No offset (`null`) where the broker knew the batch already and did not say where it lies.
                 journal.acked(value, message.offset())
             elif error.code() in DEFINITE:
                 journal.failed(value, error)
@@ -119,45 +120,26 @@ def commit(consumer, records):
 
 def whole():
     consumer = reader()
-    ready()
-    for partition in range(wish["partitions"]):
+
+    def ends(partition):
+        return consumer.get_watermark_offsets(kafka.TopicPartition(topic, partition), timeout=5)
+
+    def start(partition, offset):
+        consumer.assign([kafka.TopicPartition(topic, partition, offset)])
+
+    def found(partition, end):
+        # Without what has come after the reading began.
         since, name = time.monotonic_ns(), name_of(topic, partition)
-        begin, end = ends(consumer, partition)
-        journal.moved("assign", [[name, begin]])
-        consumer.assign([kafka.TopicPartition(topic, partition, begin)])
-        chain, place = Chain(), begin
-        while place < end and not ended.is_set():
-            for found in journal_of(consumer, name, end):
-                chain.add(*found)
-                place = found[0] + 1
-        if place >= end:
-            journal.whole(since, name, begin, end, chain)
+        messages = consumer.consume(500, timeout=POLL_SECONDS)
+        for message in messages:
+            if message.error():
+                journal.note(message.error())
+        good = [message for message in messages if not message.error() and message.offset() < end]
+        records = [(name, message.offset(), message.value()) for message in good]
+        return journal.polled(since, records).get(name, [])
+
+    read_whole((wish, journal, ended), kafka.KafkaException, ends, start, found)
     consumer.close()
 
 
-def ends(consumer, partition):
-    while not ended.is_set():
-        try:
-            return consumer.get_watermark_offsets(kafka.TopicPartition(topic, partition), timeout=5)
-        except kafka.KafkaException as error:
-            journal.note(error)
-            ended.wait(0.2)
-    sys.exit("told to end before it had begun")
-
-
-def journal_of(consumer, name, end):
-    """One poll, without what has come after the reading began."""
-    since = time.monotonic_ns()
-    messages = consumer.consume(500, timeout=POLL_SECONDS)
-    for message in messages:
-        if message.error():
-            journal.note(message.error())
-    good = [message for message in messages if not message.error() and message.offset() < end]
-    found = journal.polled(since, [(name, message.offset(), message.value()) for message in good])
-    return found.get(name, [])
-
-
-try:
-    {"write": write, "read": read, "group": group, "whole": whole}[wish["do"]]()
-finally:
-    journal.file.close()
+carry_out(wish, journal, write=write, read=read, group=group, whole=whole)
