@@ -247,6 +247,11 @@ impl Room {
         false
     }
 
+    /// Whether there was room for `bytes` when it was looked at last.
+    pub(crate) fn had(&self, claim: Claim, bytes: u64) -> bool {
+        self.estimate.load(Ordering::SeqCst).saturating_sub(signed(bytes)) >= self.floors.of(claim)
+    }
+
     /// What is refused while only a little more than the reserve is left says that the disk is full, and it stays so until
     /// there is room to speak of: otherwise small batches would pass where large ones do not.
     fn refuse(&self) {

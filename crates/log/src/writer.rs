@@ -161,6 +161,11 @@ impl LogInner {
                 group.answer(cell, appended);
                 return None;
             }
+            // What is missing was refused for want of room, as this is: a client that heard of a gap would begin anew (librdkafka does,
+            // in every partition) and send again what may be stored.
+            Verdict::OutOfOrder { .. } if !self.shared.room.had(self.claim, batch.size() as u64) => {
+                return Some((cell, AppendError::StorageFull));
+            }
             verdict => return refusal(verdict, &facts).map(|error| (cell, error)),
         }
         let batch = match config.timestamp_type {

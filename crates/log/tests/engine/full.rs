@@ -250,6 +250,27 @@ fn a_retry_of_what_is_stored_is_answered_also_when_the_disk_is_full() {
 }
 
 #[test]
+fn a_gap_that_a_full_disk_has_made_is_called_so_while_it_is_full() {
+    let (_sim, dir, log) = small_disk(2, 64 * MIB);
+    let append_at = |sequence| log.append(batch_at(1, &[b"a"], stamp(5, sequence))).unwrap().wait();
+    append_at(0).unwrap();
+    let mut filled = 1;
+    while append(&log, &[9; 60_000]).is_ok() {
+        filled += 1;
+    }
+    assert_eq!((dir.storage().level, append_at(1)), (StorageLevel::Full, Err(AppendError::StorageFull)));
+    assert_eq!(
+        append_at(2),
+        Err(AppendError::StorageFull),
+        "the one before it was refused for the same reason"
+    );
+    log.trim_to(offset(filled - 10)).unwrap();
+    dir.janitor_step();
+    assert_eq!(append_at(2), Err(AppendError::OutOfOrderSequence { expected: 1, found: 2 }));
+    assert!(append_at(1).is_ok() && append_at(2).is_ok());
+}
+
+#[test]
 fn nothing_is_made_ahead_of_need_on_a_disk_that_is_nearly_full() {
     let (sim, dir, log) = small_disk(3, 64 * MIB);
     while dir.storage().level < StorageLevel::Scarce {
