@@ -176,7 +176,7 @@ impl Core {
         let bytes_max = request.bytes_max.min(limits::FETCH_BYTES_MAX).min(self.memory.bytes_max() / 2);
         let mut readers: Vec<Result<Reader, ApiError>> =
             request.partitions.into_iter().map(|fetch| self.reader(ctx, fetch)).collect();
-        self.confirm_beyond(&mut readers).await;
+        self.confirm_beyond(readers.iter_mut().flatten()).await;
         let mut last_round = wait.is_zero();
         loop {
             let round = plan_all(&readers, bytes_max);
@@ -200,11 +200,11 @@ impl Core {
 
     /// Before a reader is told that there is nothing where it reads: who led until now, was replaced and has not heard of it knows
     /// less than was committed.
-    async fn confirm_beyond(&self, readers: &mut [Result<Reader, ApiError>]) {
-        let is_beyond = |reader: &Reader| reader.led.is_beyond(reader.fetch.offset);
-        if readers.iter().flatten().any(is_beyond) {
-            let is_confirmed = self.metadata.confirm().await.is_ok();
-            readers.iter_mut().flatten().for_each(|reader| reader.is_confirmed = is_confirmed);
+    pub(super) async fn confirm_beyond<'a>(&self, readers: impl Iterator<Item = &'a mut Reader>) {
+        let beyond: Vec<&'a mut Reader> =
+            readers.filter(|reader| reader.led.is_beyond(reader.fetch.offset)).collect();
+        if !beyond.is_empty() && self.metadata.confirm().await.is_ok() {
+            beyond.into_iter().for_each(|reader| reader.is_confirmed = true);
         }
     }
 

@@ -150,7 +150,8 @@ impl Core {
             };
             Some(Reader { led, fetch, is_confirmed: false })
         });
-        let readers: Vec<Option<Reader>> = readers.collect();
+        let mut readers: Vec<Option<Reader>> = readers.collect();
+        self.confirm_beyond(readers.iter_mut().flatten()).await;
         let ready: VecDeque<usize> =
             readers.iter().enumerate().filter_map(|(index, reader)| reader.as_ref().map(|_| index)).collect();
         Ok(Subscription {

@@ -1,5 +1,6 @@
 //! Three brokers in one process: real logs, real quorum, and calls from one to the other that need no sockets.
 
+mod certainty;
 mod coordinators;
 
 use std::collections::BTreeMap;
@@ -101,6 +102,17 @@ impl Cluster {
         broker
     }
 
+    /// Nodes 1, 2 and 3.
+    async fn three(&self) -> [Arc<Broker>; 3] {
+        let first = self.start(1, &[]).await;
+        within("the first", first.joined()).await;
+        let second = self.start(2, &[1]).await;
+        within("the second", second.joined()).await;
+        let third = self.start(3, &[1]).await;
+        within("the third", third.joined()).await;
+        [first, second, third]
+    }
+
     async fn stop(&self, node: i32, broker: &Arc<Broker>) {
         self.wires.brokers.lock().remove(&format!("node-{node}"));
         broker.shut_down(Duration::from_secs(10)).await.unwrap();
@@ -110,6 +122,13 @@ impl Cluster {
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     let patience = Duration::from_secs(60);
     tokio::time::timeout(patience, future).await.unwrap_or_else(|_| panic!("{what} took too long"))
+}
+
+/// The node that leads partition 0.
+fn leader_of(broker: &Broker, topic: &str) -> i32 {
+    let image = broker.core.metadata.image();
+    let topic = image.topic_by_name(&TopicName::new(topic).unwrap()).unwrap();
+    topic.partition(PartitionIndex(0)).unwrap().leader.unwrap().0
 }
 
 /// Produces wherever the partition is led, until it is acknowledged.
@@ -130,13 +149,7 @@ async fn produced(brokers: &[Arc<Broker>], topic: &str, value: &str) -> Produced
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_brokers_replicate_and_one_takes_over() {
     let cluster = Cluster::new();
-    let first = cluster.start(1, &[]).await;
-    within("the first", first.joined()).await;
-    let second = cluster.start(2, &[1]).await;
-    within("the second", second.joined()).await;
-    let third = cluster.start(3, &[1]).await;
-    within("the third", third.joined()).await;
-    let brokers = [first, second, third];
+    let brokers = cluster.three().await;
     within("the topic", brokers[1].create_topic(&ctx(), new_topic("a", 1))).await.unwrap();
     let mut values = Vec::new();
     for number in 0..20 {
@@ -144,9 +157,7 @@ async fn three_brokers_replicate_and_one_takes_over() {
         within("a produce", produced(&brokers, "a", &value)).await;
         values.push(value);
     }
-    let leader =
-        brokers[0].core.metadata.image().topic_by_name(&TopicName::new("a").unwrap()).unwrap().clone();
-    let leader = leader.partition(PartitionIndex(0)).unwrap().leader.unwrap().0;
+    let leader = leader_of(&brokers[0], "a");
     let gone = usize::try_from(leader).unwrap() - 1;
     cluster.stop(leader, &brokers[gone]).await;
     let left: Vec<Arc<Broker>> = brokers
