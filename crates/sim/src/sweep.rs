@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// How many seeds that broke something are printed.
-const TOLD_MAX: usize = 10;
+const TOLD_MAX: usize = 100;
 
 /// What is counted in a run.
 pub trait Counts: Default + Display + Send {

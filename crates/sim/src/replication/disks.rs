@@ -29,6 +29,7 @@ impl World {
             node.failing = true;
             node.suspect |= may_lose;
             node.lacking |= may_lose;
+            self.tell(|| format!("  a sync of {id} will fail"));
         }
     }
 
@@ -37,6 +38,7 @@ impl World {
         let Some(node) = self.nodes.get_mut(&id).filter(|node| node.failing) else { return false };
         node.kill();
         node.repair();
+        self.tell(|| format!("  {id} ends by a failed sync"));
         self.back_soon(id);
         true
     }

@@ -69,6 +69,7 @@ impl World {
         if let Some(node) = self.nodes.get_mut(&id).filter(|node| node.run.is_some()) {
             node.kill();
             self.marks.kills += 1;
+            self.tell(|| format!("  {id} is killed"));
             self.back_soon(id);
         }
     }
@@ -85,6 +86,7 @@ impl World {
             node.lacking |= may_lose;
             self.truth.forget(id);
             self.marks.power_cuts += 1;
+            self.tell(|| format!("  {id} has no power"));
             if was_up {
                 self.back_soon(id);
             }
@@ -122,6 +124,7 @@ impl World {
             return self.died(id, error);
         }
         self.marks.clean_stops += 1;
+        self.tell(|| format!("  {id} stops"));
         self.back_soon(id);
         Ok(())
     }
@@ -138,6 +141,7 @@ impl World {
             node.lacking = true;
             self.truth.forget(id);
             self.marks.wiped += 1;
+            self.tell(|| format!("  {id} loses its disk"));
             if was_up {
                 self.back_soon(id);
             }
@@ -150,6 +154,7 @@ impl World {
             node.paused = true;
             self.marks.pauses += 1;
             let wait = 100 + self.rng.below(3_000);
+            self.tell(|| format!("  {id} stands still for {wait} ms"));
             self.later(wait, Happening::Resume(id));
         }
     }
@@ -161,6 +166,7 @@ impl World {
 
     pub(crate) fn cut_for(&mut self, from: Place, to: Place, wait: u64) {
         self.cut.insert((from, to));
+        self.tell(|| format!("  nothing goes from {from:?} to {to:?} for {wait} ms"));
         self.later(wait, Happening::Join(from, to));
     }
 

@@ -173,12 +173,17 @@ impl Node {
 
     /// The process dies.
     pub(crate) fn kill(&mut self) {
-        if self.run.is_some() {
-            self.synced = self.mirrors.keys().map(|topic| (*topic, self.certain(*topic))).collect();
-            self.run = None;
-        }
+        self.note_certain();
+        self.run = None;
         self.paused = false;
         let _env = self.sim.kill();
+    }
+
+    /// The run ends: what it has synced is on the disk.
+    fn note_certain(&mut self) {
+        if self.run.is_some() {
+            self.synced = self.mirrors.keys().map(|topic| (*topic, self.certain(*topic))).collect();
+        }
     }
 
     /// The power goes: what was not synced may be gone.
@@ -629,6 +634,8 @@ impl Node {
 
     /// Stops cleanly.
     pub(crate) fn stop(&mut self) -> Result<(), String> {
+        // If it does not close, what was synced before is on its disk all the same.
+        self.note_certain();
         let Some(run) = self.run.take() else { return Ok(()) };
         run.dir.close().map_err(|error| format!("it does not close: {error}"))?;
         self.synced = self.mirrors.iter().map(|(topic, mirror)| (*topic, mirror.len())).collect();
