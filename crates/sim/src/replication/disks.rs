@@ -7,10 +7,13 @@ use millrace_env::counting::CallKind;
 use millrace_env::sim::Fault;
 use millrace_types::{NodeId, SyncMode};
 
+use super::node::Node;
 use super::world::World;
 
 /// How many syncs pass before one fails, at most.
 const SYNCS_BEFORE_MAX: u64 = 4;
+/// What every error that comes of a failed sync tells.
+const FAILED_SYNC: &str = "(os error 5)";
 
 impl World {
     /// The next sync of some broker fails, or one soon after it.
@@ -34,11 +37,12 @@ impl World {
     }
 
     /// A process ends on a failed sync, if that is why. The disk works again.
-    pub(super) fn ended_by_disk(&mut self, id: NodeId) -> bool {
-        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.failing) else { return false };
+    pub(super) fn ended_by_disk(&mut self, id: NodeId, why: &str) -> bool {
+        let failing = |node: &&mut Node| node.failing && why.contains(FAILED_SYNC);
+        let Some(node) = self.nodes.get_mut(&id).filter(failing) else { return false };
         node.kill();
         node.repair();
-        self.tell(|| format!("  {id} ends by a failed sync"));
+        self.tell(|| format!("  {id} ends by a failed sync: {why}"));
         self.back_soon(id);
         true
     }

@@ -15,7 +15,7 @@ use millrace_replication::{
 };
 use millrace_types::{BrokerEpoch, NodeId, Offset, SyncMode, TopicId};
 
-use super::store::{Outcome, Store, open_dir};
+use super::store::{Outcome, Store, may_have_lost, open_dir};
 use super::truth::place;
 use super::wire::{Answer, Entry, Known, Message, Place, Produced, Registration, RequestNo, batch, entries};
 
@@ -116,8 +116,8 @@ pub(crate) struct Node {
     pub(crate) failing: bool,
     /// Which disk it has, counted from 0.
     disk: u64,
-    /// What a start has found lost and the controller has not heard of. It outlives the process: the next start of one that died
-    /// before it was registered finds nothing wrong any more.
+    /// What a start has found lost, or has not lived to look for, and the controller has not heard of. It outlives the process: the
+    /// next start of one that died before it was registered finds nothing wrong any more.
     unreported: Losses,
 }
 
@@ -217,6 +217,11 @@ impl Node {
     pub(crate) fn start(&mut self, mode: SyncMode) -> Result<Vec<TopicId>, String> {
         self.runs += 1;
         self.paused = false;
+        let left = self.unreported;
+        if may_have_lost(&self.sim)? {
+            // The start renews the mark by which that is seen, and may end before it has looked at everything.
+            self.unreported = Losses::Unsynced;
+        }
         let opened = open_dir(&self.sim, self.id)?;
         let dir = opened.dir;
         let (mut parts, mut shorter) = (BTreeMap::new(), Vec::new());
@@ -248,10 +253,9 @@ impl Node {
             (false, false) => LastRun::Killed,
         };
         let synced = if report.damaged.is_empty() { Synced::Intact } else { Synced::Damaged };
-        if of_log(last_run, SyncMode::Os, synced) == Completeness::Lossy {
-            // What that means to a topic depends on how it syncs: the controller knows.
-            self.unreported = Losses::Unsynced;
-        }
+        // What that means to a topic depends on how it syncs: the controller knows.
+        let lossy = of_log(last_run, SyncMode::Os, synced) == Completeness::Lossy;
+        self.unreported = if lossy { Losses::Unsynced } else { left };
         let registration =
             Registration { node: self.id, run: self.runs, losses: self.unreported, disk: self.disk };
         self.run = Some(Run {

@@ -1,9 +1,11 @@
 //! The real log of one replica, on the simulated disk of its broker.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use millrace_env::FsExt;
 use millrace_env::sim::Sim;
 use millrace_log::{
     Isolation, Log, LogConfig, LogDir, LogDirOptions, OpenedDir, PartitionMeta, ReadRequest, Replication,
@@ -28,6 +30,14 @@ pub(crate) fn partition_of(topic: TopicId) -> TopicPartition {
 pub(crate) fn open_dir(sim: &Sim, node: NodeId) -> Result<OpenedDir, String> {
     let options = LogDirOptions { path: PathBuf::from(DATA), node, tail_cache_bytes: 0, handles: None };
     LogDir::open(&sim.env(), options).map_err(|error| format!("the directory does not open: {error}"))
+}
+
+/// Whether something may be lost, as a broker asks before it opens its directory: it was used, and not stopped cleanly.
+pub(crate) fn may_have_lost(sim: &Sim) -> Result<bool, String> {
+    let (fs, dir) = (sim.env().fs, Path::new(DATA));
+    let exists = |name: &str| fs.exists(&dir.join(name));
+    let may = || Ok(exists("node.meta")? && !exists("clean.mark")?);
+    may().map_err(|error: io::Error| format!("before the directory is opened: {error}"))
 }
 
 fn config(mode: SyncMode) -> LogConfig {

@@ -274,7 +274,7 @@ impl World {
             Ok(shorter) => shorter,
             Err(why) => {
                 self.marks.failed_starts += 1;
-                return if self.ended_by_disk(id) { Ok(()) } else { Err(why) };
+                return if self.ended_by_disk(id, &why) { Ok(()) } else { Err(why) };
             }
         };
         let run = node.runs;
@@ -561,7 +561,7 @@ impl World {
 
     /// A process has ended by itself: only a disk that fails may do that.
     pub(crate) fn died(&mut self, id: NodeId, why: String) -> Verdict {
-        if !self.ended_by_disk(id) {
+        if !self.ended_by_disk(id, &why) {
             return Err(format!("{id} dies: {why}"));
         }
         self.marks.failed_syncs += 1;
