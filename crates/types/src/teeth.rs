@@ -145,6 +145,8 @@ bugs! {
     TopicIdNotChecked,
     /// A partition that was deleted before a crash is taken for lost, because the synced marks still name it.
     MarkOfDeletedBelieved,
+    /// The page cache is believed by the start after a failed sync, as after a process that was killed.
+    CacheTrustedAfterFailedSync,
 }
 
 /// The planted bug, counted from 1; 0 for none.

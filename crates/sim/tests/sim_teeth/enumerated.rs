@@ -63,7 +63,8 @@ fn enumerated(bug: Bug) -> Enumerated {
         | Bug::LeaderCountsUnsynced
         | Bug::LatestBeforeEpochStart
         | Bug::FollowerServesBeyond
-        | Bug::TopicIdNotChecked => Blind("there is one broker"),
+        | Bug::TopicIdNotChecked
+        | Bug::CacheTrustedAfterFailedSync => Blind("there is one broker"),
         Bug::QuorumVoteBeforeSync | Bug::QuorumAppendBeforeSync => Blind("there is no quorum"),
     }
 }

@@ -112,6 +112,9 @@ fn check_of(bug: Bug) -> Check {
         Bug::MarkOfDeletedBelieved => {
             check("what was deleted before a crash can be made anew", starts::deleted_and_made_anew)
         }
+        Bug::CacheTrustedAfterFailedSync => {
+            check("a failed sync counts as a lost cache", starts::told_of_a_failed_sync)
+        }
         Bug::TopicIdNotChecked => {
             check("a topic has nothing of one that had its name", replication::partition)
         }

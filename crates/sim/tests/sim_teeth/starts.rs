@@ -31,6 +31,19 @@ pub(crate) fn served_after_a_failed_sync(seed: u64) -> Outcome {
     stays_served(served)
 }
 
+/// A sync fails: the next start says that the cache may be lost, or a replica would be trusted that has lost what the cache shows.
+pub(crate) fn told_of_a_failed_sync(seed: u64) -> Outcome {
+    let mut world = World::new(seed);
+    world.append(world.draw(10), world.draw(2_000))?;
+    world.sim.disk().inject(Fault::io(CallKind::SyncData).on(".log"));
+    if world.write(world.draw(3_000))?.wait().is_ok() {
+        return Err("a record was acknowledged though its sync failed".to_owned());
+    }
+    let world = world.kill()?;
+    world.is_whole()?;
+    if world.report().cache_may_be_lost { Ok(()) } else { Err("a failed sync goes unnoticed".to_owned()) }
+}
+
 /// What is below the high watermark now is there after a power cut.
 fn stays_served(mut world: World) -> Outcome {
     world.acked = world.end();
