@@ -11,25 +11,38 @@ use crate::ApiError;
 pub(crate) struct Rounds {
     /// How many have begun.
     begun: AtomicU64,
-    /// The newest that ended well.
-    ended: Mutex<u64>,
+    newest: Mutex<Newest>,
+}
+
+/// The newest round that has ended.
+#[derive(Debug)]
+struct Newest {
+    round: u64,
+    answer: Result<(), ApiError>,
+}
+
+impl Default for Newest {
+    fn default() -> Newest {
+        Newest { round: 0, answer: Ok(()) }
+    }
 }
 
 impl Rounds {
-    /// Completes with a round that has begun after this call: `ask` puts the question, unless somebody else has meanwhile.
+    /// Answers as a round does that has begun after this call: `ask` puts the question, unless somebody else has meanwhile. So nobody
+    /// waits for more than two rounds, however many ask.
     ///
     /// # Errors
-    /// Of `ask`. A round that fails is nobody else's answer.
+    /// Of `ask`.
     pub(crate) async fn next(&self, ask: impl AsyncFnOnce() -> Result<(), ApiError>) -> Result<(), ApiError> {
         let begun = self.begun.load(Ordering::Acquire);
-        let mut ended = self.ended.lock().await;
-        if *ended > begun {
-            return Ok(());
+        let mut newest = self.newest.lock().await;
+        if newest.round > begun {
+            return newest.answer.clone();
         }
         let round = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
-        ask().await?;
-        *ended = round;
-        Ok(())
+        let answer = ask().await;
+        *newest = Newest { round, answer: answer.clone() };
+        answer
     }
 }
 
@@ -79,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_that_fails_is_nobody_elses() {
+    fn a_round_that_fails_is_no_answer_to_who_asks_later() {
         let (rounds, asked) = (Rounds::default(), Cell::new(0));
         let refused = ApiError::new(ErrorCode::QuorumUnavailable, "nobody leads");
         let failing = {
@@ -93,5 +106,15 @@ mod tests {
         }));
         assert_eq!(poll(again), Poll::Ready(Ok(())));
         assert_eq!(asked.get(), 1);
+    }
+
+    #[test]
+    fn a_round_that_is_given_up_is_nobodys() {
+        let rounds = Rounds::default();
+        {
+            let never = pin!(rounds.next(async || std::future::pending().await));
+            assert!(poll(never).is_pending());
+        }
+        assert_eq!(poll(pin!(rounds.next(async || Ok(())))), Poll::Ready(Ok(())));
     }
 }
