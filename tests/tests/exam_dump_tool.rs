@@ -120,6 +120,11 @@ fn compact(data_dir: &Path) {
         }
     }
     opened.dir.janitor_step();
+    let room = opened.dir.storage();
+    assert!(
+        room.level < millrace_log::StorageLevel::Scarce,
+        "the disk is too full for anything to be compacted: {room:?}"
+    );
     opened.dir.close().unwrap();
 }
 

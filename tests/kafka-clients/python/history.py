@@ -57,7 +57,7 @@ class Journal:
     """The file of one client."""
 
     def __init__(self, path, process):
-        self.file, self.process, self.lock = open(path, "x"), process, threading.Lock()
+        self.file, self.process, self.lock = open(path, "x", buffering=1), process, threading.Lock()
 
     def write(self, **event):
         with self.lock:

@@ -140,9 +140,14 @@ def whole():
     consumer = reader()
 
     def ends(partition):
-        place = TopicPartition(topic, partition)
-        begin, end = consumer.beginning_offsets([place]), consumer.end_offsets([place])
-        return begin[place], end[place]
+        # A client for each attempt: this one asks the leader that it knows of again and again, for as long as it may, and looks for no
+        # other when it hears that another leads (3.0.12).
+        place, asking = TopicPartition(topic, partition), reader()
+        try:
+            begin = asking.beginning_offsets([place], timeout_ms=2000)
+            return begin[place], asking.end_offsets([place], timeout_ms=2000)[place]
+        finally:
+            asking.close()
 
     def start(partition, offset):
         place = TopicPartition(topic, partition)
