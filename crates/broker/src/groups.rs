@@ -196,11 +196,7 @@ impl Groups {
         partition: PartitionIndex,
         look: impl FnOnce(Look<'_>) -> T,
     ) -> Result<T, ApiError> {
-        let mut state = self.partition(partition)?.lock();
-        state.check_seat()?;
-        let state = &mut *state;
-        let value = &*state.value.ready()?;
-        Ok(look(Look { offsets: &value.offsets, value, doubt: state.doubt.as_ref() }))
+        Ok(look(self.partition(partition)?.lock().look()?))
     }
 
     /// Whether that one may ask what the group has committed: a member of another epoch may not (KIP-848). Where the members
@@ -209,7 +205,7 @@ impl Groups {
     /// # Errors
     /// Why not.
     pub(crate) fn check_reader(&self, group: &GroupId, who: &Committer) -> Result<(), ApiError> {
-        self.partition(partition_of(group))?.lock().value.ready()?.check_reader(group, who)
+        self.look(partition_of(group), |look| look.value.check_reader(group, who))?
     }
 
     /// Forgets, in every partition that is led here, what was committed for deleted topics.

@@ -39,18 +39,8 @@ use world::World;
 
 pub use crate::sweep::Story;
 
-/// How a run ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Ended {
-    /// What has happened.
-    pub marks: Marks,
-    /// What is broken.
-    pub broken: Option<String>,
-    /// What clients were told and what was done to the world, if it was asked for.
-    pub story: Vec<String>,
-    /// A number that stands for the story.
-    pub hash: u64,
-}
+/// How a run ended. Its story is what clients were told and what was done to the world.
+pub type Ended = crate::sweep::Ended<Marks>;
 
 /// Runs the world of a seed: faults first, then none, and everything must come to rest.
 #[must_use]

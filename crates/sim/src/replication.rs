@@ -25,27 +25,10 @@ pub use marks::Marks;
 use more::More;
 use world::World;
 
-/// How a run ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Ended {
-    /// What has happened.
-    pub marks: Marks,
-    /// All that has happened, if it was asked for.
-    pub story: Vec<String>,
-    /// What is broken.
-    pub broken: Option<String>,
-    /// A number that stands for all that has happened.
-    pub hash: u64,
-}
+pub use crate::sweep::Story;
 
-/// Whether a run is to be told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Story {
-    /// Every event.
-    Told,
-    /// Only how it ends.
-    Untold,
-}
+/// How a run ended.
+pub type Ended = crate::sweep::Ended<Marks>;
 
 /// Runs the world of a seed: faults first, then none, and everything must come to rest.
 #[must_use]

@@ -23,6 +23,19 @@ pub enum Story {
     Untold,
 }
 
+/// How a run ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ended<Marks> {
+    /// What was counted.
+    pub marks: Marks,
+    /// All that has happened, if it was asked for.
+    pub story: Vec<String>,
+    /// What is broken.
+    pub broken: Option<String>,
+    /// A number that stands for all that has happened.
+    pub hash: u64,
+}
+
 /// The seed of `MILLRACE_SEED`, where somebody wants to see that one alone.
 #[must_use]
 pub fn seed_wanted() -> Option<u64> {

@@ -27,6 +27,7 @@ use millrace_types::{ErrorCode, GroupId, LeaderEpoch, Offset};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::Look;
 use super::coordinated::{Coordinated, Rules};
 use super::draft::{Waiter, loading};
 use super::partition::{GroupsPartition, State};
@@ -118,13 +119,16 @@ impl State {
         !matches!(self.value, Value::Elsewhere { .. })
     }
 
-    /// Whether what was read is still what the leader knows: the seat may be changing at this moment.
+    /// What may be told for certain: what was read, if that is still what the leader knows. The seat may be changing at this moment.
     ///
     /// # Errors
     /// Retriable.
-    pub(super) fn check_seat(&self) -> Result<(), ApiError> {
-        let is_taken = self.log.as_ref().is_none_or(|log| log.leads_in(self.epoch));
-        if is_taken { Ok(()) } else { Err(loading()) }
+    pub(super) fn look(&mut self) -> Result<Look<'_>, ApiError> {
+        if self.log.as_ref().is_some_and(|log| !log.leads_in(self.epoch)) {
+            return Err(loading());
+        }
+        let value = &*self.value.ready()?;
+        Ok(Look { offsets: &value.offsets, value, doubt: self.doubt.as_ref() })
     }
 
     /// The gRPC address of the broker that leads the partition; `None` if it is this one.

@@ -29,26 +29,21 @@ pub(crate) struct Weather {
 
 impl Weather {
     pub(crate) fn draw(rng: &SimRng) -> Weather {
-        let of = |choices: &[u64]| {
-            let index = rng.below(u64::try_from(choices.len()).unwrap_or(1));
-            usize::try_from(index).ok().and_then(|index| choices.get(index)).copied().unwrap_or_default()
-        };
-        let count = |number: u64| usize::try_from(number).unwrap_or_default();
         let fair = rng.chance(1, 20);
         Weather {
             brokers: if rng.chance(1, 2) { 4 } else { 3 },
             isr_min: if rng.chance(1, 8) { 1 } else { 2 },
             sync_mode: if rng.chance(1, 5) { SyncMode::Os } else { SyncMode::Always },
-            producers: count(1 + rng.below(3)),
-            consumers: count(1 + rng.below(2)),
-            lost: if fair { 0 } else { of(&[0, 20, 100]) },
-            late: if fair { 0 } else { of(&[0, 50, 200]) },
-            twice: if fair { 0 } else { of(&[0, 50, 150]) },
-            late_ms: of(&[200, 1_000, 4_000]),
-            disk_ms: of(&[1, 10, 60, 300]),
-            think_ms: of(&[30, 120, 500]),
-            fault_every_ms: (!fair).then(|| of(&[250, 600, 1_500])),
-            lasts_ms: of(&[6_000, 12_000, 20_000]),
+            producers: 1 + rng.index(3),
+            consumers: 1 + rng.index(2),
+            lost: if fair { 0 } else { rng.one_of([0, 20, 100]) },
+            late: if fair { 0 } else { rng.one_of([0, 50, 200]) },
+            twice: if fair { 0 } else { rng.one_of([0, 50, 150]) },
+            late_ms: rng.one_of([200, 1_000, 4_000]),
+            disk_ms: rng.one_of([1, 10, 60, 300]),
+            think_ms: rng.one_of([30, 120, 500]),
+            fault_every_ms: (!fair).then(|| rng.one_of([250, 600, 1_500])),
+            lasts_ms: rng.one_of([6_000, 12_000, 20_000]),
         }
     }
 

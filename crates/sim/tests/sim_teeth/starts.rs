@@ -20,19 +20,17 @@ pub(crate) fn served_after_a_kill(seed: u64) -> Outcome {
 
 /// A sync fails, so that the cache holds what the medium does not and calls it clean; a new process takes over.
 pub(crate) fn served_after_a_failed_sync(seed: u64) -> Outcome {
-    let mut world = World::new(seed);
-    world.append(world.draw(10), world.draw(2_000))?;
-    world.sim.disk().inject(Fault::io(CallKind::SyncData).on(".log"));
-    if world.write(world.draw(3_000))?.wait().is_ok() {
-        return Err("a record was acknowledged though its sync failed".to_owned());
-    }
-    let served = world.kill()?;
-    served.is_whole()?;
-    stays_served(served)
+    stays_served(killed_after_a_failed_sync(seed)?)
 }
 
 /// A sync fails: the next start says that the cache may be lost, or a replica would be trusted that has lost what the cache shows.
 pub(crate) fn told_of_a_failed_sync(seed: u64) -> Outcome {
+    let world = killed_after_a_failed_sync(seed)?;
+    if world.report().cache_may_be_lost { Ok(()) } else { Err("a failed sync goes unnoticed".to_owned()) }
+}
+
+/// A sync has failed, and another process runs: what the cache holds is whole.
+fn killed_after_a_failed_sync(seed: u64) -> Result<World, String> {
     let mut world = World::new(seed);
     world.append(world.draw(10), world.draw(2_000))?;
     world.sim.disk().inject(Fault::io(CallKind::SyncData).on(".log"));
@@ -41,7 +39,7 @@ pub(crate) fn told_of_a_failed_sync(seed: u64) -> Outcome {
     }
     let world = world.kill()?;
     world.is_whole()?;
-    if world.report().cache_may_be_lost { Ok(()) } else { Err("a failed sync goes unnoticed".to_owned()) }
+    Ok(world)
 }
 
 /// What is below the high watermark now is there after a power cut.

@@ -74,7 +74,7 @@ impl Client {
             if by_epochs && here.leader_epoch.is_none() {
                 self.look_up(&mut here).await;
             }
-            if self.fetch(&mut here, by_epochs).await {
+            if self.fetch(&mut here).await {
                 position = Some(here);
             }
         }
@@ -109,7 +109,7 @@ impl Client {
     }
 
     /// Reads once; `false` if there is nothing to be read there any more.
-    async fn fetch(&self, here: &mut Position, by_epochs: bool) -> bool {
+    async fn fetch(&self, here: &mut Position) -> bool {
         let fetch = PartitionFetch {
             topic: TopicRef::Both(here.name.clone(), here.at.topic),
             partition: here.at.partition,
@@ -160,7 +160,6 @@ impl Client {
                 here.node = self.follow(&no);
                 here.leader_epoch = None;
                 self.sleep(100).await;
-                let _asks_again = by_epochs;
                 true
             }
         }
