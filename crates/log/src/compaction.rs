@@ -3,8 +3,6 @@
 //! ```text
 //!   choice   which log, which segments, which of them become one: pure
 //!   pass     the keys of what is dirty, then what is kept of each segment: in steps, at the pace of the janitor
-//!   output   the new segment beside the old ones, with its indexes and its seal
-//!   swap     in the place of the old ones, so that a crash leaves the one or the other
 //! ```
 //! Offsets never change. A batch keeps its base offset and its last one, so there are holes within batches, and between batches
 //! where all records of one are gone. Two batches stay as bare headers: the last of a segment, so that the next one begins
@@ -13,12 +11,11 @@
 
 mod choice;
 mod key_map;
-mod output;
 mod pass;
-mod swap;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use millrace_record::{BatchHeader, HEADER_BYTES};
 use millrace_types::{TimestampMs, TopicPartition};
@@ -27,18 +24,17 @@ use crate::Log;
 use crate::dir::pace::Pace;
 use crate::inner::LogInner;
 use crate::passing::is_passing;
+use crate::replacement::Beside;
 use crate::segment::Segment;
 use choice::{Choice, LogFacts, SegmentFacts, choose};
 use pass::{Ended, Pass, Progress};
-
-pub(crate) use swap::finish_swap;
 
 /// The compaction of a directory, between two steps of the janitor.
 #[derive(Debug, Default)]
 pub(crate) struct Compaction {
     pass: Option<Pass>,
-    /// Logs in which something is damaged: left alone by this process.
-    left_alone: BTreeSet<TopicPartition>,
+    /// Logs in which something is damaged, and how often they had been mended: left alone until they are again.
+    left_alone: BTreeMap<TopicPartition, u64>,
 }
 
 impl Compaction {
@@ -64,7 +60,7 @@ impl Compaction {
             Ended::Changed => tracing::debug!(%partition, "the log has changed while it was compacted"),
             Ended::Unusable(what) => {
                 tracing::error!(%partition, what, "the log is not compacted any more");
-                self.left_alone.insert(partition);
+                self.left_alone.insert(partition, inner.mended.load(Ordering::SeqCst));
             }
             Ended::Failed(error) if inner.is_closed() => {
                 tracing::debug!(%partition, %error, "the log was closed while it was compacted");
@@ -87,10 +83,14 @@ impl Compaction {
     /// The log that needs it most.
     fn next(&self, logs: &[Arc<Log>]) -> Option<Pass> {
         let mut best: Option<(Choice, &Arc<Log>)> = None;
-        for log in logs.iter().filter(|log| !self.left_alone.contains(&log.meta().id)) {
+        for log in logs {
             let inner = log.inner();
+            let mended = inner.mended.load(Ordering::SeqCst);
+            if self.left_alone.get(&log.meta().id).is_some_and(|then| *then == mended) {
+                continue;
+            }
             let Some(config) = inner.config().compacts() else { continue };
-            if inner.is_closed() {
+            if inner.is_closed() || inner.written_beside.load(Ordering::SeqCst) {
                 continue;
             }
             let (facts, _) = facts_of(inner);
@@ -102,7 +102,11 @@ impl Compaction {
         let (choice, log) = best?;
         let config = log.inner().config().compacts()?;
         let (facts, segments) = facts_of(log.inner());
-        (facts.segments.len() >= choice.segments).then(|| Pass::new(log, (facts, segments), config, choice))
+        if facts.segments.len() < choice.segments {
+            return None;
+        }
+        let beside = Beside::take(log.inner())?;
+        Some(Pass::new((log, beside), (facts, segments), config, choice))
     }
 }
 

@@ -1,7 +1,8 @@
 //! The damaged ranges of a log: one bounded list, whoever found them (the start, a read, the scrub).
 //!
 //! What is listed is kept on the disk and not served: reads that touch it answer CORRUPT with the offsets, and what lies
-//! around it stays readable. The list lives as long as the log is open; the next start looks again.
+//! around it stays readable. The list lives as long as the log is open, but for what is cut, trimmed or mended; the next start looks
+//! again.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -103,6 +104,18 @@ impl DamageList {
         let OffsetRange { start, end } = offsets;
         self.ranges.lock().retain(|known| {
             known.offsets.start < end && (start <= known.offsets.start || start < known.offsets.end)
+        });
+    }
+
+    /// Forgets what begins in a range that was mended; what reaches beyond it stays.
+    pub(crate) fn forget(&self, mended: OffsetRange) {
+        let OffsetRange { start, end } = mended;
+        self.ranges.lock().retain_mut(|known| {
+            if known.offsets.start < start || known.offsets.start >= end {
+                return true;
+            }
+            known.offsets.start = end;
+            known.offsets.end > end
         });
     }
 

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
 use std::task::Waker;
 
 use millrace_types::limits::SEGMENT_FILES_BYTES;
@@ -51,6 +51,10 @@ pub(crate) struct LogInner {
     /// `writer.epochs` for readers, who must not wait for the writer.
     served_epochs: RwLock<Arc<EpochCache>>,
     closed: AtomicBool,
+    /// Whether somebody is writing a segment beside those that there are, see [`crate::replacement`].
+    pub(crate) written_beside: AtomicBool,
+    /// How often damage was mended.
+    pub(crate) mended: AtomicU64,
     /// What the directory's room keeps for the files of its rolled segments.
     owed: AtomicI64,
     /// `writer.epoch` for those who must not wait for the writer.
@@ -123,6 +127,8 @@ impl LogInner {
             damage,
             served_epochs,
             closed: AtomicBool::new(false),
+            written_beside: AtomicBool::new(false),
+            mended: AtomicU64::new(0),
             owed: AtomicI64::new(0),
             epoch,
             high_watermark,

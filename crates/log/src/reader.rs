@@ -105,6 +105,25 @@ impl ReadPlan {
         plan(Source::Stored(StoredRead { segment, segment_end, from, bounds, isolation, size_max }))
     }
 
+    /// A read of one segment, which ends or should end with the range: of whoever copies it, so that the log start does not count.
+    pub(crate) fn of_segment(
+        log: &Arc<LogInner>,
+        segment: &Arc<Segment>,
+        range: OffsetRange,
+        bytes_max: usize,
+    ) -> ReadPlan {
+        let bounds = ReadBounds { until: range.end, readable_end: range.end, bytes_max };
+        let stored = StoredRead {
+            segment: Arc::clone(segment),
+            segment_end: range.end,
+            from: range.start,
+            bounds,
+            isolation: Isolation::Committed,
+            size_max: bytes_max,
+        };
+        ReadPlan { log: Arc::clone(log), source: Source::Stored(stored) }
+    }
+
     /// Whether [`ReadPlan::load`] is certain not to block, because all bytes lie in the tail cache (or there are none).
     #[must_use]
     pub fn is_resident(&self) -> bool {
@@ -128,8 +147,28 @@ impl ReadPlan {
     /// # Errors
     /// [`ReadError::Corrupt`], [`ReadError::Io`], [`ReadError::Closed`].
     pub fn load(&self) -> Result<ReadAnswer, ReadError> {
-        let answer = self.load_once();
-        if answer.is_ok() || !self.has_lost() { answer } else { self.load_anew() }
+        match self.load_once() {
+            Err(_) if self.has_lost() => self.load_anew(),
+            Err(ReadError::Io(what)) => {
+                self.note_unreadable(&what);
+                Err(ReadError::Io(what))
+            }
+            answer => answer,
+        }
+    }
+
+    /// Bytes that the medium does not give are as good as damaged.
+    fn note_unreadable(&self, what: &str) {
+        if let Source::Stored(StoredRead { segment, segment_end, from, .. }) = &self.source
+            && !self.log.is_closed()
+        {
+            self.log.damage.note(DamagedRange {
+                path: segment.path(SegmentFile::Log),
+                bytes: 0..segment.size(),
+                offsets: OffsetRange { start: *from, end: (*segment_end).max(from.next()) },
+                what: format!("the medium does not give the bytes: {what}"),
+            });
+        }
     }
 
     /// As [`ReadPlan::load`], without blocking: `None` if bytes are wanted that may not be in memory, or that look damaged.

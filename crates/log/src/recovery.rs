@@ -26,7 +26,6 @@ use millrace_env::{File, Fs, FsExt, OpenMode};
 use millrace_types::{LeaderEpoch, Offset, OffsetRange, SyncMode, TimestampMs};
 use parking_lot::RwLock;
 
-use crate::compaction;
 use crate::damage::DamagedRange;
 use crate::dir::{DirShared, Finding, SharedSyncs};
 use crate::epochs::EpochCache;
@@ -38,6 +37,7 @@ use crate::handles::{FileSlot, HandleCache};
 use crate::inner::{LogInner, Parts, View};
 use crate::names::{LEADER_EPOCHS, SegmentFile, segment_file};
 use crate::passing::is_storage_full;
+use crate::replacement;
 use crate::segment::{Body, Largest, Offsets, SealedPart, Segment, Stage};
 use crate::upkeep::{mark_os, unmark_os};
 use crate::writer::{Role, Writer, create_segment_file};
@@ -118,7 +118,7 @@ pub(crate) fn open(shared: &Arc<DirShared>, request: OpenRequest) -> Result<Reco
     let mut listing = Listing::read(fs, &request.path).map_err(context)?;
     if !listing.swaps.is_empty() {
         for base in &listing.swaps {
-            if let Some(damage) = compaction::finish_swap(fs, &request.path, *base).map_err(context)? {
+            if let Some(damage) = replacement::finish_swap(fs, &request.path, *base).map_err(context)? {
                 shared.note(Finding::Damaged(damage));
             }
         }

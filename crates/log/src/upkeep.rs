@@ -11,6 +11,7 @@ use millrace_types::limits::UNSYNCED_BYTES_MAX;
 use millrace_types::{Offset, SyncMode, TimestampMs};
 
 use crate::cleaning::RetentionPolicy;
+use crate::epochs::EpochCache;
 use crate::format::run_mark::CleanLog;
 use crate::format::seal::{BlockSums, CompactedPart, Seal, SealedFile, SealedRecords};
 use crate::format::{epoch_file, producer_snapshot};
@@ -19,7 +20,7 @@ use crate::inner::LogInner;
 use crate::names::{PartitionEntry, SYNC_OS, SegmentFile, partition_entry, segment_file};
 use crate::recovery::unlink_if_there;
 use crate::room::StorageLevel;
-use crate::segment::{Offsets, SealedPart, Segment, Stage, read_fully};
+use crate::segment::{BatchSpot, Offsets, SealedPart, Segment, Stage, read_fully};
 use crate::writer::{Snapshot, Spare, is_too_old};
 use crate::{DirError, LogConfig};
 
@@ -101,7 +102,7 @@ impl LogInner {
                 sync.rolled.first().filter(|segment| segment.base < synced.segment).map(Arc::clone)
             };
             let Some(segment) = next else { return Ok(()) };
-            seal(&*self.shared.env.fs, &segment)?;
+            seal(&*self.shared.env.fs, &segment, &self.served_epochs())?;
             let mut sync = self.sync.lock();
             sync.rolled.retain(|rolled| !Arc::ptr_eq(rolled, &segment));
             self.owe_for(sync.rolled.len());
@@ -369,7 +370,7 @@ fn failed_sync(error: io::Error) -> io::Error {
 
 /// Writes the seal of a segment that is synced and never written again. A segment in which a batch is damaged gets
 /// none: its batches go on being checked one by one whenever they are read.
-fn seal(fs: &dyn Fs, segment: &Segment) -> io::Result<()> {
+fn seal(fs: &dyn Fs, segment: &Segment, epochs: &EpochCache) -> io::Result<()> {
     let size = segment.size();
     {
         let log = segment.pin()?;
@@ -377,7 +378,7 @@ fn seal(fs: &dyn Fs, segment: &Segment) -> io::Result<()> {
         log.sync_data().map_err(failed_sync)?;
     }
     finish_indexes(fs, segment)?;
-    let Some(summed) = sum(segment, size)? else {
+    let Some(summed) = sum(segment, size, epochs)? else {
         tracing::warn!(path = %segment.path(SegmentFile::Log).display(), "not sealed, because it holds damaged batches");
         return Ok(());
     };
@@ -414,10 +415,12 @@ struct Summed {
     records: u64,
 }
 
-/// Sums the log of a segment and counts its records; `None` if a batch is damaged.
-fn sum(segment: &Segment, size: u64) -> io::Result<Option<Summed>> {
+/// Sums the log of a segment and counts its records; `None` if a batch is damaged. Of what an earlier process wrote, that is also one
+/// whose offset or leader epoch, which no checksum covers, is another one than it must be.
+fn sum(segment: &Segment, size: u64, epochs: &EpochCache) -> io::Result<Option<Summed>> {
     let mut blocks = BlockSums::new();
     let mut records = 0;
+    let mut next_offset = segment.base;
     let mut next_header = 0;
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut position = 0;
@@ -431,9 +434,19 @@ fn sum(segment: &Segment, size: u64) -> io::Result<Option<Summed>> {
         blocks.push(buffer);
         while next_header < position + wanted as u64 {
             let Some(header) = header_at(&*log, next_header, buffer, position)? else { return Ok(None) };
-            if next_header < segment.inherited_bytes && !is_intact(&*log, next_header, header.size())? {
-                return Ok(None);
+            let Some(spot) = BatchSpot::of(&header, next_header) else { return Ok(None) };
+            if next_header < segment.inherited_bytes {
+                let follows = match segment.offsets {
+                    Offsets::Dense => spot.base == next_offset,
+                    Offsets::WithHoles => spot.base >= next_offset,
+                };
+                let known = epochs.epoch_of(spot.base);
+                let is_of_epoch = known.is_none_or(|known| known.0 == header.partition_leader_epoch);
+                if !follows || !is_of_epoch || !is_intact(&*log, next_header, header.size())? {
+                    return Ok(None);
+                }
             }
+            next_offset = spot.last.next();
             records += u64::try_from(header.record_count).unwrap_or(0);
             next_header += header.size() as u64;
         }

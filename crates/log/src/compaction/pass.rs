@@ -18,22 +18,17 @@ use millrace_env::FsExt;
 use millrace_record::{Batch, BatchHeader, FilterError};
 use millrace_types::limits::{BATCH_BYTES_MAX, COMPACTION_KEYS_MAX};
 use millrace_types::{Offset, OffsetRange, ProducerEpoch, ProducerId, TimestampMs};
-use parking_lot::RwLock;
 
 use super::choice::{Choice, LogFacts, SegmentFacts, group};
 use super::key_map::KeyMap;
-use super::output::Output;
-use super::swap;
 use crate::damage::DamagedRange;
 use crate::dir::pace::Pace;
 use crate::format::compacted_to;
-use crate::format::seal::Seal;
-use crate::handles::FileSlot;
 use crate::inner::LogInner;
 use crate::names::{COMPACTED_TO, SegmentFile};
-use crate::recovery::unlink_segment;
+use crate::replacement::{Beside, Output, discard, put_in_place};
 use crate::room::Claim;
-use crate::segment::{Body, Offsets, SealedPart, Segment, Stage};
+use crate::segment::Segment;
 use crate::{CompactionConfig, Log};
 
 /// Bytes that one read takes.
@@ -67,6 +62,7 @@ pub(super) enum Progress {
 #[derive(Debug)]
 pub(super) struct Pass {
     log: Arc<Log>,
+    _beside: Beside,
     now: TimestampMs,
     config: CompactionConfig,
     choice: Choice,
@@ -103,8 +99,9 @@ struct Writing {
 }
 
 impl Pass {
+    /// A pass over a log, by whoever has the right to write beside its segments.
     pub(super) fn new(
-        log: &Arc<Log>,
+        (log, beside): (&Arc<Log>, Beside),
         (facts, segments): (LogFacts, Vec<Arc<Segment>>),
         config: CompactionConfig,
         choice: Choice,
@@ -123,6 +120,7 @@ impl Pass {
         let mapped_to = facts.last().map_or(choice.first_dirty, |segment| segment.end);
         Pass {
             log: Arc::clone(log),
+            _beside: beside,
             now: env.clock.wall(),
             config,
             choice,
@@ -160,7 +158,7 @@ impl Pass {
         let _upkeep = inner.upkeep.lock();
         match &self.stage {
             Step::Writing(Writing { output: Some(output), .. }) if !inner.is_closed() => {
-                swap::discard(&*inner.shared.env.fs, &inner.path, output.base())
+                discard(&*inner.shared.env.fs, &inner.path, output.base())
             }
             _ => Ok(()),
         }
@@ -339,58 +337,16 @@ impl Pass {
         let old = self.segments.get(group).unwrap_or_default();
         let last_append = old.iter().map(|segment| segment.body.read().appended_last).max();
         let last_append = last_append.unwrap_or(TimestampMs::NONE);
-        let (seal, body) = output.finish(fs, &inner.path, (self.mapped_to, last_append))?;
+        let (seal, body) = output.finish(fs, &inner.path, (Some(self.mapped_to), last_append))?;
         let base = seal.records.base;
         if old.last().is_none_or(|last| last.end() != body.end) {
             return Err(Ended::Unusable(format!("what was compacted from {base} on ends at {}", body.end)));
         }
         let (before, after): (u64, u64) = (old.iter().map(|segment| segment.size()).sum(), body.size);
-        swap::commit(fs, &inner.path, &seal)?;
-        // From here on a failure leaves files that only a start can sort out.
-        self.replace(inner, old, (seal, body)).inspect_err(|e| {
-            let source = io::Error::new(e.kind(), e.to_string());
-            let _failed = inner.fail("putting a compacted segment in its place", source);
-        })?;
+        put_in_place(inner, old, (seal, body))?;
         tracing::info!(
             partition = %inner.meta.id, %base, segments = old.len(), before, after, "compacted"
         );
-        Ok(())
-    }
-
-    fn replace(
-        &self,
-        inner: &Arc<LogInner>,
-        old: &[Arc<Segment>],
-        (seal, body): (Seal, Body),
-    ) -> io::Result<()> {
-        let fs = &*inner.shared.env.fs;
-        let base = seal.records.base;
-        let sealed = SealedPart::just_sealed(seal, &inner.shared.handles);
-        let new = Arc::new(Segment {
-            base,
-            dir: Arc::clone(&inner.path),
-            slot: Arc::new(FileSlot::closed(&inner.shared.handles)),
-            inherited_bytes: 0,
-            offsets: Offsets::WithHoles,
-            body: RwLock::new(Body { stage: Stage::Sealed(Arc::new(sealed)), ..body }),
-        });
-        {
-            // Readers who find a segment lost wait for the writer, and then plan anew.
-            let _writer = inner.turn();
-            old.iter().for_each(|segment| segment.lose());
-            swap::rename_files(fs, &inner.path, base)?;
-            let mut view = inner.view.write();
-            let is_old = |segment: &Arc<Segment>| old.iter().any(|gone| Arc::ptr_eq(gone, segment));
-            let mut segments: Vec<_> =
-                view.segments.iter().filter(|one| !is_old(one)).map(Arc::clone).collect();
-            let at = segments.partition_point(|segment| segment.base < base);
-            segments.insert(at, new);
-            view.segments = Arc::new(segments);
-        }
-        swap::rename_seal(fs, &inner.path, base)?;
-        for gone in old.iter().filter(|segment| segment.base != base) {
-            unlink_segment(fs, &inner.path, gone.base)?;
-        }
         Ok(())
     }
 }

@@ -40,8 +40,8 @@ impl Marks {
         Marks { state: Mutex::new(State { file, written: previous, stale: BTreeSet::new(), writes: 0 }) }
     }
 
-    /// The mark that the last run left for a partition that is not open yet.
-    pub(super) fn previous(&self, id: TopicPartition) -> Option<SyncedMark> {
+    /// The mark that the file has for a partition; of one that is not open yet, the last run's.
+    pub(crate) fn written(&self, id: TopicPartition) -> Option<SyncedMark> {
         self.state.lock().written.get(&id).copied()
     }
 

@@ -86,7 +86,7 @@ impl LogDir {
         let id = meta.id;
         let reservation = self.reserve(id)?;
         let path: Arc<Path> = self.shared.path.join(names::partition_dir(id)).into();
-        if let Some(mark) = self.shared.marks.previous(id).filter(|mark| mark.offset > Offset::ZERO) {
+        if let Some(mark) = self.shared.marks.written(id).filter(|mark| mark.offset > Offset::ZERO) {
             let what = format!("it was synced up to offset {}, and now it is gone", mark.offset);
             return Err(DirError::Damaged { path: path.display().to_string(), what });
         }
@@ -119,7 +119,7 @@ impl LogDir {
         let path: Arc<Path> = self.shared.path.join(names::partition_dir(id)).into();
         let meta = layout::read_partition_meta(&*self.shared.env.fs, &path)?;
         let meta = meta.ok_or_else(|| DirError::Conflict(format!("there is no log of partition {id}")))?;
-        let mark = self.shared.marks.previous(id);
+        let mark = self.shared.marks.written(id);
         let clean = self.shared.report.lock().clean;
         // A mark that says where a clean stop ended, and files that say otherwise: believe neither.
         let last_stop = if clean { LastStop::Clean } else { LastStop::Unclean };

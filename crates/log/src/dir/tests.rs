@@ -163,7 +163,7 @@ fn a_deletion_that_failed_leaves_the_mark() {
     let (sim, dir) = marked(11);
     sim.disk().inject(Fault::io(CallKind::Rename));
     assert!(matches!(dir.delete(partition(0)), Err(DirError::Io { .. })));
-    assert!(dir.shared.marks.previous(partition(0)).is_some(), "damage below it would be cut off");
+    assert!(dir.shared.marks.written(partition(0)).is_some(), "damage below it would be cut off");
 }
 
 #[test]

@@ -218,6 +218,13 @@ impl Seal {
         check(range.end - range.start, sealed, bytes)
     }
 
+    /// Whether the same bytes are under both.
+    #[must_use]
+    pub fn is_of_the_same_log(&self, other: &Seal) -> bool {
+        (self.records.base, self.log_bytes, &self.blocks)
+            == (other.records.base, other.log_bytes, &other.blocks)
+    }
+
     /// The sizes and sums of the other files.
     #[must_use]
     pub fn files(&self) -> &[SealedFile] {

@@ -13,6 +13,7 @@ mod inspected;
 mod library;
 mod living;
 mod located;
+mod mending;
 mod model;
 mod modes;
 mod open_files;

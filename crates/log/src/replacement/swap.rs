@@ -1,4 +1,4 @@
-//! Putting a compacted segment in the place of those that it was made of.
+//! Putting a segment that was written beside in the place of those that it was made of.
 //!
 //! ```text
 //!   <base>.log.cleaned .index.cleaned .timeindex.cleaned   written and synced, their names synced
@@ -54,7 +54,7 @@ pub(super) fn rename_seal(fs: &dyn Fs, dir: &Path, base: Offset) -> io::Result<(
 }
 
 /// Unlinks what was written beside for a segment.
-pub(super) fn discard(fs: &dyn Fs, dir: &Path, base: Offset) -> io::Result<()> {
+pub(crate) fn discard(fs: &dyn Fs, dir: &Path, base: Offset) -> io::Result<()> {
     CLEANED.into_iter().try_for_each(|file| unlink_if_there(fs, &dir.join(cleaned_file(base, file))))
 }
 

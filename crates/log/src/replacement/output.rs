@@ -1,4 +1,4 @@
-//! The segment that a group of segments becomes, while it is written.
+//! The segment that is to take the place of others, while it is written beside them.
 
 use std::io;
 use std::path::Path;
@@ -19,7 +19,7 @@ const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// A segment that is being written beside.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(crate) struct Output {
     base: Offset,
     file: Arc<dyn File>,
     gathered: Vec<u8>,
@@ -34,7 +34,7 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) fn create(fs: &dyn Fs, dir: &Path, base: Offset, interval: u64) -> io::Result<Output> {
+    pub(crate) fn create(fs: &dyn Fs, dir: &Path, base: Offset, interval: u64) -> io::Result<Output> {
         let path = dir.join(cleaned_file(base, SegmentFile::Log));
         Ok(Output {
             base,
@@ -50,18 +50,17 @@ impl Output {
         })
     }
 
-    pub(super) fn base(&self) -> Offset {
+    pub(crate) fn base(&self) -> Offset {
         self.base
     }
 
     /// Takes a batch behind those before it.
-    pub(super) fn push(&mut self, batch: &Batch) -> io::Result<()> {
+    pub(crate) fn push(&mut self, batch: &Batch) -> io::Result<()> {
         self.last = None;
         let header: &BatchHeader = batch.header();
         let spot = BatchSpot::of(header, self.body.size);
         let spot = spot.filter(|spot| spot.end_position() <= SEGMENT_BYTES_MAX);
-        let spot =
-            spot.ok_or_else(|| io::Error::other("the compacted segment is larger than a segment may be"))?;
+        let spot = spot.ok_or_else(|| io::Error::other("the new segment is larger than a segment may be"))?;
         self.body.append(self.base, &spot, self.interval);
         self.records += u64::from(batch.record_count());
         self.sums.push(batch.bytes());
@@ -71,12 +70,12 @@ impl Output {
 
     /// Takes note of a batch of which nothing is left. If it is the last one, its header is written all the same: the next
     /// segment begins behind it.
-    pub(super) fn skip(&mut self, emptied: Batch) {
+    pub(crate) fn skip(&mut self, emptied: Batch) {
         self.last = Some(emptied);
     }
 
     /// Takes note of when tombstones in it may go.
-    pub(super) fn wait_until(&mut self, due: TimestampMs) {
+    pub(crate) fn wait_until(&mut self, due: TimestampMs) {
         if self.tombstones_due == TimestampMs::NONE || due < self.tombstones_due {
             self.tombstones_due = due;
         }
@@ -95,12 +94,23 @@ impl Output {
         self.file.sync_data()
     }
 
-    /// Writes and syncs what is left and the indexes. Answers the seal, and what a segment in memory needs.
-    pub(super) fn finish(
+    /// Its size by now.
+    pub(crate) fn size(&self) -> u64 {
+        self.body.size
+    }
+
+    /// Behind its last batch by now.
+    pub(crate) fn end(&self) -> Offset {
+        self.body.end
+    }
+
+    /// Writes and syncs what is left and the indexes. Answers the seal, and what a segment in memory needs. `cleaned_to` is how far
+    /// compaction has been there, if it was.
+    pub(crate) fn finish(
         mut self,
         fs: &dyn Fs,
         dir: &Path,
-        (cleaned_to, last_append): (Offset, TimestampMs),
+        (cleaned_to, last_append): (Option<Offset>, TimestampMs),
     ) -> io::Result<(Seal, Body)> {
         if let Some(last) = self.last.take() {
             self.push(&last)?;
@@ -132,12 +142,11 @@ impl Output {
             SealedFile::of(SegmentFile::OffsetIndex, &offsets),
             SealedFile::of(SegmentFile::TimeIndex, &times),
         ];
-        let compacted = CompactedPart {
+        let mut seal = Seal::build(records, self.sums, files);
+        seal.compacted = cleaned_to.map(|cleaned_to| CompactedPart {
             cleaned_to: cleaned_to.min(self.body.end).max(self.base),
             tombstones_due: self.tombstones_due,
-        };
-        let mut seal = Seal::build(records, self.sums, files);
-        seal.compacted = Some(compacted);
+        });
         Ok((seal, self.body))
     }
 }
