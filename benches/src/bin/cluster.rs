@@ -23,6 +23,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const PACE: Duration = Duration::from_millis(2);
 /// A cluster is left alone for so long before it is killed again.
 const REST: Duration = Duration::from_secs(2);
+/// A round that takes longer is told by itself: who was gone, and whether that one led the quorum.
+const TOLD_ABOVE: Duration = Duration::from_millis(200);
 /// How long a cluster counts as idle, and how long it is watched then.
 const SETTLE: Duration = Duration::from_secs(10);
 const WATCH: Duration = Duration::from_secs(20);
@@ -108,6 +110,7 @@ async fn gaps(home: &Path, rounds: usize, end: End) -> Result<Histogram<u64>> {
     for _ in 0..rounds {
         tokio::time::sleep(REST).await;
         let leader = leader_of(&client, "watched").await?;
+        let controller = client.admin().describe_cluster().await?.controller.map(|node| node.0);
         let before = Instant::now();
         match end {
             End::Kill => trio.kill_hard(leader),
@@ -135,6 +138,10 @@ async fn gaps(home: &Path, rounds: usize, end: End) -> Result<Histogram<u64>> {
                 }
             }
         };
+        if gap > TOLD_ABOVE {
+            let decided = if controller == Some(leader) { "which decided" } else { "which did not decide" };
+            println!("{:.0} ms without broker {leader}, {decided}", gap.as_secs_f64() * 1000.0);
+        }
         gaps.record(u64::try_from(gap.as_micros())?)?;
         trio.start_again(leader);
         whole(&client, "watched").await;

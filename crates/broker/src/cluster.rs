@@ -10,6 +10,7 @@
 //! | [`controller`] | what the leader of the quorum does |
 //! | [`replica`], [`replicas`], [`outbox`] | the partitions on this node, and what they want done |
 //! | [`fetcher`], [`sending`] | records on their way from leaders to followers |
+//! | [`mender`] | damaged records are put back from other replicas |
 //! | [`chores`] | everything that is looked at from time to time |
 //! | [`answers`] | what other brokers are answered |
 
@@ -18,6 +19,7 @@ mod chores;
 mod controller;
 mod fetcher;
 mod life;
+mod mender;
 mod metadata;
 mod network;
 mod opening;
@@ -46,7 +48,8 @@ pub(crate) use self::opening::{OpenedCluster, QUORUM_LOG, open};
 pub(crate) use self::outbox::ReplicaOutbox;
 pub use self::peers::{
     Greeted, Greeting, HeartbeatAnswer, PeerAnswer, PeerCall, PeerError, PeerHeartbeat, PeerRequest,
-    PeerService, Peers, ProposalOutcome, Proposed, ReplicaFetch, ReplicaFetched, ReplicaTail,
+    PeerService, Peers, ProposalOutcome, Proposed, RecordsQuestion, ReplicaFetch, ReplicaFetched,
+    ReplicaTail,
 };
 pub(crate) use self::replica::{LedBy, PartitionReplica};
 
@@ -178,6 +181,7 @@ impl Cluster {
             tasks.spawn("in-sync replicas", Box::pin(chores::alter(Arc::clone(self)))),
             tasks.spawn("leader epochs", Box::pin(chores::raise(Arc::clone(self)))),
             tasks.spawn("coordinators", Box::pin(chores::coordinate(Arc::clone(self), Arc::clone(core)))),
+            tasks.spawn("mender", Box::pin(mender::run(Arc::clone(self)))),
             tasks.spawn("replica ticks", Box::pin(chores::tick(Arc::clone(self)))),
         ]
     }

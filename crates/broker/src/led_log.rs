@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use millrace_log::{AppendError, Appended, Log, Ticket};
+use millrace_log::{AppendError, Appended, Log, ReadError, Ticket};
 use millrace_record::Batch;
 use millrace_replication::{Doubt, ProduceRefusal};
 use millrace_types::{ErrorCode, LeaderEpoch, Offset, TopicPartition};
@@ -120,6 +120,16 @@ impl LedLog {
             let standing = replica.standing();
             standing.leads && standing.epoch == epoch
         })
+    }
+
+    /// What a reader is told whose records could not be read. While other replicas may have them whole nobody is to read past them.
+    pub(crate) fn read_error(&self, error: ReadError) -> ApiError {
+        let is_damage = matches!(error, ReadError::Corrupt(_) | ReadError::Io(_));
+        if is_damage && self.replica.as_ref().is_some_and(|replica| replica.may_be_mended()) {
+            let message = format!("{error}; they are being put back from another replica");
+            return ApiError::new(ErrorCode::OffsetNotAvailable, message);
+        }
+        error.into()
     }
 
     /// Whether another broker may know of more than the end of this log, although this one believes to lead.

@@ -34,7 +34,8 @@ pub use broker::{Broker, BrokerConfig};
 pub use budget::{MemoryBudget, Permit};
 pub use cluster::{
     ClusterOptions, Greeted, Greeting, HeartbeatAnswer, PeerAnswer, PeerCall, PeerError, PeerHeartbeat,
-    PeerRequest, PeerService, Peers, ProposalOutcome, Proposed, ReplicaFetch, ReplicaFetched, ReplicaTail,
+    PeerRequest, PeerService, Peers, ProposalOutcome, Proposed, RecordsQuestion, ReplicaFetch,
+    ReplicaFetched, ReplicaTail,
 };
 pub use context::{ConnectionId, Context, ListenerName, Principal};
 pub use groups::{

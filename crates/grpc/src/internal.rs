@@ -33,7 +33,7 @@ pub(crate) fn read_and_write(kind: u8, message: bytes::Bytes) -> bool {
         check_shape::<M>(&message).ok()?;
         M::decode(message).ok()
     }
-    let call = match kind % 6 {
+    let call = match kind % 7 {
         0 => decode::<internal::DecideCall>(message).and_then(|message| calls::decide_call(message).ok()),
         1 => decode::<internal::FetchCall>(message).and_then(|message| fetches::fetch_call(message).ok()),
         2 => {
@@ -48,7 +48,8 @@ pub(crate) fn read_and_write(kind: u8, message: bytes::Bytes) -> bool {
             assert_eq!(again.and_then(|message| fetches::fetch_answer(message).ok()), answer);
             return answer.is_some();
         }
-        4 => return decode(message).is_some_and(|reply| quorum_calls::answer_of(reply).is_ok()),
+        4 => decode::<internal::RecordsCall>(message).and_then(|message| fetches::records_call(message).ok()),
+        5 => return decode(message).is_some_and(|reply| quorum_calls::answer_of(reply).is_ok()),
         _ => {
             let mut parts = quorum_calls::Parts::default();
             let part = decode::<internal::QuorumPart>(message);
@@ -59,6 +60,7 @@ pub(crate) fn read_and_write(kind: u8, message: bytes::Bytes) -> bool {
     let again = match calls::Message::from(call.clone()) {
         calls::Message::Decide(message) => calls::decide_call(message),
         calls::Message::Fetch(message) => fetches::fetch_call(message),
+        calls::Message::Records(message) => fetches::records_call(message),
     };
     assert_eq!(again, Ok(call));
     true

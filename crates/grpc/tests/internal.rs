@@ -14,10 +14,11 @@ use desk::{World, append, ask, at, snapshot};
 use futures::future::join_all;
 use millrace_broker::{
     ApiError, CallError, Command, Greeted, Greeting, HeartbeatAnswer, MetadataRecord, PeerAnswer, PeerError,
-    PeerHeartbeat, PeerRequest, Peers, Proposed, QuorumAnswer, QuorumNetwork, ReplicaFetch, ReplicaTail,
+    PeerHeartbeat, PeerRequest, Peers, Proposed, QuorumAnswer, QuorumNetwork, RecordsQuestion, ReplicaFetch,
+    ReplicaTail,
 };
 use millrace_types::limits::{BATCH_BYTES_MAX, FETCH_BYTES_MAX, PEER_PARTS_BYTES_MAX};
-use millrace_types::{BrokerEpoch, ErrorCode, LeaderEpoch, NodeId, Offset};
+use millrace_types::{BrokerEpoch, ErrorCode, LeaderEpoch, NodeId, Offset, OffsetRange};
 
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(60);
@@ -54,6 +55,11 @@ async fn every_call_is_answered() {
 
     let PeerAnswer::Fetched(fetched) = ask(fetch(1000)).await.unwrap() else { panic!("a fetch") };
     assert_eq!(fetched, desk::fetched(1000));
+
+    let offsets = OffsetRange { start: Offset::ZERO, end: Offset::from_count(9) };
+    let question = RecordsQuestion { at: at(2), offsets, bytes_max: 100_000 };
+    let records = PeerAnswer::Records(vec![7; 100_000].into());
+    assert_eq!(ask(PeerRequest::Records(question)).await, Ok(records));
 }
 
 #[tokio::test(flavor = "multi_thread")]

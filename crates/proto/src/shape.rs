@@ -154,6 +154,8 @@ impl Shape for internal::FetchAnswer {
     const ELEMENTS_MAX: usize = PARTITIONS_PER_REQUEST_MAX;
 }
 
+impl Shape for internal::RecordsCall {}
+impl Shape for internal::RecordsAnswer {}
 impl Shape for internal::QuorumCall {}
 impl Shape for internal::QuorumPart {}
 impl Shape for internal::QuorumReply {}

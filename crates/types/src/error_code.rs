@@ -99,7 +99,7 @@ error_codes! {
     StaleGeneration = 47, Definite, false, "The request names another generation than the group has whose members are assigned by one of them: join again.";
     InstanceInUse = 48, Definite, false, "Another life of the static member is still in the group; it must leave first, or be silent for long enough.";
     NotCoordinator = 49, Definite, true, "Another broker coordinates the group; the error names it where it is known.";
-    OffsetNotAvailable = 50, Definite, true, "The broker does not know yet whether the offset is there, or where the partition ends: a new leader is still finding out.";
+    OffsetNotAvailable = 50, Definite, true, "The broker does not know yet whether the offset is there, or where the partition ends: a new leader is still finding out. Or the records are damaged on the leader and are being put back from another replica.";
     QuorumUnavailable = 51, Definite, true, "The metadata quorum has no leader that can be reached, or no majority: nothing was decided.";
 }
 

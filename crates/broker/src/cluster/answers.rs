@@ -80,6 +80,7 @@ impl Cluster {
                 check_partition_count(partitions.len())?;
                 PeerAnswer::Tails(self.tails(partitions))
             }
+            PeerRequest::Records(question) => PeerAnswer::Records(self.records(question).await?),
         })
     }
 

@@ -9,7 +9,7 @@ use millrace_env::{BoxFuture, Tasks};
 use millrace_metadata::{Command, MetadataRecord};
 use millrace_quorum::{CallError, QuorumAnswer, QuorumNetwork, QuorumRequest, QuorumVoter};
 use millrace_replication::{Fetch, Fetched};
-use millrace_types::{BrokerEpoch, ClusterId, LeaderEpoch, NodeId, Offset, TopicPartition};
+use millrace_types::{BrokerEpoch, ClusterId, LeaderEpoch, NodeId, Offset, OffsetRange, TopicPartition};
 
 use crate::ApiError;
 
@@ -38,6 +38,8 @@ pub enum PeerRequest {
     Fetch(ReplicaFetch),
     /// How far are your logs of these partitions?
     Tails(Vec<TopicPartition>),
+    /// Mine are damaged: how do you have these records stored? Answered by whoever has a replica.
+    Records(RecordsQuestion),
 }
 
 /// What it is answered: the variant of the request's name.
@@ -53,6 +55,9 @@ pub enum PeerAnswer {
     Fetched(Vec<ReplicaFetched>),
     /// To [`PeerRequest::Tails`]: one for each partition that this broker has.
     Tails(Vec<ReplicaTail>),
+    /// To [`PeerRequest::Records`]: whole batches as it has stored them, from the one that holds the first offset; none if it does
+    /// not know of them as committed yet.
+    Records(Bytes),
 }
 
 /// A node says who it is.
@@ -128,6 +133,17 @@ pub struct ReplicaFetched {
     /// Whole batches as it has stored them, from the offset that was asked for; empty without news, and if the answer is none
     /// of records.
     pub batches: Bytes,
+}
+
+/// Which committed records a broker wants whose own are damaged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecordsQuestion {
+    /// Whose.
+    pub at: TopicPartition,
+    /// Which.
+    pub offsets: OffsetRange,
+    /// Bytes that are wanted at most; the first batch comes even if it is larger.
+    pub bytes_max: usize,
 }
 
 /// How far a log is.

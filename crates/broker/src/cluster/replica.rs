@@ -33,6 +33,8 @@ pub(crate) struct PartitionReplica {
     followers: ArcSwap<Vec<Arc<Newest<()>>>>,
     /// Whether the leader's log may have holes.
     compacted: AtomicBool,
+    /// Whether no other replica has the records that are damaged here.
+    beyond_mending: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -108,7 +110,9 @@ impl PartitionReplica {
         let waiting = BTreeMap::new();
         let state = State { replica, appends: 0, waiting, outrun: None, told: None };
         let (followers, compacted) = (ArcSwap::default(), AtomicBool::new(false));
-        PartitionReplica { at, me, my_epoch, log, outbox, followers, compacted, state: Mutex::new(state) }
+        let beyond_mending = AtomicBool::new(false);
+        let state = Mutex::new(state);
+        PartitionReplica { at, me, my_epoch, log, outbox, followers, compacted, beyond_mending, state }
     }
 
     /// Whether compaction may leave holes in the log of the leader.
@@ -116,8 +120,24 @@ impl PartitionReplica {
         self.compacted.store(compacted, Ordering::Relaxed);
     }
 
+    pub(crate) fn at(&self) -> TopicPartition {
+        self.at
+    }
+
     pub(crate) fn log(&self) -> &Arc<Log> {
         &self.log
+    }
+
+    /// Whether records that its leader finds damaged here may be had from another replica.
+    pub(crate) fn may_be_mended(&self) -> bool {
+        !self.followers.load().is_empty() && !self.beyond_mending.load(Ordering::Relaxed)
+    }
+
+    /// All other replicas were asked for what is damaged here, and none has it; or that is not so any more.
+    pub(crate) fn set_beyond_mending(&self, beyond: bool) {
+        if self.beyond_mending.swap(beyond, Ordering::Relaxed) != beyond && beyond {
+            tracing::error!(at = %self.at, "records are damaged here, and no other replica has them");
+        }
     }
 
     /// What it is now.

@@ -211,22 +211,27 @@ fn loaded((answer, plan): Planned) -> Option<ReplicaFetched> {
     let Some(plan) = plan else { return Some(ReplicaFetched { answer, batches: Bytes::new() }) };
     match plan.load() {
         Ok(read) => {
-            let mut extents = read.extents.into_iter();
-            let batches = match (extents.next(), extents.next()) {
-                (None, _) => Bytes::new(),
-                (Some(only), None) => only,
-                (Some(first), Some(second)) => {
-                    let mut all = BytesMut::from(&first[..]);
-                    all.extend_from_slice(&second);
-                    extents.for_each(|extent| all.extend_from_slice(&extent));
-                    all.freeze()
-                }
-            };
+            let batches = in_one_piece(read.extents);
             Some(ReplicaFetched { answer, batches })
         }
         Err(error) => {
             tracing::error!(at = %answer.partition, %error, "records cannot be read for a follower");
             None
+        }
+    }
+}
+
+/// The extents one behind the other; copied only if there are several.
+pub(super) fn in_one_piece(extents: Vec<Bytes>) -> Bytes {
+    let mut extents = extents.into_iter();
+    match (extents.next(), extents.next()) {
+        (None, _) => Bytes::new(),
+        (Some(only), None) => only,
+        (Some(first), Some(second)) => {
+            let mut all = BytesMut::from(&first[..]);
+            all.extend_from_slice(&second);
+            extents.for_each(|extent| all.extend_from_slice(&extent));
+            all.freeze()
         }
     }
 }

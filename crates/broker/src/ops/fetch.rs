@@ -145,6 +145,7 @@ pub(super) struct Reader {
 
 /// What one partition can answer now.
 pub(super) struct Planned {
+    led: LedLog,
     /// The marks before the plan was made.
     pub(super) offsets: LogOffsets,
     from: Offset,
@@ -346,7 +347,7 @@ impl Reader {
             self.check_epoch(epoch, offsets.end)?;
         }
         let reached = end_offset.is_some_and(|end| from >= end);
-        let mut planned = Planned { offsets, from, plan: None, complete: reached };
+        let mut planned = Planned { led: self.led.clone(), offsets, from, plan: None, complete: reached };
         if reached || (left == 0 && !first) {
             return Ok(planned);
         }
@@ -422,7 +423,8 @@ impl Planned {
     }
 
     fn fetched<E>(&self, answer: Option<Result<ReadAnswer<E>, ReadError>>) -> Result<Fetched<E>, ApiError> {
-        let (extents, next_offset) = match answer.transpose()? {
+        let answer = answer.transpose().map_err(|error| self.led.read_error(error))?;
+        let (extents, next_offset) = match answer {
             Some(answer) if !answer.range.is_empty() => (answer.extents, answer.range.end),
             _ => (Vec::new(), self.from),
         };

@@ -13,7 +13,7 @@ use millrace_types::ClusterId;
 use millrace_types::limits::PARTITIONS_PER_BROKER_MAX;
 
 use super::commands::{command, to_command};
-use super::fetches::to_fetch_call;
+use super::fetches::{to_fetch_call, to_records_call};
 use super::wire::{
     Malformed, api_error, broker_epoch, bytes_of, cluster, leader_epoch, node, offset, partition, shortened,
     to_partition, to_voter, voter,
@@ -27,6 +27,8 @@ pub(crate) enum Message {
     Decide(internal::DecideCall),
     /// By the connection for records.
     Fetch(internal::FetchCall),
+    /// By the same.
+    Records(internal::RecordsCall),
 }
 
 impl From<PeerCall> for Message {
@@ -34,6 +36,9 @@ impl From<PeerCall> for Message {
         let request = match call.request {
             PeerRequest::Fetch(fetch) => {
                 return Message::Fetch(to_fetch_call(call.cluster, call.from, fetch));
+            }
+            PeerRequest::Records(question) => {
+                return Message::Records(to_records_call(call.cluster, call.from, question));
             }
             PeerRequest::Greet(greeting) => Request::Greeting(internal::Greeting {
                 voter: greeting.voter.map(to_voter),
@@ -103,10 +108,10 @@ pub(super) fn too_many(partitions: usize, max: usize) -> Malformed {
     Malformed::new("partitions", format!("{partitions}, {max} at most"))
 }
 
-/// The answer as it travels; `None` if it is one to a fetch.
+/// The answer as it travels; `None` if it is one of records.
 pub(crate) fn to_decide_answer(answer: PeerAnswer) -> Option<internal::DecideAnswer> {
     let answer = match answer {
-        PeerAnswer::Fetched(_) => return None,
+        PeerAnswer::Fetched(_) | PeerAnswer::Records(_) => return None,
         PeerAnswer::Greeted(greeted) => Answer::Greeted(internal::Greeted {
             cluster: bytes_of(greeted.cluster.0),
             leader: greeted.leader.map(|(node, internal)| internal::QuorumLeader { node: node.0, internal }),

@@ -1,15 +1,15 @@
-//! What followers fetch of leaders, as messages.
+//! What replicas fetch of each other, as messages.
 
 use std::time::Duration;
 
 use millrace_broker::{
     Fetch, FetchAnswer, FetchId, FetchRefusal, FollowerEpochEnd, FollowerFetched, PeerCall, PeerRequest,
-    ReplicaFetch, ReplicaFetched,
+    RecordsQuestion, ReplicaFetch, ReplicaFetched,
 };
 use millrace_proto::internal;
 use millrace_proto::internal::replica_fetched::Answer;
 use millrace_types::limits::{FETCH_BYTES_MAX, PARTITIONS_PER_REQUEST_MAX, PEER_FETCH_WAIT_MS_MAX};
-use millrace_types::{ClusterId, NodeId};
+use millrace_types::{ClusterId, NodeId, OffsetRange};
 
 use super::calls::{to_cluster, too_many};
 use super::wire::{Malformed, broker_epoch, cluster, leader_epoch, node, offset, partition, to_partition};
@@ -47,12 +47,7 @@ pub(crate) fn fetch_call(message: internal::FetchCall) -> Result<PeerCall, Malfo
         let problem = format!("{}, {PEER_FETCH_WAIT_MS_MAX} at most", message.wait_ms);
         return Err(Malformed::new("wait_ms", problem));
     }
-    let bytes_max = usize::try_from(message.bytes_max).ok().filter(|bytes| *bytes <= FETCH_BYTES_MAX);
-    let too_large = || {
-        let problem = format!("{}, {FETCH_BYTES_MAX} at most", message.bytes_max);
-        Malformed::new("bytes_max", problem)
-    };
-    let bytes_max = bytes_max.ok_or_else(too_large)?;
+    let bytes_max = bytes_max(message.bytes_max)?;
     if message.fetches.len() > PARTITIONS_PER_REQUEST_MAX {
         return Err(too_many(message.fetches.len(), PARTITIONS_PER_REQUEST_MAX));
     }
@@ -68,6 +63,11 @@ pub(crate) fn fetch_call(message: internal::FetchCall) -> Result<PeerCall, Malfo
     })
 }
 
+fn bytes_max(bytes: u64) -> Result<usize, Malformed> {
+    let too_large = || Malformed::new("bytes_max", format!("{bytes}, {FETCH_BYTES_MAX} at most"));
+    usize::try_from(bytes).ok().filter(|bytes| *bytes <= FETCH_BYTES_MAX).ok_or_else(too_large)
+}
+
 fn fetch(message: internal::ReplicaFetch) -> Result<Fetch, Malformed> {
     Ok(Fetch {
         id: FetchId(message.id),
@@ -78,6 +78,36 @@ fn fetch(message: internal::ReplicaFetch) -> Result<Fetch, Malformed> {
         next: offset("next", message.next)?,
         last_epoch: leader_epoch("last_epoch", message.last_epoch)?,
         held: offset("held", message.held)?,
+    })
+}
+
+pub(super) fn to_records_call(
+    cluster: Option<ClusterId>,
+    from: NodeId,
+    question: RecordsQuestion,
+) -> internal::RecordsCall {
+    internal::RecordsCall {
+        cluster: to_cluster(cluster),
+        from: from.0,
+        partition: Some(to_partition(question.at)),
+        start: question.offsets.start.get(),
+        end: question.offsets.end.get(),
+        bytes_max: question.bytes_max as u64,
+    }
+}
+
+/// Which records a broker asks for whose own are damaged.
+pub(crate) fn records_call(message: internal::RecordsCall) -> Result<PeerCall, Malformed> {
+    let offsets = OffsetRange { start: offset("start", message.start)?, end: offset("end", message.end)? };
+    let question = RecordsQuestion {
+        at: partition(message.partition)?,
+        offsets,
+        bytes_max: bytes_max(message.bytes_max)?,
+    };
+    Ok(PeerCall {
+        cluster: Some(cluster(&message.cluster)?),
+        from: node("from", message.from)?,
+        request: PeerRequest::Records(question),
     })
 }
 

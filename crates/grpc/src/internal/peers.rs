@@ -144,6 +144,13 @@ impl InternalPeers {
                 };
                 self.through(links.data, &address, within, |client| Box::pin(ask(client))).await
             }
+            Message::Records(message) => {
+                let ask = async move |mut client: InternalClient<Way>| {
+                    let answer = client.records(message).await.map_err(status)?.into_inner();
+                    Ok(PeerAnswer::Records(answer.batches))
+                };
+                self.through(links.data, &address, within, |client| Box::pin(ask(client))).await
+            }
         };
         answer.map_err(|failure| peer_error(failure, address, within))
     }

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::calls::{decide_call, to_decide_answer};
-use super::fetches::{fetch_call, to_fetch_answer};
+use super::fetches::{fetch_call, records_call, to_fetch_answer};
 use super::quorum_calls::{Parts, to_reply};
 use super::wire::{Malformed, shortened};
 use crate::error_map::{refuse, status_of};
@@ -120,6 +120,17 @@ impl Internal for Answering {
         let call = fetch_call(request.into_inner()).map_err(senseless)?;
         match self.read(call).await? {
             PeerAnswer::Fetched(fetched) => Ok(Response::new(to_fetch_answer(fetched))),
+            _ => Err(strange()),
+        }
+    }
+
+    async fn records(
+        &self,
+        request: Request<internal::RecordsCall>,
+    ) -> Result<Response<internal::RecordsAnswer>, Status> {
+        let call = records_call(request.into_inner()).map_err(senseless)?;
+        match self.read(call).await? {
+            PeerAnswer::Records(batches) => Ok(Response::new(internal::RecordsAnswer { batches })),
             _ => Err(strange()),
         }
     }

@@ -82,6 +82,7 @@ impl PeerService for Behind {
                     PeerAnswer::Proposed(Proposed { version, outcomes: outcomes.collect() })
                 }
                 PeerRequest::Fetch(fetch) => PeerAnswer::Fetched(fetched(fetch.bytes_max)),
+                PeerRequest::Records(question) => PeerAnswer::Records(vec![7; question.bytes_max].into()),
                 PeerRequest::Tails(partitions) if partitions.is_empty() => return Err(not_leader()),
                 PeerRequest::Tails(partitions) => {
                     let tail = |at: TopicPartition| {

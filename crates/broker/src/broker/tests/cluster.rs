@@ -2,6 +2,7 @@
 
 mod certainty;
 mod coordinators;
+mod mending;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -29,7 +29,7 @@ fn calls() -> Vec<PeerCall> {
 fn decide(call: PeerCall) -> internal::DecideCall {
     match Message::from(call) {
         Message::Decide(message) => message,
-        Message::Fetch(_) => unreachable!("not a fetch"),
+        Message::Fetch(_) | Message::Records(_) => unreachable!("not a fetch"),
     }
 }
 

@@ -33,8 +33,41 @@ fn call() -> PeerCall {
 fn message(call: PeerCall) -> internal::FetchCall {
     match Message::from(call) {
         Message::Fetch(message) => message,
-        Message::Decide(_) => unreachable!("a fetch"),
+        Message::Decide(_) | Message::Records(_) => unreachable!("a fetch"),
     }
+}
+
+fn question() -> PeerCall {
+    let offsets = OffsetRange { start: Offset::from_count(70), end: Offset::from_count(1_000) };
+    let request = PeerRequest::Records(RecordsQuestion { at: at(4), offsets, bytes_max: 4096 });
+    PeerCall { cluster: Some(ClusterId([9; 16])), from: NodeId(3), request }
+}
+
+fn records_message(call: PeerCall) -> internal::RecordsCall {
+    match Message::from(call) {
+        Message::Records(message) => message,
+        Message::Decide(_) | Message::Fetch(_) => unreachable!("a question for records"),
+    }
+}
+
+#[test]
+fn a_question_for_records_comes_back_and_is_named_where_it_makes_no_sense() {
+    let bytes = records_message(question()).encode_to_vec();
+    check_shape::<internal::RecordsCall>(&bytes).unwrap();
+    assert_eq!(records_call(internal::RecordsCall::decode(bytes.as_slice()).unwrap()), Ok(question()));
+    for length in 0..bytes.len() {
+        let Ok(message) = internal::RecordsCall::decode(&bytes[..length]) else { continue };
+        assert_ne!(records_call(message), Ok(question()), "at {length}");
+    }
+    let said = |message| records_call(message).unwrap_err().to_string();
+    let good = || records_message(question());
+    assert_eq!(said(internal::RecordsCall { start: -1, ..good() }), "start: negative");
+    assert_eq!(said(internal::RecordsCall { end: -1, ..good() }), "end: negative");
+    assert_eq!(said(internal::RecordsCall { partition: None, ..good() }), "partition: missing");
+    assert_eq!(
+        said(internal::RecordsCall { bytes_max: u64::MAX, ..good() }),
+        format!("bytes_max: {}, 67108864 at most", u64::MAX)
+    );
 }
 
 fn answers() -> Vec<ReplicaFetched> {
