@@ -107,7 +107,7 @@ async fn gaps(home: &Path, rounds: usize, end: End) -> Result<Histogram<u64>> {
     let seen: Arc<Mutex<Vec<Acknowledged>>> = Arc::default();
     let writer = tokio::spawn(write(client.clone(), Arc::clone(&seen)));
     let mut gaps = Histogram::new(3)?;
-    for _ in 0..rounds {
+    for round in 0..rounds {
         tokio::time::sleep(REST).await;
         let leader = leader_of(&client, "watched").await?;
         let controller = client.admin().describe_cluster().await?.controller.map(|node| node.0);
@@ -140,7 +140,10 @@ async fn gaps(home: &Path, rounds: usize, end: End) -> Result<Histogram<u64>> {
         };
         if gap > TOLD_ABOVE {
             let decided = if controller == Some(leader) { "which decided" } else { "which did not decide" };
-            println!("{:.0} ms without broker {leader}, {decided}", gap.as_secs_f64() * 1000.0);
+            println!(
+                "round {round}: {:.0} ms without broker {leader}, {decided}",
+                gap.as_secs_f64() * 1000.0
+            );
         }
         gaps.record(u64::try_from(gap.as_micros())?)?;
         trio.start_again(leader);
