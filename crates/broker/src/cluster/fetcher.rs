@@ -1,7 +1,8 @@
 //! Fetches for the replicas that follow: one line of requests to each leader.
 //!
 //! A request carries what is due, the leader keeps the rest of the line in mind (see [`super::sending`]). While one request waits
-//! there for news, a second one may overtake it with more that is due.
+//! there for news, a second one may overtake it with more that is due. One always waits there, be it with nothing that is due: what is
+//! written after a quiet while must not wait until a replica asks again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -58,6 +59,9 @@ async fn line(cluster: Arc<Cluster>, leader: NodeId) {
             Some(reached) = requests.next() => {
                 if !reached {
                     cluster.env.clock.sleep(PAUSE).await;
+                } else if requests.is_empty() && cluster.replicas.follows(leader) {
+                    let fetches = due.take(limits::PARTITIONS_PER_REQUEST_MAX);
+                    requests.push(Box::pin(request(Arc::clone(&cluster), leader, fetches)));
                 }
             }
             () = due.filled(), if may_send => {

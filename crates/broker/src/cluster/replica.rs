@@ -146,6 +146,11 @@ impl PartitionReplica {
         standing(&state.replica)
     }
 
+    /// Whether it follows that leader.
+    pub(crate) fn follows(&self, leader: NodeId) -> bool {
+        self.state.lock().replica.follower().is_some_and(|follower| follower.view().leader == Some(leader))
+    }
+
     /// The metadata say so. May block.
     pub(crate) fn learn(&self, view: PartitionView, brokers: Brokers) -> Result<(), ReplicaFault> {
         self.step(|log| Event::Metadata { view, brokers, log }, None).map(|_| ())
@@ -331,6 +336,8 @@ impl PartitionReplica {
         if state.told != Some(standing) {
             state.told = Some(standing);
             self.outbox.roles.put(self.at, ());
+            // Who has asked before this node knew that it leads waits to hear so.
+            self.wrote();
         }
     }
 

@@ -99,6 +99,11 @@ impl Replicas {
         self.parts.load_full()
     }
 
+    /// Whether a replica here follows that leader, as the metadata are known here.
+    pub(crate) fn follows(&self, leader: NodeId) -> bool {
+        self.parts.load().values().any(|part| part.follows(leader))
+    }
+
     /// Logs that belong to no topic that is known. They are left alone.
     pub(crate) fn orphans(&self) -> Vec<TopicPartition> {
         self.found.lock().keys().copied().collect()
@@ -226,6 +231,8 @@ impl Replicas {
             parts.extend(made.iter().map(|(at, part)| (*at, Arc::clone(part))));
             parts
         });
+        // Followers that have asked for them before are answered now.
+        made.iter().for_each(|(_, part)| part.wrote());
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 //! What leaders send to followers.
 //!
 //! Of each follower it is known what it waits for: a request names only what has changed, and is answered with what there is news
-//! of. What a follower has asked for and not heard of stays parked until there is, or until it asks anew.
+//! of. What a follower has asked for and not heard of stays parked until there is, or until it asks anew. A follower that has heard
+//! earlier than its leader who leads stays parked too: refused, it would rest, and nothing would be committed meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -91,6 +92,21 @@ impl Waiting {
     }
 }
 
+/// What ends a wait for news.
+enum Woken {
+    ByNews,
+    /// A newer request of the same follower waits instead.
+    ByNewer,
+    ByTime,
+}
+
+/// Whether this node may still hear that it leads what it is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    Waits,
+    Over,
+}
+
 /// One partition gets at most this part of an answer.
 const PARTS_OF_AN_ANSWER: usize = 4;
 
@@ -119,7 +135,8 @@ impl Cluster {
         let bytes_max = request.bytes_max.min(limits::REPLICA_FETCH_BYTES_MAX);
         let line = self.sending.line(follower);
         let news = self.replicas.outbox().news_for(follower);
-        let mut due: BTreeSet<TopicPartition> = request.fetches.iter().map(|fetch| fetch.partition).collect();
+        let asked: BTreeSet<TopicPartition> = request.fetches.iter().map(|fetch| fetch.partition).collect();
+        let (mut due, mut patience) = (asked.clone(), Patience::Waits);
         {
             let mut state = line.state.lock();
             request.fetches.into_iter().for_each(|fetch| state.park(fetch));
@@ -132,29 +149,32 @@ impl Cluster {
         let mut newer = line.newest.subscribe();
         loop {
             due.extend(news.take(usize::MAX).into_keys());
-            let planned = self.plan(&line, (&due, mine), bytes_max, &news);
-            if !planned.is_empty() {
+            let planned = self.plan(&line, (&due, mine), bytes_max, (&news, patience));
+            if !planned.is_empty() || patience == Patience::Over {
                 return self.load(planned).await;
             }
-            if !self.woken(&news, (&mut newer, mine), deadline).await {
-                return Ok(Vec::new());
+            match self.woken(&news, (&mut newer, mine), deadline).await {
+                Woken::ByNews => due.clear(),
+                Woken::ByNewer => return Ok(Vec::new()),
+                Woken::ByTime => {
+                    due.clone_from(&asked);
+                    patience = Patience::Over;
+                }
             }
-            due.clear();
         }
     }
 
-    /// `false` if there is no time left, or a newer request of the same follower waits instead.
     async fn woken(
         &self,
         news: &Newest<()>,
         (newer, mine): (&mut watch::Receiver<u64>, u64),
         deadline: Monotonic,
-    ) -> bool {
+    ) -> Woken {
         tokio::select! {
             biased;
-            _ = newer.wait_for(|newest| *newest > mine) => false,
-            () = news.filled() => true,
-            () = self.env.clock.sleep(deadline.since(self.env.clock.monotonic())) => false,
+            _ = newer.wait_for(|newest| *newest > mine) => Woken::ByNewer,
+            () = news.filled() => Woken::ByNews,
+            () = self.env.clock.sleep(deadline.since(self.env.clock.monotonic())) => Woken::ByTime,
         }
     }
 
@@ -163,7 +183,7 @@ impl Cluster {
         line: &Line,
         (due, turn): (&BTreeSet<TopicPartition>, u64),
         bytes_max: usize,
-        news: &Newest<()>,
+        (news, patience): (&Newest<()>, Patience),
     ) -> Vec<Planned> {
         let mut state = line.state.lock();
         let (mut planned, mut left) = (Vec::new(), bytes_max);
@@ -172,8 +192,10 @@ impl Cluster {
         for at in due.iter().skip(skipped).chain(due.iter().take(skipped)) {
             let Some(fetch) = state.parked.get(at).copied() else { continue };
             let Some(part) = self.replicas.get(*at) else {
-                state.parked.remove(at);
-                planned.push((not_here(&fetch), None));
+                if patience == Patience::Over {
+                    state.parked.remove(at);
+                    planned.push((not_here(&fetch), None));
+                }
                 continue;
             };
             let (Some(answer), plan) = part.asked(fetch, left.min(bytes_max / PARTS_OF_AN_ANSWER)) else {
@@ -190,6 +212,12 @@ impl Cluster {
                     }
                     left = left.saturating_sub(plan.as_ref().map_or(0, ReadPlan::size_bytes));
                     state.tell(&fetch, high_watermark);
+                }
+                // This node will hear, too, that it leads in that epoch.
+                FetchAnswer::Refused(_)
+                    if patience == Patience::Waits && fetch.leader_epoch > part.standing().epoch =>
+                {
+                    continue;
                 }
                 FetchAnswer::Diverging(_) | FetchAnswer::BelowStart { .. } | FetchAnswer::Refused(_) => {}
             }

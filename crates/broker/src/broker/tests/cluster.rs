@@ -2,6 +2,7 @@
 
 mod certainty;
 mod coordinators;
+mod fetching;
 mod mending;
 
 use std::collections::BTreeMap;
