@@ -7,11 +7,13 @@ mod node;
 mod ports;
 
 use std::io::{self, Write as _};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use futures::future::select_all;
 use futures::{FutureExt as _, Stream, StreamExt as _};
-use millrace_env::real;
+use millrace_client::{Client, ClientOptions};
+use millrace_env::{Clock, real};
 use millrace_server::stop_signals;
 use serde_json::{Map, Value};
 
@@ -23,6 +25,9 @@ use crate::table::{self, DumpFormat, ListFormat, counted, row};
 
 /// How many brokers there are.
 const NODES: usize = 3;
+/// How long it may take until each broker has its vote, and how often that is looked at.
+const VOTES_WITHIN: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 const COLUMNS: [&str; 6] = ["node", "pid", "grpc", "kafka", "http", "state"];
 
 /// Runs until it is stopped, or no broker is left; answers the exit code.
@@ -42,7 +47,7 @@ pub(crate) async fn run(args: DevClusterArgs) -> anyhow::Result<u8> {
     let is_up = tokio::select! {
         biased;
         Some(()) = signals.next() => false,
-        accepted = brokers.accept() => accepted.map(|()| true)?,
+        accepted = brokers.come_up(&*env.clock) => accepted.map(|()| true)?,
     };
     if is_up {
         if !remembered.founded {
@@ -88,6 +93,23 @@ impl Brokers {
                 ));
             }
         }
+        Ok(())
+    }
+
+    /// Waits until all accept, and until each has its vote: from then on one of them may go.
+    async fn come_up(&mut self, clock: &dyn Clock) -> anyhow::Result<()> {
+        self.accept().await?;
+        let doors: Vec<_> = self.nodes.iter().filter_map(|node| node.ready.as_ref()).collect();
+        let doors: Vec<_> = doors.into_iter().map(|ready| ready.grpc.clone()).collect();
+        let client = Client::connect(&doors, ClientOptions::default()).await?;
+        let deadline = clock.monotonic().after(VOTES_WITHIN);
+        while clock.monotonic() < deadline {
+            if client.admin().cluster_status().await.is_ok_and(|status| status.has_its_voters()) {
+                return Ok(());
+            }
+            clock.sleep(LOOK_EVERY).await;
+        }
+        tell!("not every broker has a vote yet: `millrace cluster status` tells when they do");
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use millrace_proto::v1;
 use millrace_proto::v1::plan_moves_request::Change;
+use millrace_types::limits::QUORUM_VOTERS_MAX;
 use millrace_types::{ClusterId, NodeId, PartitionIndex};
 
 use super::{Admin, check_length, check_topic, node};
@@ -35,10 +36,22 @@ pub struct ClusterStatus {
 }
 
 impl ClusterStatus {
+    /// Whether as many brokers vote as should: before that the loss of one may be more than the others can decide without. A
+    /// broker that has joined votes a moment later.
+    #[must_use]
+    pub fn has_its_voters(&self) -> bool {
+        let active = self.brokers.iter().filter(|broker| broker.state == BrokerState::Active).count();
+        let count = active.min(QUORUM_VOTERS_MAX);
+        // One more than an odd number could lose no more of them.
+        let odd = if count.is_multiple_of(2) { count.saturating_sub(1) } else { count };
+        self.voters.is_empty() || self.voters.len() >= odd
+    }
+
     /// Whether everybody is there and everything is in sync. Partitions that are moving are no fault.
     #[must_use]
     pub fn is_well(&self) -> bool {
         self.controller.is_some()
+            && self.has_its_voters()
             && self.brokers.iter().all(|broker| broker.state == BrokerState::Active)
             && [self.without_leader, self.under_replicated, self.below_min_insync] == [0; 3]
     }
