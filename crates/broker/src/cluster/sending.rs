@@ -94,10 +94,10 @@ impl Waiting {
 
 /// What ends a wait for news.
 enum Woken {
-    ByNews,
+    News,
     /// A newer request of the same follower waits instead.
-    ByNewer,
-    ByTime,
+    Newer,
+    Time,
 }
 
 /// Whether this node may still hear that it leads what it is asked for.
@@ -154,9 +154,9 @@ impl Cluster {
                 return self.load(planned).await;
             }
             match self.woken(&news, (&mut newer, mine), deadline).await {
-                Woken::ByNews => due.clear(),
-                Woken::ByNewer => return Ok(Vec::new()),
-                Woken::ByTime => {
+                Woken::News => due.clear(),
+                Woken::Newer => return Ok(Vec::new()),
+                Woken::Time => {
                     due.clone_from(&asked);
                     patience = Patience::Over;
                 }
@@ -172,9 +172,9 @@ impl Cluster {
     ) -> Woken {
         tokio::select! {
             biased;
-            _ = newer.wait_for(|newest| *newest > mine) => Woken::ByNewer,
-            () = news.filled() => Woken::ByNews,
-            () = self.env.clock.sleep(deadline.since(self.env.clock.monotonic())) => Woken::ByTime,
+            _ = newer.wait_for(|newest| *newest > mine) => Woken::Newer,
+            () = news.filled() => Woken::News,
+            () = self.env.clock.sleep(deadline.since(self.env.clock.monotonic())) => Woken::Time,
         }
     }
 
