@@ -99,9 +99,7 @@ impl Brokers {
     /// Waits until all accept, and until each has its vote: from then on one of them may go.
     async fn come_up(&mut self, clock: &dyn Clock) -> anyhow::Result<()> {
         self.accept().await?;
-        let doors: Vec<_> = self.nodes.iter().filter_map(|node| node.ready.as_ref()).collect();
-        let doors: Vec<_> = doors.into_iter().map(|ready| ready.grpc.clone()).collect();
-        let client = Client::connect(&doors, ClientOptions::default()).await?;
+        let client = Client::connect(&self.doors(), ClientOptions::default()).await?;
         let deadline = clock.monotonic().after(VOTES_WITHIN);
         while clock.monotonic() < deadline {
             if client.admin().cluster_status().await.is_ok_and(|status| status.has_its_voters()) {
@@ -111,6 +109,11 @@ impl Brokers {
         }
         tell!("not every broker has a vote yet: `millrace cluster status` tells when they do");
         Ok(())
+    }
+
+    /// Where those that accept do.
+    fn doors(&self) -> Vec<String> {
+        self.nodes.iter().filter_map(|node| node.ready.as_ref()).map(|ready| ready.grpc.clone()).collect()
     }
 
     /// Says where they are.
@@ -126,15 +129,9 @@ impl Brokers {
             return out.flush();
         }
         self.show()?;
-        let doors: Vec<_> = self
-            .nodes
-            .iter()
-            .filter_map(|node| node.ready.as_ref())
-            .map(|ready| ready.grpc.as_str())
-            .collect();
         tell!(
             "\nTo have the tools ask whichever broker is there:\n  export MILLRACE_SERVER={}",
-            doors.join(",")
+            self.doors().join(",")
         );
         if let Some(node) = self.nodes.first() {
             tell!("Logs: {} and so on. Ctrl-C stops all of them.", node.log().display());

@@ -24,6 +24,7 @@ mod file;
 mod fs;
 mod handles;
 mod net;
+mod planned_cut;
 mod power;
 mod rng;
 mod space;
@@ -36,6 +37,7 @@ pub use disk::SimDisk;
 pub use faults::{Fault, Transfers};
 pub use handles::Gauge;
 pub use net::SimNet;
+pub use planned_cut::PlannedCut;
 pub use power::{FileChange, PAGE_BYTES, Pending, SECTOR_BYTES, Survival};
 pub use rng::SimRng;
 pub use tasks::SimTasks;
@@ -98,6 +100,13 @@ impl Sim {
     pub fn power_cut(&self, survival: Survival) -> Env {
         self.disk.power_cut(survival);
         self.env()
+    }
+
+    /// Plans a cut of the power right before call number `at`, from now on, of the file system. What runs then meets errors
+    /// only, until [`Self::power_cut`] gives out the next world.
+    #[must_use]
+    pub fn plan_cut(&self, at: u64, survival: Survival) -> PlannedCut {
+        PlannedCut::new(&self.calls, &self.disk, at, survival)
     }
 
     /// The clock.

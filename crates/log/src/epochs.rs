@@ -75,6 +75,12 @@ impl EpochCache {
         self.entries.get(behind.checked_sub(1)?).map(|entry| entry.epoch)
     }
 
+    /// Whether a batch of `epoch` may begin at `offset`, as far as is known.
+    #[must_use]
+    pub fn agrees(&self, offset: Offset, epoch: LeaderEpoch) -> bool {
+        self.epoch_of(offset).is_none_or(|known| known == epoch)
+    }
+
     /// Notes that `epoch` appends from `start` on. Call it for every batch: it is cheap when the epoch is the latest.
     ///
     /// Entries that contradict it (a later epoch, or a start at or after `start`) are dropped, as Kafka does: they

@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use millrace_record::Batch;
-use millrace_types::{Offset, OffsetRange};
+use millrace_types::{LeaderEpoch, Offset, OffsetRange};
 
 use crate::format::seal::Seal;
 use crate::inner::LogInner;
@@ -270,8 +270,8 @@ impl Mending {
         self.output.as_ref().map_or(0, Output::size)
     }
 
-    fn has_holes(&self) -> bool {
-        self.wound.segment.as_ref().is_some_and(|segment| segment.offsets == Offsets::WithHoles)
+    fn offsets(&self) -> Offsets {
+        self.wound.segment.as_ref().map_or(Offsets::Dense, |segment| segment.offsets)
     }
 
     /// Writes the whole batches that lie in a range, of which the first must begin where the output ends.
@@ -287,18 +287,16 @@ impl Mending {
             };
             rest = rest.slice(batch.size()..);
             let (base, last) = (batch.base_offset(), batch.last_offset());
-            if self.has_holes() && base >= range.end {
+            if self.offsets() == Offsets::WithHoles && base >= range.end {
                 // Nothing is left there of what was compacted.
                 self.next = range.end;
                 break;
             }
-            let follows = if self.has_holes() { base >= self.next } else { base == self.next };
-            if !follows || last >= range.end {
+            if !self.offsets().allow(self.next, base) || last >= range.end {
                 return unfit(self.next, &format!("it is of offsets {base} to {last}"));
             }
-            let known = self.log.served_epochs().epoch_of(base);
-            let epoch = batch.header().partition_leader_epoch;
-            if known.is_some_and(|known| known.0 != epoch) {
+            let epoch = LeaderEpoch(batch.header().partition_leader_epoch);
+            if !self.log.served_epochs().agrees(base, epoch) {
                 return unfit(
                     self.next,
                     &format!("it is of leader epoch {epoch}, which is another one here"),
@@ -331,9 +329,9 @@ impl Mending {
             output.finish(fs, &log.path, (compacted.map(|compacted| compacted.cleaned_to), appended))?;
         if let Some(sealed) = &self.seal {
             if !seal.is_of_the_same_log(sealed) {
-                let what =
-                    "what was put together is not what was sealed here: it was compacted otherwise there";
-                return Err(MendError::Unfit(what.to_owned()));
+                let why = compacted.map_or("", |_| ": it was compacted otherwise there");
+                let what = format!("what was put together is not what was sealed here{why}");
+                return Err(MendError::Unfit(what));
             }
             seal.records = sealed.records;
         }

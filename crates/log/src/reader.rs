@@ -20,7 +20,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millrace_env::{File, is_out_of_files};
 use millrace_record::{Batch, BatchHeader};
-use millrace_types::{Offset, OffsetRange};
+use millrace_types::{LeaderEpoch, Offset, OffsetRange};
 
 use crate::damage::DamagedRange;
 use crate::epochs::EpochCache;
@@ -300,18 +300,14 @@ impl StoredRead {
             let Some(spot) = BatchSpot::of(&header, whole.length as u64) else { break };
             let length = whole.length + header.size();
             let is_first = whole.length == 0;
-            let follows = match self.segment.offsets {
-                Offsets::Dense => spot.base == whole.end,
-                Offsets::WithHoles => spot.base >= whole.end,
-            };
+            let follows = self.segment.offsets.allow(whole.end, spot.base);
             let fits = length <= bytes.len() && (is_first || length <= bytes_max);
             let wanted = spot.last < readable_end && (is_first || spot.base < until);
             if !follows || !fits || !wanted {
                 break;
             }
             if let Some(epochs) = checks {
-                let known = epochs.epoch_of(spot.base);
-                let is_of_epoch = known.is_none_or(|known| known.0 == header.partition_leader_epoch);
+                let is_of_epoch = epochs.agrees(spot.base, LeaderEpoch(header.partition_leader_epoch));
                 if !is_of_epoch || Batch::parse_stored(&bytes.slice(whole.length..length)).is_err() {
                     break;
                 }

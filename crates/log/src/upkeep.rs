@@ -8,7 +8,7 @@ use bytes::Bytes;
 use millrace_env::{File, Fs, FsExt, OpenMode};
 use millrace_record::{Batch, BatchHeader, HEADER_BYTES};
 use millrace_types::limits::UNSYNCED_BYTES_MAX;
-use millrace_types::{Offset, SyncMode, TimestampMs};
+use millrace_types::{LeaderEpoch, Offset, SyncMode, TimestampMs};
 
 use crate::cleaning::RetentionPolicy;
 use crate::epochs::EpochCache;
@@ -436,12 +436,8 @@ fn sum(segment: &Segment, size: u64, epochs: &EpochCache) -> io::Result<Option<S
             let Some(header) = header_at(&*log, next_header, buffer, position)? else { return Ok(None) };
             let Some(spot) = BatchSpot::of(&header, next_header) else { return Ok(None) };
             if next_header < segment.inherited_bytes {
-                let follows = match segment.offsets {
-                    Offsets::Dense => spot.base == next_offset,
-                    Offsets::WithHoles => spot.base >= next_offset,
-                };
-                let known = epochs.epoch_of(spot.base);
-                let is_of_epoch = known.is_none_or(|known| known.0 == header.partition_leader_epoch);
+                let follows = segment.offsets.allow(next_offset, spot.base);
+                let is_of_epoch = epochs.agrees(spot.base, LeaderEpoch(header.partition_leader_epoch));
                 if !follows || !is_of_epoch || !is_intact(&*log, next_header, header.size())? {
                     return Ok(None);
                 }

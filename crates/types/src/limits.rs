@@ -122,6 +122,12 @@ pub const FETCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const REPLICA_FETCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Voters of the metadata quorum; further brokers only hear.
 pub const QUORUM_VOTERS_MAX: usize = 5;
+/// How many of so many brokers vote: an odd number, since one more could lose no more of them and would have to hear more.
+#[must_use]
+pub const fn quorum_voters(brokers: usize) -> usize {
+    let count = if brokers < QUORUM_VOTERS_MAX { brokers } else { QUORUM_VOTERS_MAX };
+    if count.is_multiple_of(2) { count.saturating_sub(1) } else { count }
+}
 /// Changes of in-sync sets that are asked of the controller at once.
 pub const ALTERS_PER_PROPOSAL_MAX: usize = 1_000;
 /// Bytes that one subscription may have handed to HTTP/2 and not yet written to its client, before it reads on; one message

@@ -317,10 +317,8 @@ impl Cluster {
         let mut fit: Vec<QuorumVoter> = fit.filter(has_caught_up).copied().collect();
         // This node stays, then those that are voters.
         fit.sort_by_key(|voter| (*voter != own, !voters.contains(voter), voter.node));
-        let count = fit.len().min(limits::QUORUM_VOTERS_MAX);
-        // One more than an odd number could lose no more of them, and would have to hear more.
-        let odd = if count.is_multiple_of(2) { count - 1 } else { count };
-        let wanted: BTreeSet<QuorumVoter> = fit.into_iter().take(odd).collect();
+        let count = limits::quorum_voters(fit.len());
+        let wanted: BTreeSet<QuorumVoter> = fit.into_iter().take(count).collect();
         if wanted != voters && !wanted.is_empty() {
             tracing::info!(?wanted, "the voters of the metadata quorum change");
             let learners: Vec<Peer> = voters

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::future::join_all;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use millrace_env::BoxFuture;
 use millrace_log::Ticket;
 use millrace_replication::Fetch;
@@ -52,6 +52,10 @@ pub(crate) async fn run(cluster: Arc<Cluster>) {
 async fn line(cluster: Arc<Cluster>, leader: NodeId) {
     let due = cluster.replicas.outbox().fetches_of(leader);
     let mut requests: FuturesUnordered<BoxFuture<bool>> = FuturesUnordered::new();
+    let next = || {
+        let fetches = due.take(limits::PARTITIONS_PER_REQUEST_MAX);
+        request(Arc::clone(&cluster), leader, fetches).boxed()
+    };
     loop {
         let may_send = requests.len() < REQUESTS_MAX;
         tokio::select! {
@@ -60,14 +64,10 @@ async fn line(cluster: Arc<Cluster>, leader: NodeId) {
                 if !reached {
                     cluster.env.clock.sleep(PAUSE).await;
                 } else if requests.is_empty() && cluster.replicas.follows(leader) {
-                    let fetches = due.take(limits::PARTITIONS_PER_REQUEST_MAX);
-                    requests.push(Box::pin(request(Arc::clone(&cluster), leader, fetches)));
+                    requests.push(next());
                 }
             }
-            () = due.filled(), if may_send => {
-                let fetches = due.take(limits::PARTITIONS_PER_REQUEST_MAX);
-                requests.push(Box::pin(request(Arc::clone(&cluster), leader, fetches)));
-            }
+            () = due.filled(), if may_send => requests.push(next()),
         }
     }
 }

@@ -238,10 +238,7 @@ impl Cluster {
 fn loaded((answer, plan): Planned) -> Option<ReplicaFetched> {
     let Some(plan) = plan else { return Some(ReplicaFetched { answer, batches: Bytes::new() }) };
     match plan.load() {
-        Ok(read) => {
-            let batches = in_one_piece(read.extents);
-            Some(ReplicaFetched { answer, batches })
-        }
+        Ok(read) => Some(ReplicaFetched { answer, batches: in_one_piece(read.extents) }),
         Err(error) => {
             tracing::error!(at = %answer.partition, %error, "records cannot be read for a follower");
             None

@@ -2,7 +2,7 @@
 
 use millrace_proto::v1;
 use millrace_proto::v1::plan_moves_request::Change;
-use millrace_types::limits::QUORUM_VOTERS_MAX;
+use millrace_types::limits::quorum_voters;
 use millrace_types::{ClusterId, NodeId, PartitionIndex};
 
 use super::{Admin, check_length, check_topic, node};
@@ -41,10 +41,7 @@ impl ClusterStatus {
     #[must_use]
     pub fn has_its_voters(&self) -> bool {
         let active = self.brokers.iter().filter(|broker| broker.state == BrokerState::Active).count();
-        let count = active.min(QUORUM_VOTERS_MAX);
-        // One more than an odd number could lose no more of them.
-        let odd = if count.is_multiple_of(2) { count.saturating_sub(1) } else { count };
-        self.voters.is_empty() || self.voters.len() >= odd
+        self.voters.is_empty() || self.voters.len() >= quorum_voters(active)
     }
 
     /// Whether everybody is there and everything is in sync. Partitions that are moving are no fault.

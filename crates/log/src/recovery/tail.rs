@@ -180,9 +180,9 @@ impl<'a> Scan<'a> {
             return Ok(None);
         };
         // Behind damage the first batch may begin anywhere, and so may any that was compacted.
-        let may_jump = self.offsets == Offsets::WithHoles
-            || self.report.damaged.last().is_some_and(|(bad, _)| bad.end == position);
-        let follows = if may_jump { spot.base >= expected } else { spot.base == expected };
+        let is_behind_damage = self.report.damaged.last().is_some_and(|(bad, _)| bad.end == position);
+        let offsets = if is_behind_damage { Offsets::WithHoles } else { self.offsets };
+        let follows = offsets.allow(expected, spot.base);
         let epoch = LeaderEpoch(header.partition_leader_epoch);
         Ok((follows && self.is_of_epoch(&spot, epoch)).then_some((spot, epoch)))
     }
@@ -191,7 +191,7 @@ impl<'a> Scan<'a> {
     fn is_of_epoch(&self, spot: &BatchSpot, epoch: LeaderEpoch) -> bool {
         let Some(epochs) = self.epochs else { return true };
         let is_newer = epochs.latest() < Some(epoch);
-        is_newer || epochs.epoch_of(spot.base).is_none_or(|known| known == epoch)
+        is_newer || epochs.agrees(spot.base, epoch)
     }
 
     fn accept(&mut self, spot: &BatchSpot, epoch: LeaderEpoch) {

@@ -83,6 +83,16 @@ pub(crate) enum Offsets {
     WithHoles,
 }
 
+impl Offsets {
+    /// Whether a batch may begin at `base` when the one before ends right before `expected`.
+    pub(crate) fn allow(self, expected: Offset, base: Offset) -> bool {
+        match self {
+            Offsets::Dense => base == expected,
+            Offsets::WithHoles => base >= expected,
+        }
+    }
+}
+
 /// Walks the batches of a file.
 #[derive(Debug)]
 pub(crate) struct Walk<'a> {

@@ -6,11 +6,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use millrace_env::Clock;
-use millrace_env::counting::CallKind;
 use millrace_env::sim::{Sim, Survival};
 use millrace_log::inspect::{Depth, Inspection};
 use millrace_log::{CompactionConfig, Log, LogConfig, LogDir, ReadRequest};
@@ -344,23 +342,15 @@ fn before_compaction(seed: u64) -> Model {
 /// Cuts the power before call number `at` of what the janitor does then. Answers whether it makes so many.
 fn cut_before(at: u64, survival: Survival) -> bool {
     let mut model = before_compaction(at);
-    let calls = Arc::new(AtomicU64::new(0));
-    for kind in CallKind::ALL {
-        let (disk, calls) = (model.sim.disk().clone(), Arc::clone(&calls));
-        let hook = move |_: &_| {
-            if calls.fetch_add(1, Ordering::SeqCst) == at {
-                disk.power_cut(survival);
-            }
-        };
-        model.sim.calls().on_call(kind, Box::new(hook));
-    }
+    let cut = model.sim.plan_cut(at, survival);
     model.sim.clock().advance(Duration::from_secs(100));
     model.dir.as_ref().unwrap().janitor_step();
-    CallKind::ALL.into_iter().for_each(|kind| model.sim.calls().remove_hook(kind));
+    let happened = cut.happened();
+    drop(cut);
     model.crash(Some(survival));
     model.ledger.check(model.log(), model.now());
     model.compact_all();
-    calls.load(Ordering::SeqCst) > at
+    happened
 }
 
 #[test]

@@ -4,9 +4,7 @@
 //! what was acknowledged, and against what the operation that was under way might have changed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use millrace_env::counting::CallKind;
 use millrace_env::sim::{Sim, Survival};
 use millrace_log::{DirError, Log, LogConfig, LogDir};
 
@@ -164,43 +162,24 @@ fn change(
     Ok(())
 }
 
-/// From now on, cuts the power before call number `at`. The answer counts the calls.
-pub(crate) fn arm(sim: &Sim, at: u64, survival: Survival) -> Arc<AtomicU64> {
-    let calls = Arc::new(AtomicU64::new(0));
-    for kind in CallKind::ALL {
-        let (disk, calls) = (sim.disk().clone(), Arc::clone(&calls));
-        let hook = move |_: &_| {
-            if calls.fetch_add(1, Ordering::SeqCst) == at {
-                disk.power_cut(survival);
-            }
-        };
-        sim.calls().on_call(kind, Box::new(hook));
-    }
-    calls
-}
-
-pub(crate) fn disarm(sim: &Sim) {
-    CallKind::ALL.into_iter().for_each(|kind| sim.calls().remove_hook(kind));
-}
-
 /// Runs the history with a cut before call number `at`, and the start after it with another one. Answers whether the
 /// history went that far.
 fn cut_before(at: u64, round: u64, plan: Plan) -> bool {
     let survival = plan.survival;
     let sim = Sim::new(at + (round << 32));
-    let calls = arm(&sim, at, survival);
+    let cut = sim.plan_cut(at, survival);
     let mut ledger = Ledger::default();
     let outcome = live(&sim, plan, &mut ledger);
-    disarm(&sim);
-    if calls.load(Ordering::SeqCst) <= at {
+    if !cut.happened() {
         outcome.unwrap();
         return false;
     }
-    arm(&sim, at % 41, survival);
+    drop(cut);
+    let cut = sim.plan_cut(at % 41, survival);
     if let Ok(opened) = LogDir::open(&sim.env(), options(0)) {
         let _cut_again = opened.dir.open_log(partition(0), plan.config());
     }
-    disarm(&sim);
+    drop(cut);
     sim.power_cut(survival);
     let opened = LogDir::open(&sim.env(), options(0)).unwrap();
     if opened.found.is_empty() {

@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,8 +32,15 @@ impl Machine {
         Machine { sim, dir, log }
     }
 
-    /// The machine stops at once and starts again; `harm` is done to its files in between.
+    /// The machine stops at once and starts again, and all that it holds is committed; `harm` is done to its files in between.
     fn restart(self, harm: impl FnOnce(&Sim)) -> Machine {
+        let machine = self.reopen(harm);
+        machine.log.raise_high_watermark(machine.log.offsets().held);
+        machine
+    }
+
+    /// As [`Self::restart`]; of nothing that it holds is known that it is committed.
+    fn reopen(self, harm: impl FnOnce(&Sim)) -> Machine {
         let Machine { sim, dir, log } = self;
         drop((dir, log));
         sim.power_cut(Survival::Everything);
@@ -42,7 +48,6 @@ impl Machine {
         // What rots on the medium is seen once the cache is empty.
         let dir = open_dir(&sim.power_cut(Survival::Everything));
         let log = dir.open_log(partition(0), replicated()).unwrap();
-        log.raise_high_watermark(log.offsets().held);
         Machine { sim, dir, log }
     }
 
@@ -278,13 +283,7 @@ fn two_replicas_with_different_damage_mend_each_other() {
 fn what_is_not_committed_is_not_mended() {
     let (leader, follower) = two(3);
     let base = leader.base_of_each_segment()[1];
-    let Machine { sim, dir, log } = follower;
-    drop((dir, log));
-    let env = sim.power_cut(Survival::Everything);
-    Harm::Zeros.apply(&sim, base, 500);
-    let dir = open_dir(&env);
-    let log = dir.open_log(partition(0), replicated()).unwrap();
-    let follower = Machine { sim, dir, log };
+    let follower = follower.reopen(|sim| Harm::Zeros.apply(sim, base, 500));
     let request = ReadRequest { from: offset(base), until: None, bytes_max: 1 };
     let read = follower.log.read_as(Isolation::Held, &request).unwrap().load();
     assert!(matches!(read, Err(ReadError::Corrupt(_))));
@@ -397,23 +396,15 @@ fn cut_before(at: u64, harm: Harm, survival: Survival) -> bool {
     let base = leader.base_of_each_segment()[1];
     let follower = follower.restart(|sim| harm.apply(sim, base, 300));
     read_all(&follower.log);
-    let calls = Arc::new(AtomicU64::new(0));
-    for kind in CallKind::ALL {
-        let (disk, calls) = (follower.sim.disk().clone(), Arc::clone(&calls));
-        let hook = move |_: &_| {
-            if calls.fetch_add(1, Ordering::SeqCst) == at {
-                disk.power_cut(survival);
-            }
-        };
-        follower.sim.calls().on_call(kind, Box::new(hook));
-    }
+    let cut = follower.sim.plan_cut(at, survival);
     let _cut_or_mended = mend(&follower, &[&leader.log]);
-    CallKind::ALL.into_iter().for_each(|kind| follower.sim.calls().remove_hook(kind));
+    let happened = cut.happened();
+    drop(cut);
     let follower = follower.restart(|_| {});
     read_all(&follower.log);
     assert_eq!(mend(&follower, &[&leader.log]), Vec::<String>::new(), "{harm:?} {survival:?} {at}");
     is_whole(follower, &leader.log);
-    calls.load(Ordering::SeqCst) > at
+    happened
 }
 
 #[test]

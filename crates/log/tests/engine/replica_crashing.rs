@@ -5,7 +5,6 @@
 //! with the leader epochs and the producers that belong to just that.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use millrace_env::sim::{Sim, Survival};
@@ -13,7 +12,6 @@ use millrace_log::{ActiveProducer, DirError, Log, LogDir};
 use millrace_record::Batch;
 use millrace_types::{LeaderEpoch, Offset};
 
-use crate::crashing::{arm, disarm};
 use crate::replicating::{all_bytes, replica, replicated};
 use crate::world::{batch, batch_at, meta, offset, options, partition, split, stamp};
 
@@ -185,19 +183,19 @@ fn live(sim: &Sim, ledger: &mut Ledger) -> Result<(), DirError> {
 /// history went that far.
 fn cut_before(at: u64, round: u64, survival: Survival) -> bool {
     let sim = Sim::new(at + (round << 32));
-    let calls = arm(&sim, at, survival);
+    let cut = sim.plan_cut(at, survival);
     let mut ledger = Ledger::default();
     let outcome = live(&sim, &mut ledger);
-    disarm(&sim);
-    if calls.load(Ordering::SeqCst) <= at {
+    if !cut.happened() {
         outcome.unwrap();
         return false;
     }
-    arm(&sim, at % 41, survival);
+    drop(cut);
+    let cut = sim.plan_cut(at % 41, survival);
     if let Ok(opened) = LogDir::open(&sim.env(), options(0)) {
         let _cut_again = opened.dir.open_log(partition(0), replicated());
     }
-    disarm(&sim);
+    drop(cut);
     sim.power_cut(survival);
     let opened = LogDir::open(&sim.env(), options(0)).unwrap();
     if opened.found.is_empty() {

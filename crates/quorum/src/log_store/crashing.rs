@@ -4,10 +4,7 @@
 //! What the next process finds is what was there before the step that was cut, or behind it; of entries that were being
 //! added or cut away also some.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use futures::executor::block_on;
-use millrace_env::counting::CallKind;
 use millrace_env::sim::{Sim, Survival};
 use millrace_schema::{QuorumPayload, QuorumSnapshot};
 use openraft::Vote;
@@ -135,25 +132,6 @@ impl Step {
     }
 }
 
-/// From now on, cuts the power before call number `at`. The answer counts the calls.
-fn arm(sim: &Sim, at: u64, survival: Survival) -> Arc<AtomicU64> {
-    let calls = Arc::new(AtomicU64::new(0));
-    for kind in CallKind::ALL {
-        let (disk, calls) = (sim.disk().clone(), Arc::clone(&calls));
-        let hook = move |_: &_| {
-            if calls.fetch_add(1, Ordering::SeqCst) == at {
-                disk.power_cut(survival);
-            }
-        };
-        sim.calls().on_call(kind, Box::new(hook));
-    }
-    calls
-}
-
-fn disarm(sim: &Sim) {
-    CallKind::ALL.into_iter().for_each(|kind| sim.calls().remove_hook(kind));
-}
-
 /// Lives up to the cut: what was known before the step that was cut, and that step. `None` if it began nothing. A cut that
 /// a step did not notice is one behind it.
 fn live(sim: &Sim, is_cut: impl Fn() -> bool) -> Result<Known, Option<(Known, Step)>> {
@@ -174,16 +152,16 @@ fn live(sim: &Sim, is_cut: impl Fn() -> bool) -> Result<Known, Option<(Known, St
 /// history went that far.
 fn cut_before(at: u64, survival: Survival) -> bool {
     let sim = Sim::new(at);
-    let calls = arm(&sim, at, survival);
-    let lived = live(&sim, || calls.load(Ordering::SeqCst) > at);
-    disarm(&sim);
-    if calls.load(Ordering::SeqCst) <= at {
+    let cut = sim.plan_cut(at, survival);
+    let lived = live(&sim, || cut.happened());
+    if !cut.happened() {
         assert!(lived.is_ok());
         return false;
     }
-    arm(&sim, at % 37, survival);
+    drop(cut);
+    let cut = sim.plan_cut(at % 37, survival);
     let _cut_again = try_start(sim.env());
-    disarm(&sim);
+    drop(cut);
     let process = try_start(sim.power_cut(survival)).unwrap();
     let store = process.store.as_ref().unwrap_or_else(|refusal| panic!("cut before call {at}: {refusal}"));
     let found = Known::read(&process, store);

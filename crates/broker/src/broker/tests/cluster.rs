@@ -115,9 +115,15 @@ impl Cluster {
         [first, second, third]
     }
 
-    async fn stop(&self, node: i32, broker: &Arc<Broker>) {
-        self.wires.brokers.lock().remove(&format!("node-{node}"));
+    async fn stop(&self, broker: &Broker) {
+        self.wires.brokers.lock().remove(&format!("node-{}", broker.core.config.node));
         broker.shut_down(Duration::from_secs(10)).await.unwrap();
+    }
+
+    async fn stop_all(&self, brokers: &[Arc<Broker>]) {
+        for broker in brokers {
+            self.stop(broker).await;
+        }
     }
 }
 
@@ -161,7 +167,7 @@ async fn three_brokers_replicate_and_one_takes_over() {
     }
     let leader = leader_of(&brokers[0], "a");
     let gone = usize::try_from(leader).unwrap() - 1;
-    cluster.stop(leader, &brokers[gone]).await;
+    cluster.stop(&brokers[gone]).await;
     let left: Vec<Arc<Broker>> = brokers
         .iter()
         .enumerate()
@@ -181,7 +187,5 @@ async fn three_brokers_replicate_and_one_takes_over() {
         }
     }
     assert_eq!(read, values);
-    for broker in &left {
-        cluster.stop(broker.core.config.node.0, broker).await;
-    }
+    cluster.stop_all(&left).await;
 }

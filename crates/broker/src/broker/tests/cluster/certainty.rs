@@ -54,7 +54,5 @@ async fn a_leader_that_cannot_ask_whether_it_was_replaced_says_nothing_for_certa
     let answers = within("its word, cut off", said(leader, at(7))).await;
     assert_eq!(answers, [doubtful[0], doubtful[1], doubtful[1]]);
     *cluster.wires.brokers.lock() = wires;
-    for broker in &brokers {
-        cluster.stop(broker.core.config.node.0, broker).await;
-    }
+    cluster.stop_all(&brokers).await;
 }

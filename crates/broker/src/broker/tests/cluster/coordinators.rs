@@ -96,7 +96,7 @@ async fn a_member_and_its_commits_go_on_where_the_next_coordinator_is() {
     }
     assert_eq!((listed.iter().sum::<usize>(), listed[gone]), (1, 1), "each lists what it coordinates");
     let stopped = brokers.remove(gone);
-    cluster.stop(stopped.core.config.node.0, &stopped).await;
+    cluster.stop(&stopped).await;
     let lost = within("the news", membership.news()).await.unwrap_err();
     assert!(matches!(lost.code, ErrorCode::NotCoordinator | ErrorCode::ShuttingDown), "{lost}");
     let ask = async |broker: &Broker| committed(broker).await;
@@ -107,7 +107,5 @@ async fn a_member_and_its_commits_go_on_where_the_next_coordinator_is() {
     assert_eq!((resumed.epoch, &resumed.assigned), (told.epoch, &told.assigned), "nothing was rebalanced");
     let ask = async |broker: &Broker| commit(broker, who.clone(), 6).await;
     within("a commit", coordinated(&brokers, ask)).await;
-    for broker in &brokers {
-        cluster.stop(broker.core.config.node.0, broker).await;
-    }
+    cluster.stop_all(&brokers).await;
 }

@@ -45,7 +45,5 @@ async fn a_follower_that_knows_more_than_its_leader_is_not_refused_before_that_c
         let [only] = &fetched[..] else { panic!("{fetched:?}") };
         assert!(matches!(only.answer.answer, FetchAnswer::Refused(_)), "{only:?}");
     }
-    for broker in &brokers {
-        cluster.stop(broker.core.config.node.0, broker).await;
-    }
+    cluster.stop_all(&brokers).await;
 }

@@ -23,9 +23,7 @@ async fn stopped() -> (Cluster, Vec<String>, PathBuf) {
         within("a produce", produced(&brokers, "a", &value)).await;
         values.push(value);
     }
-    for broker in &brokers {
-        cluster.stop(broker.core.config.node.0, broker).await;
-    }
+    cluster.stop_all(&brokers).await;
     let at = TopicPartition { topic: topic.id, partition: PartitionIndex(0) };
     (cluster, values, PathBuf::from(partition_dir(at)))
 }
@@ -108,9 +106,7 @@ async fn what_each_replica_has_damaged_elsewhere_is_put_back_and_nobody_reads_pa
     })
     .await;
     assert!(within("reading again", read_all(&brokers)).await == (values, Vec::new()));
-    for broker in &brokers {
-        cluster.stop(broker.core.config.node.0, broker).await;
-    }
+    cluster.stop_all(&brokers).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -127,7 +123,5 @@ async fn what_every_replica_has_damaged_is_told_as_lost() {
     let lost = last.corrupt.unwrap();
     assert_eq!(lost.start, Offset::from_count(u64::try_from(read.len()).unwrap()));
     assert!(before.iter().all(|error| error.code == ErrorCode::OffsetNotAvailable), "{before:?}");
-    for broker in &brokers {
-        cluster.stop(broker.core.config.node.0, broker).await;
-    }
+    cluster.stop_all(&brokers).await;
 }
