@@ -1,4 +1,4 @@
-//! Three nodes of the metadata quorum in a simulated world: openraft and the files as they are, a network that delays, loses,
+//! Nodes of the metadata quorum in a simulated world: openraft and the files as they are, a network that delays, loses,
 //! repeats and cuts, processes that die, and disks that lose what was not synced.
 //!
 //! ```text
@@ -28,10 +28,16 @@ pub struct Ended {
     pub broken: Option<String>,
 }
 
-/// Runs the world of a seed: faults, then peace, in which everything must come to an end.
+/// Runs the world of a seed with three nodes: faults, then peace, in which everything must come to an end.
 #[must_use]
 pub fn run(seed: u64) -> Ended {
-    world::run(seed)
+    world::run(seed, 3)
+}
+
+/// As [`run`], with seven, of which now these five vote and now those. Some mistakes need several voters ahead of what is committed.
+#[must_use]
+pub fn run_of_seven(seed: u64) -> Ended {
+    world::run(seed, 7)
 }
 
 /// One node founds a quorum, two learn and become voters, one of them loses its disk and is replaced by what it is then,

@@ -11,6 +11,7 @@ mod deny;
 mod fuzz;
 mod layers;
 mod machine;
+mod planted;
 mod process;
 mod setup;
 mod soak;

@@ -1,15 +1,17 @@
 //! `cargo xtask soak`: what takes too long for every change.
 //!
-//! The ignored tests of the crates `tests`, `sim` and `log` (they read `MILLRACE_SOAK_MINUTES`), and each fuzz target for as long, as
-//! `fuzz:TARGET`.
+//! The ignored tests of the crates `tests`, `sim` and `log` (they read `MILLRACE_SOAK_MINUTES`), each fuzz target for as long, as
+//! `fuzz:TARGET`, and each mistake of a library that is planted, as `planted:NAME`.
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::planted::{self, PLANTED};
 use crate::workspace::{self, Metadata};
 use crate::{fuzz, process, test};
 
 const PACKAGES: [&str; 3] = ["millrace-tests", "millrace-sim", "millrace-log"];
 const FUZZ: &str = "fuzz:";
+const PLANT: &str = "planted:";
 
 fn suites(metadata: &Metadata) -> Vec<String> {
     PACKAGES.iter().flat_map(|package| metadata.targets(package, "test")).collect()
@@ -43,6 +45,7 @@ pub(crate) fn list() -> Result<()> {
     for target in fuzz::targets()? {
         println!("{FUZZ}{target}");
     }
+    PLANTED.iter().for_each(|planted| println!("{PLANT}{}", planted.name));
     Ok(())
 }
 
@@ -51,12 +54,16 @@ pub(crate) fn run(name: Option<&str>, minutes: u64) -> Result<()> {
     if let Some(target) = name.and_then(|name| name.strip_prefix(FUZZ)) {
         return fuzz::run(Some(target), minutes * 60);
     }
+    if let Some(wanted) = name.and_then(|name| name.strip_prefix(PLANT)) {
+        let planted = PLANTED.iter().find(|planted| planted.name == wanted);
+        return planted::run(planted.with_context(|| format!("{wanted} is nothing that is planted"))?);
+    }
     let suites = run_suites(name, minutes);
     if name.is_some() {
         return suites;
     }
     let fuzzing = fuzz::run(None, minutes * 60);
-    suites.and(fuzzing)
+    suites.and(fuzzing).and(PLANTED.iter().try_for_each(planted::run))
 }
 
 fn run_suites(name: Option<&str>, minutes: u64) -> Result<()> {

@@ -20,5 +20,6 @@ counted! {
     power_cuts_of_all: "power cuts of all nodes",
     restarts: "nodes started again",
     purges: "logs purged",
+    reshaped: "sets of voters replaced",
     leaders: "leaders seen",
 }

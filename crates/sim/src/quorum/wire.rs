@@ -12,7 +12,7 @@ use millrace_types::NodeId;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::invariants::Promises;
+use super::invariants::{Majority, Promises};
 use super::marks::Marks;
 
 /// How messages fare.
@@ -44,6 +44,7 @@ struct State {
     cut: BTreeSet<(NodeId, NodeId)>,
     weather: Weather,
     promises: Promises,
+    majority: Majority,
     marks: Marks,
 }
 
@@ -61,6 +62,7 @@ impl Switch {
             cut: BTreeSet::new(),
             weather: CALM,
             promises: Promises::default(),
+            majority: Majority::default(),
             marks: Marks::default(),
         };
         Arc::new(Switch {
@@ -96,7 +98,8 @@ impl Switch {
     /// What the messages have shown, and which promise was broken.
     pub(super) fn seen(&self) -> (Marks, Option<String>) {
         let state = self.state.lock();
-        (state.marks, state.promises.broken.clone())
+        let broken = [&state.promises.broken, &state.majority.broken].into_iter().find_map(Clone::clone);
+        (state.marks, broken)
     }
 
     /// How long a message takes; `None` if it never comes.
@@ -124,6 +127,7 @@ impl Switch {
             QuorumAnswer::Newer(_) => {}
         }
         state.promises.hear(request, answer);
+        state.majority.hear(request, answer);
     }
 
     /// Lets a request arrive, and its answer.
@@ -178,6 +182,7 @@ impl QuorumNetwork for Wire {
     ) -> BoxFuture<Result<QuorumAnswer, CallError>> {
         let (switch, from, to) = (Arc::clone(&self.switch), self.from, to.voter.node);
         Box::pin(async move {
+            switch.state.lock().majority.say(&request);
             let silence = CallError::Unreachable("silence".to_owned());
             let Some(late) = switch.fate(from, to) else {
                 switch.clock.sleep(within).await;

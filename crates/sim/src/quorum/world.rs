@@ -1,5 +1,6 @@
 //! The world of a seed: what happens in it, and its end.
 
+mod members;
 mod scenarios;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +10,8 @@ use std::time::Duration;
 use millrace_env::sim::{SimClock, SimRng, SimTasks, Survival};
 use millrace_env::{Clock, Tasks};
 use millrace_metadata::{Command, CreateTopic, MetadataRecord, Owner};
-use millrace_quorum::{MetadataQuorum, ProposeError, QuorumRole};
+use millrace_quorum::{MetadataQuorum, Peer, ProposeError, QuorumRole};
+use millrace_types::limits::QUORUM_VOTERS_MAX;
 use millrace_types::{DirectoryId, NodeId, TopicId, TopicName};
 use parking_lot::Mutex;
 
@@ -20,8 +22,8 @@ use super::marks::Marks;
 use super::mortal::Moment;
 use super::wire::{CALM, Switch, Weather, Wire};
 
-/// The nodes.
-const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
+/// The nodes, of which a world has the first.
+const NODES: [NodeId; 7] = [NodeId(1), NodeId(2), NodeId(3), NodeId(4), NodeId(5), NodeId(6), NodeId(7)];
 /// Things that are done to the world before it is left in peace.
 const ACTS: u64 = 45;
 /// Polls of everything that is runnable before time goes on: chains of tasks that wake each other are shorter.
@@ -52,16 +54,18 @@ struct World {
     images: Images,
     shared: Arc<Mutex<Shared>>,
     leaders: BTreeSet<(u64, NodeId)>,
+    /// Who each node is in the quorum.
+    peers: Vec<Peer>,
 }
 
 pub(super) use scenarios::grow_and_replace;
 
-pub(super) fn run(seed: u64) -> Ended {
+pub(super) fn run(seed: u64, nodes: usize) -> Ended {
     let runtime = match tokio::runtime::Builder::new_current_thread().build() {
         Ok(runtime) => runtime,
         Err(error) => return Ended { marks: Marks::default(), broken: Some(error.to_string()) },
     };
-    let mut world = World::new(seed);
+    let mut world = World::new(seed, nodes);
     let outcome = runtime.block_on(world.play());
     let (mut marks, promise) = world.switch.seen();
     let shared = world.shared.lock();
@@ -72,7 +76,7 @@ pub(super) fn run(seed: u64) -> Ended {
 }
 
 impl World {
-    fn new(seed: u64) -> World {
+    fn new(seed: u64, nodes: usize) -> World {
         let clock = Arc::new(SimClock::new());
         let rng = Arc::new(SimRng::new(seed));
         let switch = Switch::new(&clock, &rng);
@@ -80,13 +84,14 @@ impl World {
             let wire = Arc::new(Wire { switch: Arc::clone(&switch), from: node });
             Machine::new(node, seed ^ (u64::from(node.0.unsigned_abs()) << 48), &clock, wire)
         };
-        let machines = NODES.map(machine).into();
+        let machines = NODES.into_iter().take(nodes).map(machine).collect();
         World {
             tasks: SimTasks::new(),
             machines,
             images: Images::default(),
             shared: Arc::default(),
             leaders: BTreeSet::new(),
+            peers: Vec::new(),
             clock,
             rng,
             switch,
@@ -97,7 +102,10 @@ impl World {
         let mut voters = BTreeMap::new();
         for machine in 0..self.machines.len() {
             let quorum = self.start(machine).await?;
-            voters.insert(quorum.own(), format!("node{machine}:1"));
+            if machine < QUORUM_VOTERS_MAX {
+                voters.insert(quorum.own(), format!("node{machine}:1"));
+            }
+            self.peers.push(Peer { voter: quorum.own(), address: format!("node{machine}:1") });
         }
         let founder = self.quorum(0).ok_or("the founder is down")?;
         founder.found(voters).await.map_err(|error| error.to_string())?;
@@ -109,6 +117,9 @@ impl World {
         };
         self.insist(&register).await?;
         for _ in 0..ACTS {
+            if self.machines.len() > QUORUM_VOTERS_MAX && self.rng.chance(1, 3) {
+                self.reshape();
+            }
             self.act().await?;
             let time = Duration::from_millis(self.rng.below(700));
             self.pass(time).await?;
@@ -181,7 +192,7 @@ impl World {
     }
 
     async fn act(&mut self) -> Result<(), String> {
-        let machine = self.rng.index(NODES.len());
+        let machine = self.rng.index(self.machines.len());
         match self.rng.below(100) {
             0..45 => self.clients(1 + self.rng.below(4)),
             45..48 => self.kill(machine),
@@ -250,14 +261,14 @@ impl World {
     }
 
     fn cut_links(&self, machine: usize) {
-        let Some(one) = NODES.get(machine) else { return };
+        let Some(one) = self.machines.get(machine).map(|machine| machine.node) else { return };
         let directions = self.rng.below(3);
-        for other in NODES.iter().filter(|other| *other != one) {
+        for other in self.machines.iter().map(|machine| machine.node).filter(|other| *other != one) {
             if directions != 1 {
-                self.switch.cut(*one, *other);
+                self.switch.cut(one, other);
             }
             if directions != 0 {
-                self.switch.cut(*other, *one);
+                self.switch.cut(other, one);
             }
         }
     }
@@ -326,6 +337,9 @@ impl World {
             }
             self.restart(machine).await?;
         }
+        if self.machines.len() > QUORUM_VOTERS_MAX {
+            self.bring_back_all().await?;
+        }
         let waiting = self.clock.monotonic().after(PEACE);
         while self.shared.lock().busy > 0 {
             self.pass(Duration::from_millis(200)).await?;
@@ -339,7 +353,7 @@ impl World {
             let images: Vec<_> =
                 (0..self.machines.len()).filter_map(|machine| Some(self.quorum(machine)?.image())).collect();
             let versions: BTreeSet<u64> = images.iter().map(|image| image.version()).collect();
-            if versions.len() == 1 && images.len() == NODES.len() {
+            if versions.len() == 1 && images.len() == self.machines.len() {
                 let shared = self.shared.lock();
                 return images
                     .iter()

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use millrace_quorum::{QuorumAnswer, QuorumAsk, QuorumRequest};
-use millrace_schema::{QuorumBallot, QuorumVoter};
+use millrace_schema::QuorumVoter;
+
+use super::who;
 
 /// What each voter has promised.
 #[derive(Debug, Default)]
@@ -22,20 +24,16 @@ impl Promises {
         let is_taken = match (&request.ask, answer) {
             (QuorumAsk::Vote { .. }, QuorumAnswer::Voted { granted, .. }) => *granted,
             (QuorumAsk::Append { .. }, QuorumAnswer::Appended | QuorumAnswer::AppendedUpTo(_)) => true,
-            (QuorumAsk::Snapshot(_), QuorumAnswer::Installed(now)) => key(now) == key(ballot),
+            (QuorumAsk::Snapshot(_), QuorumAnswer::Installed(now)) => who(now) == who(ballot),
             _ => false,
         };
         if !is_taken {
             return;
         }
-        let promised = self.newest.entry(request.to).or_insert_with(|| key(ballot));
-        if key(ballot) < *promised && self.broken.is_none() {
+        let promised = self.newest.entry(request.to).or_insert_with(|| who(ballot));
+        if who(ballot) < *promised && self.broken.is_none() {
             self.broken = Some(format!("{} took {ballot:?}, after it had promised {promised:?}", request.to));
         }
-        *promised = (*promised).max(key(ballot));
+        *promised = (*promised).max(who(ballot));
     }
-}
-
-fn key(ballot: &QuorumBallot) -> (u64, QuorumVoter) {
-    (ballot.term, ballot.candidate)
 }

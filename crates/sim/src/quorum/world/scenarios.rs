@@ -1,25 +1,19 @@
 //! Histories that are told, not drawn.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_metadata::Command;
-use millrace_quorum::{MembersError, MetadataQuorum, Peer, QuorumRole};
+use millrace_quorum::{MetadataQuorum, Peer, QuorumRole};
 use millrace_types::{DirectoryId, TopicName};
-use parking_lot::Mutex;
 
 use super::{NODES, PEACE, World, topic};
-use millrace_env::{Clock, Tasks};
-
-/// A change of the members, as the driver's task makes it.
-type Change = Pin<Box<dyn Future<Output = Result<(), MembersError>> + Send>>;
+use millrace_env::Clock;
 
 pub(in crate::quorum) fn grow_and_replace(seed: u64) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| error.to_string())?;
-    let mut world = World::new(seed);
+    let mut world = World::new(seed, 3);
     runtime.block_on(world.grow_and_replace())
 }
 
@@ -89,55 +83,17 @@ impl World {
         .await
     }
 
-    async fn become_voters(&mut self, voters: &BTreeSet<millrace_schema::QuorumVoter>) -> Result<(), String> {
-        let voters = voters.clone();
-        self.change(move |leader| {
-            let voters = voters.clone();
-            Box::pin(async move { leader.change_voters(voters).await })
-        })
-        .await
-    }
-
-    /// Asks whoever leads until it is done.
-    async fn change(&mut self, change: impl Fn(Arc<MetadataQuorum>) -> Change) -> Result<(), String> {
-        let end = self.clock.monotonic().after(PEACE);
-        let mut last = String::new();
-        while self.clock.monotonic() < end {
-            let quorums = (0..NODES.len()).filter_map(|machine| self.quorum(machine));
-            let leader = quorums.into_iter().find(|quorum| quorum.status().role == QuorumRole::Leader);
-            if let Some(leader) = leader {
-                let done = Arc::new(Mutex::new(None));
-                let (answer, work) = (Arc::clone(&done), change(leader));
-                let _runs_on = self.tasks.spawn(
-                    "driver",
-                    Box::pin(async move {
-                        *answer.lock() = Some(work.await);
-                    }),
-                );
-                while done.lock().is_none() {
-                    self.pass(Duration::from_millis(20)).await?;
-                }
-                match done.lock().take() {
-                    Some(Ok(())) => return Ok(()),
-                    refused => last = format!("{refused:?}"),
-                }
-            }
-            self.pass(Duration::from_millis(100)).await?;
-        }
-        Err(format!("the members were not changed: {last}; {}", self.standing()))
-    }
-
     /// All three have these topics in the end.
     async fn agree(&mut self, topics: &[&str]) -> Result<(), String> {
         let end = self.clock.monotonic().after(PEACE);
         let names = topics.iter().map(|text| name(text)).collect::<Result<Vec<_>, _>>()?;
         while self.clock.monotonic() < end {
             let images: Vec<_> =
-                (0..NODES.len()).filter_map(|machine| Some(self.quorum(machine)?.image())).collect();
+                (0..self.machines.len()).filter_map(|machine| Some(self.quorum(machine)?.image())).collect();
             let has_all = |image: &Arc<millrace_metadata::Image>| {
                 names.iter().all(|name| image.topic_by_name(name).is_some())
             };
-            if images.len() == NODES.len() && images.iter().all(has_all) {
+            if images.len() == self.machines.len() && images.iter().all(has_all) {
                 return Ok(());
             }
             self.pass(Duration::from_millis(100)).await?;
